@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine: `make lab` and `make test`.
+SHELL := /bin/bash
+CACHE := $(if $(DPP_CACHE),$(DPP_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/dpp)
+BOOTSTRAP := $(CACHE)/bootstrap-$(shell sha256sum requirements-bootstrap.txt | cut -c1-12)
+UV := $(BOOTSTRAP)/bin/uv
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+VISITS ?= 6
+TESTS ?= tests
+
+.PHONY: help lab lab-down test check environment update fix
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+lab: environment ## Bring up the whole observatory on this machine, and a night through it
+	dpp doctor --fix
+	dpp lab up
+	dpp night run --visits $(VISITS)
+
+lab-down: environment ## Take the lab down; leave nothing but the caches
+	dpp lab down
+
+test: environment ## Prove everything (root; a lab of its own, taken down again)
+	dpp doctor --fix
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest $(TESTS)
+
+check: environment ## Lint, types and fast tests: no root, no lab, under two minutes
+	python -m pytest -n 2 --dist loadgroup -m "not root and not lab and not slow" $(TESTS)
+
+fix: environment ## Let the formatters mend what they can
+	ruff check --fix . && ruff format .
+
+update: $(UV) ## Move every pin to its newest version
+	$(UV) lock --upgrade
+
+environment: $(UV) ## The locked Python environment
+	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
+
+$(UV): requirements-bootstrap.txt
+	@command -v python3 >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null || apt-get install --yes --no-remove python3-venv
+	python3 -m venv $(BOOTSTRAP)
+	$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bootstrap.txt

@@ -1,0 +1,48 @@
+"""One test session: the stages in order from the fastest to the whole observatory, and a ledger of where the time went."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "lab", "chaos", "bench")
+"""Folders of tests in the order in which they run: what fails fastest comes first."""
+NEEDS = {"network": ["root"], "roles": ["root"], "lab": ["root", "lab"], "chaos": ["root", "lab"], "integration": ["root"]}
+"""Markers that every test of a folder carries."""
+
+_seconds: dict[str, float] = defaultdict(float)
+_counts: dict[str, int] = defaultdict(int)
+
+
+def _stage(path: Path) -> str:
+    return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else "other"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by folder, then order by stage (the order inside a stage stays)."""
+    rank = {stage: number for number, stage in enumerate(STAGES)}
+    for item in items:
+        for marker in NEEDS.get(_stage(item.path), []):
+            item.add_marker(marker)
+    items.sort(key=lambda item: rank.get(_stage(item.path), len(STAGES)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add a test's set-up, call and tear-down to its stage."""
+    stage = Path(report.nodeid.split("::")[0]).parts
+    name = stage[1] if len(stage) > 1 and stage[0] == "tests" else stage[0]
+    _seconds[name] += report.duration
+    _counts[name] += report.when == "call"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the ledger of time per stage and every reason for a skip."""
+    terminalreporter.section("time per stage")
+    for stage in sorted(_seconds, key=lambda s: STAGES.index(s) if s in STAGES else len(STAGES)):
+        terminalreporter.write_line(f"{stage:12s} {_counts[stage]:5d} tests {_seconds[stage]:8.1f} s")
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {reason}")

@@ -1,0 +1,39 @@
+"""The linters and the type checker, configured once in the tree, are part of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def test_python_is_free_of_lint():
+    run("ruff", "check", ".")
+
+
+def test_python_is_formatted():
+    run("ruff", "format", "--check", ".")
+
+
+def test_types_are_strict():
+    run("mypy")
+
+
+def test_yaml_is_free_of_lint():
+    run("yamllint", "--strict", ".")
+
+
+@pytest.mark.slow
+def test_roles_and_playbooks_pass_the_production_profile():
+    run("ansible-lint", "--offline", "-q")
+
