@@ -34,7 +34,10 @@ class Folders:
     def __post_init__(self) -> None:
         if not _INSTANCE.fullmatch(self.instance):
             raise UsageError(
-                "DPP_LAB", f"instance name {self.instance!r}", "one to eight of a-z and 0-9, beginning with a letter", "set DPP_LAB"
+                "DPP_LAB",
+                f"instance name {self.instance!r}",
+                "one to eight of a-z and 0-9, beginning with a letter",
+                "set DPP_LAB",
             )
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Typed, validated view of what exists (`inventories/`) and what is offered (`services/`)."""
