@@ -1,0 +1,1 @@
+"""One module per outside thing: podman, secrets, devices, clusters, stores."""

@@ -1,0 +1,1 @@
+"""Plugins that playbooks load from the operators' tool."""

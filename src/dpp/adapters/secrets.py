@@ -1,0 +1,293 @@
+"""Secrets of one environment, made at first use and kept under its state folder, readable by their owner alone.
+
+One root authority signs an intermediate per site, which signs its hosts; one SSH authority signs users and hosts.
+Every method returns what is there already, so that all callers, on any run, see the same values.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import secrets
+import string
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from dpp.model.errors import FatalError
+
+_ALPHABET = string.ascii_letters + string.digits
+_PASSWORD_LENGTH = 32
+_AUTHORITY_LIFETIME = timedelta(days=3650)
+_HOST_LIFETIME = timedelta(days=397)
+_RENEW_BEFORE = timedelta(days=60)
+_BACKDATE = timedelta(hours=1)
+
+
+class Certificate(NamedTuple):
+    """A private key and its certificate chain (own certificate first, then its authority), both PEM."""
+
+    key: str
+    chain: str
+
+
+class SshIdentity(NamedTuple):
+    """An SSH key pair in OpenSSH's formats and, where an authority signed it, its certificate."""
+
+    path: Path
+    """File of the private key."""
+    private: str
+    public: str
+    certificate: str
+
+
+class Secrets:
+    """The secrets in one folder.
+
+    Parameters
+    ----------
+    folder
+        Where they lie; made with mode 0700 when missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._guard = threading.RLock()
+        self._depth = 0
+
+    def password(self, name: str) -> str:
+        """Return the password of this name: 32 letters and digits."""
+        path = self.folder / "passwords" / _checked(name)
+        return self._once(path, lambda: "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_LENGTH)))
+
+    def authority(self, site: str) -> Certificate:
+        """Return the certificate authority of a site, signed by the environment's root."""
+        with self._locked():
+            return self._signed(
+                self.folder / "tls" / "sites" / _checked(site),
+                f"{site} authority",
+                [],
+                self._root(),
+                site_authority=True,
+            )
+
+    def certificate(self, host: str, sans: Sequence[str] = (), site: str | None = None) -> Certificate:
+        """Return a host's key and chain for TLS, as server and as client.
+
+        Parameters
+        ----------
+        host
+            The host; its name is always among the subject's names.
+        sans
+            Further names and addresses.
+        site
+            The site whose authority signs; by default what follows the first dot of the host's name.
+
+        Notes
+        -----
+        It is made anew when the names change, its authority changed, or less than 60 days are left.
+        """
+        with self._locked():
+            issuer = self.authority(site or host.partition(".")[2])
+            return self._signed(self.folder / "tls" / "hosts" / _checked(host), host, [host, *sans], issuer)
+
+    def bundle(self) -> str:
+        """Return the authorities to trust, PEM: the root, below which every site's authority and host stands."""
+        return self._root().chain
+
+    def ssh_authority(self) -> SshIdentity:
+        """Return the SSH authority that signs users and hosts (its certificate is empty)."""
+        return self._ssh("authority", None)
+
+    def ssh_user_certificate(self, user: str) -> SshIdentity:
+        """Return a key with a certificate that lets its owner log in as `user` on every host."""
+        return self._ssh(f"users/{_checked(user)}", ["-n", user])
+
+    def ssh_host_certificate(self, host: str, addresses: Sequence[str] = ()) -> SshIdentity:
+        """Return a host's SSH key and its certificate for its name and addresses."""
+        return self._ssh(f"hosts/{_checked(host)}", ["-h", "-n", ",".join([host, *addresses])])
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder alone, against other threads and processes; may be entered again by its holder."""
+        with self._guard:
+            if self._depth:
+                yield
+                return
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._depth += 1
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                self._depth -= 1
+                os.close(descriptor)
+
+    def _once(self, path: Path, make: Callable[[], str]) -> str:
+        if not path.exists():
+            with self._locked():
+                if not path.exists():
+                    _write(path, make())
+        return path.read_text()
+
+    # -- TLS ---------------------------------------------------------------------------------------------------------
+
+    def _root(self) -> Certificate:
+        with self._locked():
+            return self._signed(self.folder / "tls" / "root", f"{self.folder.parent.name} root", [], None)
+
+    def _signed(
+        self, stem: Path, name: str, sans: list[str], issuer: Certificate | None, *, site_authority: bool = False
+    ) -> Certificate:
+        """Return the pair at `stem`.key and .crt, made when missing, stale or of another issuer."""
+        key_path, chain_path = stem.with_name(stem.name + ".key"), stem.with_name(stem.name + ".crt")
+        if not (key_path.exists() and chain_path.exists() and _is_current(chain_path.read_bytes(), sans, issuer)):
+            key = ec.generate_private_key(ec.SECP256R1())
+            certificate = _issue(key, name, sans, issuer, authority=issuer is None or site_authority)
+            _write(key_path, _pem(key))
+            chain = certificate.public_bytes(serialization.Encoding.PEM).decode()
+            # The root is left out of chains: who trusts it has it.
+            _write(chain_path, chain + (issuer.chain if issuer and not site_authority else ""))
+        return Certificate(key_path.read_text(), chain_path.read_text())
+
+    # -- SSH ---------------------------------------------------------------------------------------------------------
+
+    def _ssh(self, name: str, certify: list[str] | None) -> SshIdentity:
+        """Return the key pair `name`; with `certify`, signed with these options of ssh-keygen."""
+        path = self.folder / "ssh" / name
+        with self._locked():
+            if not path.exists():
+                self._ssh_create(path, name)
+            certificate = path.with_name(path.name + "-cert.pub")
+            request = path.with_name(path.name + ".names")
+            if certify is not None and (not certificate.exists() or request.read_text() != " ".join(certify)):
+                authority = self.ssh_authority()
+                public = path.with_name(path.name + ".pub")
+                _keygen("-q", "-s", str(authority.path), "-I", name, *certify, "-V", "-1h:+3650d", str(public))
+                _write(request, " ".join(certify))
+            signed = certificate.read_text() if certify is not None else ""
+            return SshIdentity(path, path.read_text(), path.with_name(path.name + ".pub").read_text(), signed)
+
+    def _ssh_create(self, path: Path, name: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            fresh = Path(folder) / "key"
+            _keygen("-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(fresh))
+            fresh.with_name("key.pub").rename(path.with_name(path.name + ".pub"))
+            fresh.rename(path)
+
+
+def _checked(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name:
+        raise FatalError("secret", f"name {name!r}", "a name without slashes that does not begin with a dot")
+    return name
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(temporary).rename(path)
+
+
+def _keygen(*args: str) -> None:
+    done = subprocess.run(["ssh-keygen", *args], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise FatalError(
+            "ssh-keygen", done.stderr.strip() or f"exit code {done.returncode}", remedy="install openssh-client"
+        )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _general_names(sans: Sequence[str]) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    for san in dict.fromkeys(sans):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(san)))
+        except ValueError:
+            names.append(x509.DNSName(san))
+    return names
+
+
+def _is_current(chain: bytes, sans: list[str], issuer: Certificate | None) -> bool:
+    certificate = x509.load_pem_x509_certificates(chain)[0]
+    if certificate.not_valid_after_utc - datetime.now(UTC) < _RENEW_BEFORE:
+        return False
+    if issuer is not None:
+        signer = x509.load_pem_x509_certificates(issuer.chain.encode())[0]
+        identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        if identifier != x509.SubjectKeyIdentifier.from_public_key(signer.public_key()).digest:
+            return False
+    if not sans:
+        return True
+    present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(present) == set(_general_names(sans))
+
+
+def _issue(
+    key: ec.EllipticCurvePrivateKey, name: str, sans: list[str], issuer: Certificate | None, *, authority: bool
+) -> x509.Certificate:
+    """Sign a certificate for `key`: by `issuer`, or by itself where there is none."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer_name, signer_key = subject, key
+    if issuer is not None:
+        signer_name = x509.load_pem_x509_certificates(issuer.chain.encode())[0].subject
+        loaded = serialization.load_pem_private_key(issuer.key.encode(), password=None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)  # noqa: S101 - we made it
+        signer_key = loaded
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer_name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + (_AUTHORITY_LIFETIME if authority else _HOST_LIFETIME))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+        .add_extension(_usage(authority=authority), critical=True)
+    )
+    if not authority:
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(sans)), critical=False)
+    return builder.sign(signer_key, hashes.SHA256())
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
