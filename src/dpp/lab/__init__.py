@@ -1,0 +1,1 @@
+"""The one-machine environment: tools, images, machines, links."""

