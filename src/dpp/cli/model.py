@@ -1,0 +1,69 @@
+"""`dpp model`: check and show what the inventories declare."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dpp.cli.output import JsonOption, print_json, print_rows
+from dpp.model.environment import Environment
+from dpp.model.problems import DeclarationError
+
+app = typer.Typer(no_args_is_help=True, help="Check and show what the inventories declare.")
+EnvironmentArgument = Annotated[str, typer.Argument(help="Folder of inventories/.", metavar="ENVIRONMENT")]
+EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Folder of inventories/.")]
+
+
+@app.command()
+def check(environment: EnvironmentArgument = "lab", as_json: JsonOption = False) -> None:
+    """Read an environment and report every mistake in its files."""
+    try:
+        loaded = Environment.load(environment)
+    except DeclarationError as error:
+        if not as_json:
+            raise
+        print_json({"environment": environment, "problems": [vars(problem) for problem in error.problems]})
+        raise typer.Exit(1) from error
+    nouns = ("sites", "hosts", "networks", "circuits", "clusters", "storage", "topics", "pools")
+    counts = {noun: len(getattr(loaded, noun)) for noun in nouns}
+    if as_json:
+        print_json({"environment": environment, "problems": [], "counts": counts})
+    else:
+        print(f"inventories/{environment}: consistent; " + ", ".join(f"{count} {noun}" for noun, count in counts.items()))
+
+
+@app.command()
+def show(
+    environment: EnvironmentArgument = "lab",
+    site: Annotated[str | None, typer.Option(help="Only this site's hosts.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only hosts of this group.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the hosts of an environment; as JSON the whole model."""
+    loaded = Environment.load(environment)
+    if as_json and site is None and group is None:
+        print_json(loaded.model_dump(mode="json", exclude={"folder"}))
+        return
+    implied = {"all", "sites", "functions", "pools", "base_system", "ungrouped", *loaded.sites}
+    rows = [
+        {"host": host.name, "site": host.site, "address": str(host.address), "functions": sorted(host.groups - implied)}
+        for host in loaded.hosts_of(site, group)
+    ]
+    print_rows(rows, ("host", "site", "address", "functions"), as_json=as_json)
+
+
+@app.command("site-config")
+def site_config(
+    site: Annotated[str, typer.Argument(help="Site whose workloads read it.")],
+    environment: EnvironmentOption = "lab",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the site.yml that the workloads of a site are given."""
+    from dpp.model.site_config import as_yaml, site_settings  # noqa: PLC0415
+
+    settings = site_settings(Environment.load(environment), site)
+    if as_json:
+        print_json(settings)
+    else:
+        print(as_yaml(settings), end="")

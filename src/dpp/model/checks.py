@@ -1,0 +1,303 @@
+"""What no single file can know: whether the declarations of an environment agree with each other.
+
+Each check is a generator of findings over an environment whose objects are right in shape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
+from itertools import combinations
+from typing import Final
+
+from dpp.model.environment import Environment
+from dpp.model.problems import Finding
+from dpp.model.sources import Sources
+from dpp.model.types import Circuit, CircuitEnd, Cluster, Host
+
+Check = Callable[[Environment], Iterator[Finding]]
+NODE_GROUPS: Final = {"control_plane": "kubernetes_control_plane", "nodes": "kubernetes_node"}
+STORE_GROUPS: Final = frozenset({"object_store", "summit_storage"})
+
+
+def findings(environment: Environment, origin: Sources, *, complete: bool) -> Iterator[Finding]:
+    """Yield every contradiction; without `complete` (objects were refused) what counts objects is left out."""
+    for check in (_prefixes, _networks, _hosts, _circuits, _clusters, _storage, _topics, _asns):
+        yield from check(environment)
+    yield from _groups(environment, origin)
+    if complete:
+        yield from _autonomy(environment)
+        yield from _membership(environment)
+        yield from _pools(environment)
+
+
+def _prefixes(environment: Environment) -> Iterator[Finding]:
+    prefixes: list[tuple[tuple[str, ...], IPv4Network]] = [
+        *((("dpp_networks", n.name, "prefix"), n.prefix) for n in environment.networks.values()),
+        *((("dpp_circuits", c.name, "prefix"), c.prefix) for c in environment.circuits.values()),
+    ]
+    for cluster in environment.clusters.values():
+        prefixes.append((("dpp_clusters", cluster.name, "pod_prefix"), cluster.pod_prefix))
+        prefixes.append((("dpp_clusters", cluster.name, "service_prefix"), cluster.service_prefix))
+    for (_, one), (keys, other) in combinations(prefixes, 2):
+        if one.overlaps(other):
+            owner = next("/".join(k[:2]) for k, p in prefixes if p is one)
+            yield Finding(
+                keys, f"{other}, which overlaps {one} of {owner}", "prefixes of their own", "choose a free prefix"
+            )
+
+
+def _networks(environment: Environment) -> Iterator[Finding]:
+    for network in environment.networks.values():
+        keys = ("dpp_networks", network.name)
+        yield from _site_exists(environment, (*keys, "site"), network.site)
+        if network.gateway not in network.prefix:
+            yield Finding(
+                (*keys, "gateway"), str(network.gateway), f"an address in {network.prefix}", "correct one of the two"
+            )
+
+
+def _site_exists(environment: Environment, keys: tuple[str, ...], site: str) -> Iterator[Finding]:
+    if site not in environment.sites:
+        yield Finding(
+            keys, f"site {site}", f"one of {', '.join(environment.sites)}", "correct the site or declare it", (site,)
+        )
+
+
+def _hosts(environment: Environment) -> Iterator[Finding]:
+    owners: dict[object, str] = {
+        network.gateway: f"the gateway of {network.name}" for network in environment.networks.values()
+    }
+    for host in environment.hosts.values():
+        keys = (host.name, "dpp_address")
+        yield from _site_exists(environment, (host.name,), host.site)
+        if host.name.rpartition(".")[2] != host.site:
+            yield Finding(
+                (host.name,), f"a host of {host.site}", f"a name ending in .{host.site}", "rename or move the host"
+            )
+        own = [network.prefix for network in environment.networks.values() if network.site == host.site]
+        if not any(host.address in prefix for prefix in own):
+            expected = f"an address in {', '.join(map(str, own)) or 'a network, but the site has none'}"
+            yield Finding(keys, str(host.address), expected, "correct the address or the network", (host.site,))
+        if any(host.address in (prefix.network_address, prefix.broadcast_address) for prefix in own):
+            yield Finding(
+                keys, f"{host.address}, a network's first or last address", "an address of a host", "choose another"
+            )
+        if host.address in owners:
+            yield Finding(
+                keys, f"{host.address}, used by {owners[host.address]} too", "an address of its own", "choose another"
+            )
+        owners.setdefault(host.address, host.name)
+
+
+def _circuits(environment: Environment) -> Iterator[Finding]:
+    interfaces: dict[tuple[str, str], str] = {}
+    for circuit in environment.circuits.values():
+        keys = ("dpp_circuits", circuit.name)
+        for side, end in (("a", circuit.a), ("b", circuit.b)):
+            yield from _circuit_end(environment, circuit, (*keys, side), end)
+            other = interfaces.setdefault((end.host, end.interface), circuit.name)
+            if other != circuit.name:
+                found = f"{end.interface} of {end.host}, used by {other} too"
+                yield Finding((*keys, side, "interface"), found, "an interface per circuit", "choose another interface")
+        if circuit.a.address == circuit.b.address:
+            yield Finding(
+                (*keys, "b", "address"), f"{circuit.b.address} at both ends", "two addresses", "correct one end"
+            )
+        sites = {environment.hosts[end.host].site for end in (circuit.a, circuit.b) if end.host in environment.hosts}
+        if circuit.a.host == circuit.b.host or len(sites) == 1:
+            yield Finding(
+                keys, "both ends at one site", "two sites", "correct one end", (circuit.a.host, circuit.b.host)
+            )
+
+
+def _circuit_end(
+    environment: Environment, circuit: Circuit, keys: tuple[str, ...], end: CircuitEnd
+) -> Iterator[Finding]:
+    host = environment.hosts.get(end.host)
+    if host is None:
+        yield Finding(
+            (*keys, "host"),
+            f"host {end.host}, which does not exist",
+            "a host of hosts.yml",
+            "correct the name",
+            (end.host,),
+        )
+    elif "border_router" not in host.groups:
+        yield Finding(
+            (*keys, "host"),
+            f"{end.host}, no border router",
+            "a host of group border_router",
+            "correct the end or its groups",
+        )
+    if end.address not in circuit.prefix:
+        yield Finding(
+            (*keys, "address"), str(end.address), f"an address in {circuit.prefix}", "correct the address or the prefix"
+        )
+    if end.interface == "eth0":
+        yield Finding(
+            (*keys, "interface"), "eth0, the local network's", "an interface of its own", "name it wan0, wan1, ..."
+        )
+
+
+def _clusters(environment: Environment) -> Iterator[Finding]:
+    for cluster in environment.clusters.values():
+        keys = ("dpp_clusters", cluster.name)
+        yield from _site_exists(environment, (*keys, "site"), cluster.site)
+        for kind, group in NODE_GROUPS.items():
+            for name in getattr(cluster, kind):
+                yield from _member(environment, (*keys, kind), name, group, cluster.site)
+        if cluster.endpoint not in cluster.control_plane:
+            expected = f"one of {', '.join(cluster.control_plane)}"
+            yield Finding((*keys, "endpoint"), cluster.endpoint, expected, "name a control plane host")
+        if len(cluster.control_plane) % 2 == 0:
+            found = f"{len(cluster.control_plane)} control plane hosts"
+            yield Finding(
+                (*keys, "control_plane"), found, "an odd number, so that etcd has a majority", "add or remove one"
+            )
+    for name, count in Counter(host for c in environment.clusters.values() for host in c.hosts).items():
+        if count > 1:
+            yield Finding(
+                ("dpp_clusters",), f"{name} listed {count} times", "each host once", "remove it from one list"
+            )
+
+
+def _member(environment: Environment, keys: tuple[str, ...], name: str, group: str, site: str) -> Iterator[Finding]:
+    host = environment.hosts.get(name)
+    if host is None:
+        yield Finding(keys, f"host {name}, which does not exist", "a host of hosts.yml", "correct the name", (name,))
+        return
+    if group not in host.groups:
+        yield Finding(
+            keys, f"{name}, not in group {group}", f"a host of group {group}", "add it to the group in hosts.yml"
+        )
+    if host.site != site:
+        yield Finding(keys, f"{name}, a host of {host.site}", f"a host of {site}", "correct the name or the site")
+
+
+def _storage(environment: Environment) -> Iterator[Finding]:
+    for store in environment.storage.values():
+        keys = ("dpp_storage", store.site)
+        yield from _site_exists(environment, keys, store.site)
+        for name in store.hosts:
+            host = environment.hosts.get(name)
+            group = next(iter(sorted(STORE_GROUPS & host.groups)), "object_store") if host else "object_store"
+            yield from _member(environment, (*keys, "hosts"), name, group, store.site)
+        if not store.notify:
+            continue
+        if store.notify.bucket not in store.buckets:
+            expected = f"one of {', '.join(store.buckets)}"
+            yield Finding((*keys, "notify", "bucket"), store.notify.bucket, expected, "correct the bucket")
+        topic = environment.topics.get(store.notify.topic)
+        if topic is None or topic.home != store.site:
+            found = f"{store.notify.topic}, " + (f"whose home is {topic.home}" if topic else "which does not exist")
+            expected = f"a topic whose home is {store.site}"
+            yield Finding(
+                (*keys, "notify", "topic"), found, expected, "correct it or topics.yml", (store.notify.topic,)
+            )
+
+
+def _topics(environment: Environment) -> Iterator[Finding]:
+    for topic in environment.topics.values():
+        keys = ("dpp_topics", topic.name)
+        for field, site in (("home", topic.home), *(("mirrored_to", site) for site in topic.mirrored_to)):
+            yield from _site_exists(environment, (*keys, field), site)
+            if site in environment.sites and not environment.hosts_of(site, "kafka_broker"):
+                brokers = ", ".join(s for s in environment.sites if environment.hosts_of(s, "kafka_broker"))
+                yield Finding(
+                    (*keys, field), f"{site}, which has no broker", f"one of {brokers}", "choose a site with brokers"
+                )
+        if topic.home in topic.mirrored_to:
+            yield Finding(
+                (*keys, "mirrored_to"), f"its home {topic.home}", "other sites only", "remove it: a topic must not loop"
+            )
+
+
+def _asns(environment: Environment) -> Iterator[Finding]:
+    owners: dict[int, str] = {}
+    for site in environment.sites.values():
+        if owners.setdefault(site.asn, site.name) != site.name:
+            found = f"{site.asn}, used by {owners[site.asn]} too"
+            yield Finding(("dpp_sites", site.name, "asn"), found, "a number of its own", "choose another")
+
+
+def _groups(environment: Environment, origin: Sources) -> Iterator[Finding]:
+    """Yield groups that are no site, function or pool of that name."""
+    for group in sorted(origin.children.get("sites", frozenset()) - set(environment.sites)):
+        yield Finding((group,), f"group {group} under sites", "a site of sites.yml", "declare the site", (group,))
+    for group in sorted(origin.children.get("pools", frozenset()) ^ set(environment.pools)):
+        yield Finding(
+            ("dpp_pools", group),
+            f"pool {group} in one place only",
+            "a group and an entry of dpp_pools",
+            "add the other",
+            (group,),
+        )
+
+
+def _autonomy(environment: Environment) -> Iterator[Finding]:
+    """Yield what a site lacks to run, be reconfigured and be rebuilt without its links."""
+    for site in environment.sites:
+        needs = ["operations_host", "border_router"]
+        needs += ["container_registry"] if environment.clusters_of(site) else []
+        for group in needs:
+            if not environment.hosts_of(site, group):
+                yield Finding(
+                    ("dpp_sites", site),
+                    f"no host of group {group}",
+                    "one, so that it runs without its links",
+                    "add one",
+                )
+        if not any(network.site == site for network in environment.networks.values()):
+            yield Finding(("dpp_sites", site), "no network", "a network with a gateway", "declare one in networks.yml")
+        paths = {leg.circuit.path for host in environment.routers(site) for leg in environment.legs(host.name)}
+        for path in sorted({"primary", "secondary"} - paths):
+            yield Finding(
+                ("dpp_sites", site),
+                f"no {path} circuit",
+                "a primary and a secondary path",
+                "declare one in circuits.yml",
+            )
+
+
+def _membership(environment: Environment) -> Iterator[Finding]:
+    """Yield hosts that are in a Kubernetes or store group but in no cluster or store."""
+    used: dict[str, set[str]] = defaultdict(set)
+    for cluster in environment.clusters.values():
+        _enlist(used, cluster)
+    for store in environment.storage.values():
+        used["store"].update(store.hosts)
+    for host in environment.hosts.values():
+        for group in sorted(host.groups & set(NODE_GROUPS.values())):
+            if host.name not in used[group]:
+                yield Finding(
+                    (host.name,), f"group {group}, but no cluster lists it", "a cluster of clusters.yml", "add it there"
+                )
+        if host.groups & STORE_GROUPS and host.name not in used["store"]:
+            yield Finding((host.name,), "a store host in no store", "a store of storage.yml", "add it there")
+
+
+def _enlist(used: dict[str, set[str]], cluster: Cluster) -> None:
+    for kind, group in NODE_GROUPS.items():
+        used[group].update(getattr(cluster, kind))
+
+
+def _pools(environment: Environment) -> Iterator[Finding]:
+    if not environment.pools:
+        return
+    for host in environment.hosts_of(group="kubernetes_node"):
+        yield from _one_pool(environment, host)
+    needed = environment.camera.detectors * environment.camera.visits_in_flight
+    if environment.prompt_capacity() < needed:
+        found = f"{environment.prompt_capacity()} prompt workers over all pools"
+        expected = f"{needed}: {environment.camera.detectors} detectors x {environment.camera.visits_in_flight} visits in flight"
+        yield Finding(("dpp_pools",), found, expected, "add nodes or workers per node")
+
+
+def _one_pool(environment: Environment, host: Host) -> Iterator[Finding]:
+    own = sorted(host.groups & set(environment.pools))
+    if len(own) != 1:
+        yield Finding(
+            (host.name,), f"in {len(own)} pools ({', '.join(own) or 'none'})", "in one pool", "correct hosts.yml"
+        )

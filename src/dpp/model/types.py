@@ -1,0 +1,172 @@
+"""The nouns of an inventory: what each ``dpp_`` key may say, one frozen model per noun.
+
+Rates are in Mbit/s, delays one-way in milliseconds, capacities in GiB, as the field names say.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dpp.model.names import kebab
+
+Kebab = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)]
+"""A name that becomes DNS, Kubernetes and stack names."""
+HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*[0-9]{2,3}\.[a-z][a-z0-9]*$", max_length=40)]
+"""``<function><nn>.<site>``."""
+Interface = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Model(BaseModel):
+    """Strict and frozen: unknown keys are refused, numbers are not guessed from text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Site(Model):
+    """A place that keeps running when its links are cut."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$", description="Last part of the names of its hosts.")]
+    title: str = Field(description="Name for people.")
+    asn: int = Field(ge=64512, le=65534, description="Private BGP autonomous system number.")
+    time_zone: str = Field(description="IANA zone of the people there; hosts themselves run on UTC.")
+
+
+class Network(Model):
+    """A local network of a site."""
+
+    name: Kebab
+    site: str
+    purpose: Literal["hosts"] = Field(description="What is attached to it.")
+    prefix: IPv4Network
+    gateway: IPv4Address = Field(description="Held by the site's border router, by VRRP where there are two.")
+
+
+class CircuitEnd(Model):
+    """Where a circuit is attached."""
+
+    host: HostName = Field(description="A border router.")
+    interface: Interface
+    address: IPv4Address
+
+
+class Circuit(Model):
+    """A wide-area point-to-point link."""
+
+    name: Kebab
+    path: Literal["primary", "secondary"] = Field(description="Primary carries traffic while it is up.")
+    rate_mbps: Positive = Field(description="Production rate in Mbit/s; the lab scales it by dpp_circuit_scale.")
+    delay_ms: float = Field(ge=0, le=1000, description="One way, in milliseconds.")
+    loss_percent: float = Field(ge=0, lt=100, description="Of packets, each way.")
+    prefix: IPv4Network
+    a: CircuitEnd
+    b: CircuitEnd
+
+    def end(self, host: str) -> tuple[CircuitEnd, CircuitEnd]:
+        """Return the end at `host` and the far end; ``KeyError`` where the circuit does not touch it."""
+        for near, far in ((self.a, self.b), (self.b, self.a)):
+            if near.host == host:
+                return near, far
+        raise KeyError(host)
+
+
+class Cluster(Model):
+    """A Kubernetes cluster."""
+
+    name: Kebab
+    site: str
+    endpoint: HostName = Field(description="Host whose port 6443 serves the API.")
+    control_plane: tuple[HostName, ...] = Field(min_length=1)
+    nodes: tuple[HostName, ...] = Field(
+        description="Workers; where there are none the control plane carries workloads."
+    )
+    pod_prefix: IPv4Network
+    service_prefix: IPv4Network
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Control plane and workers."""
+        return (*self.control_plane, *self.nodes)
+
+
+class Pool(Model):
+    """A class of Kubernetes nodes, bought and sized for one purpose; its hosts are the inventory group of its name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*_pool$")]
+    purpose: str
+    cores: Positive = Field(description="Per node.")
+    memory_gib: Positive = Field(description="Per node.")
+    prompt_workers: int = Field(ge=0, description="Warm prompt processing workers (one detector each) per node.")
+
+
+class Camera(Model):
+    """The detectors that the facility processes, and how fast they come."""
+
+    instrument: str
+    detectors: Positive = Field(description="Science detectors per exposure.")
+    detector_pixels: tuple[Positive, Positive] = Field(description="Columns and rows of one detector.")
+    visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")
+    visits_in_flight: Positive = Field(description="Visits that prompt processing must hold at once to keep up.")
+
+
+class Notification(Model):
+    """Bucket notifications: an event per new object."""
+
+    bucket: str
+    topic: TopicName
+
+
+class StorageSite(Model):
+    """The object store of a site."""
+
+    site: str
+    hosts: tuple[HostName, ...] = Field(min_length=1, description="The first one's name is the endpoint.")
+    port: int = Field(gt=0, lt=65536)
+    buckets: tuple[str, ...] = Field(min_length=1)
+    capacity_gib: Positive = Field(description="Usable, over all hosts, in GiB.")
+    nights: Positive | None = Field(
+        default=None, description="Goal: nights of raw data that fit while the links are cut."
+    )
+    notify: Notification | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the S3 service."""
+        return f"https://{self.hosts[0]}:{self.port}"
+
+
+class Topic(Model):
+    """A Kafka topic: written at its home only, so that nothing loops."""
+
+    name: TopicName
+    home: str = Field(description="Site whose brokers it is written to.")
+    partitions: Positive
+    retention_hours: Positive
+    mirrored_to: tuple[str, ...] = Field(description="Sites that get a copy under the same name.")
+
+
+class Host(Model):
+    """A machine or router."""
+
+    name: HostName
+    site: str
+    address: IPv4Address
+    groups: frozenset[str] = Field(description="Inventory groups; those under `functions` are its roles.")
+
+    @property
+    def slug(self) -> str:
+        """The name as one DNS label: ``svc01-summit``."""
+        return kebab(self.name.replace(".", "-"))
+
+
+class Attachment(Model):
+    """How a host is attached to its local network."""
+
+    network: Network
+    interface: Interface
+    address: IPv4Interface
+    gateway: IPv4Address
