@@ -1,0 +1,1 @@
+"""What every workload shares: settings, logs, Kafka, Avro, object stores, names, times, the visit ledger, devices."""

@@ -1,0 +1,15 @@
+"""What can go wrong in a workload. Whether the same work may be tried again is a type, never a guess from a message."""
+
+from __future__ import annotations
+
+
+class WorkloadError(Exception):
+    """An error whose text names the object, what was found, what was expected and what happens next."""
+
+
+class RetriableError(WorkloadError):
+    """The same call may succeed later: a peer that is away, a time-out. Nothing outside was changed."""
+
+
+class NonRetriableError(WorkloadError):
+    """Repeating cannot help or could do harm: bad input, or an alert database or stream that may have been written."""

@@ -1,0 +1,286 @@
+"""Kafka as the workloads use it: idempotent or transactional producers, consumers that see committed records only."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from workloads.common.avro import Codec
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.registry import RegistryClient
+from workloads.common.settings import Settings
+
+LOG = logging.getLogger(__name__)
+_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Received:
+    """One message: where it stood, when it was written (TAI is the payload's matter, this is UTC seconds), its bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes
+    headers: dict[str, bytes]
+
+
+class Sender:
+    """A producer whose `flush` raises when anything was not delivered.
+
+    Parameters
+    ----------
+    settings
+        Where the cluster is.
+    site
+        Whose Kafka.
+    transactional_id
+        Makes the producer transactional; a second one with the same id fences the first.
+    """
+
+    def __init__(self, settings: Settings, site: str, transactional_id: str | None = None) -> None:
+        options = settings.kafka_options(site) | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": 8_000_000,
+        }
+        if transactional_id:
+            options |= {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000}
+        self._producer = Producer(options)
+        self._failures: list[str] = []
+        if transactional_id:
+            self._guard(self._producer.init_transactions, _TIMEOUT_SECONDS)
+
+    def send(
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        key: str = "",
+        partition: int | None = None,
+        headers: dict[str, bytes] | None = None,
+    ) -> None:
+        """Hand one message to the producer; a full queue waits."""
+        where: dict[str, Any] = {} if partition is None else {"partition": partition}
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key=key.encode() or None,
+                    headers=list((headers or {}).items()),
+                    on_delivery=self._delivered,
+                    **where,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def flush(self, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Wait until all is delivered.
+
+        Raises
+        ------
+        RetriableError
+            If something was not, or not in `timeout` seconds.
+        """
+        left = self._producer.flush(timeout)
+        failures, self._failures = self._failures, []
+        if left or failures:
+            raise RetriableError(f"Kafka: {left} messages not delivered in {timeout:g} s; {'; '.join(failures[:3])}")
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._guard(self._producer.begin_transaction)
+
+    def commit(self, consumer: Receiver | None = None, done: Received | None = None) -> None:
+        """Commit the transaction; with `done`, the offset after it is part of the same transaction.
+
+        Raises
+        ------
+        RetriableError
+            If the transaction was aborted.
+        NonRetriableError
+            If this producer was fenced.
+        """
+        if consumer is not None and done is not None:
+            position = [TopicPartition(done.topic, done.partition, done.offset + 1)]
+            self._guard(self._producer.send_offsets_to_transaction, position, consumer.group_metadata, _TIMEOUT_SECONDS)
+        self._guard(self._producer.commit_transaction, _TIMEOUT_SECONDS)
+
+    def abort(self) -> None:
+        """Abort the transaction."""
+        self._failures.clear()
+        self._guard(self._producer.abort_transaction, _TIMEOUT_SECONDS)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failures.append(f"{message.topic()}: {error.str()}")
+
+    @staticmethod
+    def _guard(call: Any, *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except KafkaException as exception:
+            error = exception.args[0]
+            kind = NonRetriableError if error.fatal() else RetriableError
+            raise kind(f"Kafka transaction: {error.str()}") from exception
+
+
+class Receiver:
+    """A consumer of committed records that commits by hand.
+
+    Parameters
+    ----------
+    settings, site
+        Which Kafka.
+    group
+        Consumer group.
+    topics
+        Topics to share with the rest of the group; or
+    partitions
+        fixed partitions of one topic.
+    start
+        Where a group without offsets begins: ``earliest`` or ``latest``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        site: str,
+        group: str,
+        topics: Sequence[str] = (),
+        *,
+        partitions: Sequence[tuple[str, int]] = (),
+        start: str = "earliest",
+    ) -> None:
+        self._consumer = Consumer(
+            settings.kafka_options(site)
+            | {
+                "group.id": group,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": start,
+                "fetch.wait.max.ms": 100,
+                "fetch.message.max.bytes": 8_000_000,
+                "allow.auto.create.topics": False,
+                "topic.metadata.refresh.interval.ms": 5000,
+                "partition.assignment.strategy": "cooperative-sticky",
+            }
+        )
+        if topics:
+            self._consumer.subscribe(list(topics))
+        else:
+            self._assign(partitions, start)
+
+    def _assign(self, partitions: Sequence[tuple[str, int]], start: str) -> None:
+        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
+        try:
+            committed = self._consumer.committed(wanted, _TIMEOUT_SECONDS)
+            for position in committed:
+                if position.offset < 0:
+                    low, high = self._consumer.get_watermark_offsets(position, _TIMEOUT_SECONDS)
+                    position.offset = low if start == "earliest" else high
+        except KafkaException as exception:
+            raise RetriableError(f"Kafka, offsets of {partitions}: {exception.args[0].str()}") from exception
+        self._consumer.assign(committed)
+
+    @property
+    def group_metadata(self) -> Any:
+        """What a transactional producer needs to commit this group's offsets."""
+        return self._consumer.consumer_group_metadata()
+
+    def receive(self, timeout: float = 1.0, most: int = 500) -> list[Received]:
+        """Return what came within `timeout` seconds, at most `most` messages.
+
+        Raises
+        ------
+        RetriableError
+            On an error of the cluster that does not heal by itself.
+        """
+        found = []
+        for message in self._consumer.consume(most, timeout):
+            error = message.error()
+            if error is None:
+                found.append(_received(message))
+            elif not error.retriable() and error.code() not in (
+                KafkaError._PARTITION_EOF,
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ):
+                raise RetriableError(f"Kafka: {error.str()}")
+            else:
+                LOG.warning("Kafka: %s", error.str())
+        return found
+
+    def messages(self, *, until: float | None = None) -> Iterator[Received]:
+        """Yield messages one by one, for ever or until the clock says `until` (Unix seconds)."""
+        while until is None or time.time() < until:
+            yield from self.receive(most=1)
+
+    def commit(self, *done: Received) -> None:
+        """Commit the offsets after `done`."""
+        if done:
+            after: dict[tuple[str, int], int] = {}
+            for message in done:
+                where = (message.topic, message.partition)
+                after[where] = max(after.get(where, 0), message.offset + 1)
+            self._consumer.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in after.items()], asynchronous=False)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+def _received(message: Message) -> Received:
+    key: Any = message.key()
+    return Received(
+        topic=str(message.topic()),
+        partition=int(message.partition() or 0),
+        offset=int(message.offset() or 0),
+        timestamp=message.timestamp()[1] / 1000.0,
+        key=key,
+        value=bytes(message.value() or b""),
+        headers={name: bytes(value or b"") for name, value in (message.headers() or [])},
+    )
+
+
+class Bus:
+    """One site's Kafka with the codec of the site's registry: what most services hold.
+
+    Parameters
+    ----------
+    settings
+        The workload's settings.
+    site
+        Whose Kafka; by default the site that this runs at.
+    """
+
+    def __init__(self, settings: Settings, site: str | None = None) -> None:
+        self.settings = settings
+        self.site = site or settings.site.site
+        self.codec = Codec(RegistryClient(settings.site.schema_registry))
+
+    def sender(self, transactional_id: str | None = None) -> Sender:
+        """Return a producer."""
+        return Sender(self.settings, self.site, transactional_id)
+
+    def receiver(self, group: str, *topics: str, start: str = "earliest") -> Receiver:
+        """Return a consumer of `topics`."""
+        return Receiver(self.settings, self.site, group, topics, start=start)
+
+    def publish(
+        self, sender: Sender, topic: str, record: dict[str, Any], *, key: str = "", partition: int | None = None
+    ) -> None:
+        """Encode and send one record."""
+        sender.send(topic, self.codec.encode(topic, record), key=key, partition=partition)

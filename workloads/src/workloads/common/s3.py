@@ -1,0 +1,148 @@
+"""Object stores: puts and gets whose SHA-256 is checked, over TLS."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.settings import Settings
+
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_TRANSIENT = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 digest, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object as a listing shows it; `size` in bytes, `modified` in Unix seconds."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Store:
+    """The object store of one site.
+
+    Parameters
+    ----------
+    settings
+        Where it is and the key to it.
+    site
+        Whose store.
+    """
+
+    def __init__(self, settings: Settings, site: str) -> None:
+        if site not in settings.site.object_stores:
+            raise NonRetriableError(
+                f"object store of site {site}: not declared; expected one of {', '.join(settings.site.object_stores)}"
+            )
+        self.site = site
+        endpoint = settings.site.object_stores[site].endpoint
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="workloads",
+            aws_secret_access_key=settings.secret(f"s3-{site}"),
+            verify=str(settings.authority) if endpoint.startswith("https") else None,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"max_attempts": 2},
+                max_pool_connections=16,
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def put(self, bucket: str, key: str, data: bytes, digest: str = "") -> str:
+        """Store `data`; the server checks the SHA-256 that is sent along. Return the digest, hexadecimal."""
+        digest = digest or sha256(data)
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        with self._errors(bucket, key):
+            self._client.put_object(
+                Bucket=bucket, Key=key, Body=data, ChecksumSHA256=checksum, Metadata={"sha256": digest}
+            )
+        return digest
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """Return the bytes of an object.
+
+        Raises
+        ------
+        NonRetriableError
+            If there is none, or its bytes do not have the digest it was stored with.
+        """
+        with self._errors(bucket, key):
+            response = self._client.get_object(Bucket=bucket, Key=key)
+            data = bytes(response["Body"].read())
+        stored = response.get("Metadata", {}).get("sha256", "")
+        if stored and stored != sha256(data):
+            raise NonRetriableError(
+                f"{self.site}:{bucket}/{key}: digest {sha256(data)} of what was read, expected {stored}"
+            )
+        return data
+
+    def digest(self, bucket: str, key: str) -> str | None:
+        """Return the digest that an object was stored with; None if there is no such object."""
+        try:
+            with self._errors(bucket, key):
+                response = self._client.head_object(Bucket=bucket, Key=key)
+        except MissingObjectError:
+            return None
+        return str(response.get("Metadata", {}).get("sha256", ""))
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[Item]:
+        """Yield the objects whose key begins with `prefix`."""
+        with self._errors(bucket, prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield Item(entry["Key"], int(entry["Size"]), entry["LastModified"].timestamp())
+
+    def copy(self, bucket: str, key: str, target: str) -> None:
+        """Copy an object inside a bucket."""
+        self.put(bucket, target, self.get(bucket, key))
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; that there is none is no error."""
+        with self._errors(bucket, key):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+    def _errors(self, bucket: str, key: str) -> _Translate:
+        return _Translate(f"{self.site}:{bucket}/{key}")
+
+
+class MissingObjectError(NonRetriableError):
+    """There is no object of that key."""
+
+
+class _Translate:
+    """Turn the client library's exceptions into ours."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ClientError):
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _MISSING:
+                raise MissingObjectError(f"{self._what}: no such object") from error
+            kind = RetriableError if code in _TRANSIENT else NonRetriableError
+            raise kind(f"{self._what}: {error}") from error
+        if isinstance(error, BotoCoreError):
+            raise RetriableError(f"{self._what}: {error}") from error

@@ -1,0 +1,89 @@
+"""What a long-running workload shows to the cluster: `/healthz`, `/metrics`, and a clean end on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+PORT = 9100
+
+
+class Health:
+    """Liveness as progress: a loop that has not beaten for `patience` seconds is dead, whatever its process does."""
+
+    def __init__(self, patience: float = 120.0) -> None:
+        self._patience = patience
+        self._beats: dict[str, float] = {}
+
+    def beat(self, name: str = "main") -> None:
+        """Say that the loop `name` goes on."""
+        self._beats[name] = time.monotonic()
+
+    def stale(self) -> dict[str, float]:
+        """Return the loops that stand still and for how many seconds."""
+        now = time.monotonic()
+        return {name: now - beat for name, beat in self._beats.items() if now - beat > self._patience}
+
+
+class Stop:
+    """Becomes true at SIGTERM or SIGINT; work in hand is finished first."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._event.set())
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask for the end from inside."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake at the signal; return whether it came."""
+        return self._event.wait(seconds)
+
+
+def serve_health(health: Health, extra: Callable[[], bytes] | None = None) -> ThreadingHTTPServer:
+    """Serve `/healthz` and `/metrics` from a daemon thread, on port 9100 or ``DPP_HEALTH_PORT`` (0 picks a free one).
+
+    Parameters
+    ----------
+    health
+        What `/healthz` shows: 200 while every loop beats, 503 otherwise.
+    extra
+        Further lines of metrics, such as those of child processes.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest() + (extra() if extra else b""))
+            elif self.path == "/healthz":
+                stale = health.stale()
+                self._answer(503 if stale else 200, "application/json", json.dumps({"stale": stale}).encode())
+            else:
+                self._answer(404, "text/plain", b"not found\n")
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    port = int(os.environ.get("DPP_HEALTH_PORT", str(PORT)))
+    server = ThreadingHTTPServer(("0.0.0.0", port), Handler)  # noqa: S104 - a pod's own network
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server

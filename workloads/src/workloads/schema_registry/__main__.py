@@ -1,0 +1,36 @@
+"""Serve the registry on port 8081 (``PORT``); the project's own schemas are in it before it is ready."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import uvicorn
+
+from workloads.common import log, schemas
+from workloads.common.settings import Settings
+from workloads.schema_registry.api import Registry, application
+from workloads.schema_registry.log import Log
+from workloads.schema_registry.store import State
+
+
+def main() -> None:
+    """Run the service."""
+    logger = log.configure("schema-registry")
+    state = State()
+    registry = Registry(state, Log(Settings.load(), state))
+    declared = [*schemas.topics().values(), *schemas.alerts().values()]
+    missing = [one for one in declared if one.id not in state.schemas]
+    if missing:
+        registry.set_mode({"mode": "IMPORT"})
+        for one in missing:
+            registry.register(one.subject, {"schema": json.dumps(one.definition), "id": one.id})
+    if state.mode == "IMPORT":
+        registry.set_mode({"mode": "READWRITE"})
+    logger.info("ready with %d subjects, %d of them new", len(state.subjects), len(missing))
+    port = int(os.environ.get("PORT", "8081"))
+    uvicorn.run(application(registry, lambda: True), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
+
+
+if __name__ == "__main__":
+    main()
