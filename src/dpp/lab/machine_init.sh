@@ -1,0 +1,45 @@
+#!/bin/sh
+# Gives a machine the kernel interfaces it may use and masks those that are the host's, then becomes systemd.
+# Network sysctls belong to the machine's own namespace and become writable; the rest of /proc/sys stays read-only.
+set -eu
+
+fail() {
+    echo "machine-init: $*" >&2
+    exit 1
+}
+
+# What a kubelet insists on writing: plain files that already say what it wants.
+pretend() {
+    [ -e "/proc/sys/$1" ] || return 0
+    file="/run/dpp-init/$(echo "$1" | tr / .)"
+    echo "$2" > "$file"
+    mount --bind "$file" "/proc/sys/$1" || fail "cannot mask /proc/sys/$1"
+}
+
+mkdir -p /run/dpp-init/proc
+mount -t proc proc /run/dpp-init/proc || fail "cannot mount proc"
+mount --bind /run/dpp-init/proc/sys/net /proc/sys/net || fail "cannot make /proc/sys/net writable"
+umount -l /run/dpp-init/proc
+
+while read -r _ target type _; do
+    case "$type" in
+        cgroup | cgroup2) mount -o remount,rw,bind "$target" || fail "cannot make $target writable" ;;
+    esac
+done < /proc/mounts
+
+mount --make-rshared / || fail "cannot share mounts"
+mount -t bpf bpf /sys/fs/bpf || fail "cannot mount bpf on /sys/fs/bpf"
+
+pretend vm/overcommit_memory 1
+pretend vm/panic_on_oom 0
+pretend kernel/panic 10
+pretend kernel/panic_on_oops 1
+pretend kernel/keys/root_maxkeys 1000000
+pretend kernel/keys/root_maxbytes 25000000
+
+# The first names, until the base_system role writes all of them.
+if [ ! -s /etc/hosts ] || ! grep -q "$DPP_HOST" /etc/hosts; then
+    printf '127.0.0.1 localhost\n::1 localhost\n%s %s\n' "$DPP_ADDRESS" "$DPP_HOST" > /etc/hosts
+fi
+rm -f /run/nologin
+exec /sbin/init

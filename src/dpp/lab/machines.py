@@ -1,0 +1,383 @@
+"""The lab's machines: systemd containers that cannot harm their host, each in a network namespace that outlives it.
+
+A machine carries the URN of the resource that owns it. Only that owner may change it, so a creation that was cut short
+is found and finished, never doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpp.adapters.podman import Podman, PodmanError
+from dpp.lab import wires
+from dpp.model.errors import FatalError, RetriableError
+from dpp.model.folders import Folders
+
+LABEL = "org.lsst.dpp."
+READY = ("running", "degraded")
+"""States of systemd in which a machine can be worked with; degraded means that some unit failed."""
+
+VOLUMES: Mapping[str, tuple[str, ...]] = {
+    "container_runtime": ("/var/lib/containerd",),
+    "kubernetes_control_plane": ("/var/lib/etcd", "/var/lib/kubelet"),
+    "kubernetes_node": ("/var/lib/kubelet",),
+    "container_registry": ("/var/lib/docker-registry",),
+    "kafka_broker": ("/var/lib/kafka",),
+    "postgresql": ("/var/lib/postgresql",),
+    "object_store": ("/srv",),
+    "summit_storage": ("/srv",),
+}
+"""By function, the folders whose content outlives a machine's container, on the host's own file system."""
+
+_INIT = Path(__file__).with_name("machine_init.sh")
+_CAPABILITIES = ("--cap-add=ALL", "--cap-drop=SYS_TIME", "--cap-drop=SYS_MODULE", "--cap-drop=SYS_BOOT")
+_FLAGS = (
+    *_CAPABILITIES,
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--device-cgroup-rule=a *:* rwm",
+    "--device=/dev/fuse",
+    "--device=/dev/net/tun",
+    "--device=/dev/kmsg",
+    "--cgroupns=private",
+    "--systemd=always",
+    "--no-hosts",
+    "--dns=none",
+    "--pids-limit=-1",
+    "--shm-size=256m",
+    "--stop-timeout=60",
+    "--log-driver=k8s-file",
+    "--log-opt=max-size=1mb",
+)
+_BOOT_SECONDS = 90
+_FILES, _PROCESSES = 1048576, 32768
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """What a machine is to be.
+
+    Parameters
+    ----------
+    host
+        Inventory name, ``<function><number>.<site>``.
+    site
+        The site that it stands at.
+    network, address, gateway
+        Its place on the site's network: name, address with prefix length, default gateway (none for a router).
+    image
+        The base image, by a tag that changes with its content.
+    urn
+        The resource that owns the machine.
+    operations
+        Whether it is the site's operations host, where in-band connections start.
+    volumes
+        Folders that outlive its container.
+    """
+
+    host: str
+    site: str
+    network: str
+    address: str
+    gateway: str | None
+    image: str
+    urn: str
+    operations: bool = False
+    volumes: tuple[str, ...] = ()
+
+    @property
+    def port(self) -> wires.Port:
+        """The machine's place on the network."""
+        return wires.Port(self.network, self.address, self.gateway)
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that a container cannot change while it exists."""
+        fixed = {
+            key: value for key, value in asdict(self).items() if key not in {"urn", "gateway", "network", "operations"}
+        }
+        text = json.dumps([fixed, _FLAGS, _INIT.read_text()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """What a machine is.
+
+    Parameters
+    ----------
+    host, name
+        Inventory name; name of its container and network namespace.
+    urn
+        The resource that owns it.
+    digest
+        Digest of the specification that it was made from.
+    system
+        State of its systemd, ``running`` at best; ``off`` when the container does not run.
+    plugged
+        Whether its eth0 is up on its network.
+    started
+        When its container was started last, ISO 8601.
+    """
+
+    host: str
+    name: str
+    urn: str
+    digest: str
+    system: str
+    plugged: bool
+    started: str
+    spec: MachineSpec
+
+
+class Machines:
+    """The machines of one instance of the lab.
+
+    Parameters
+    ----------
+    folders
+        The instance's folders.
+    podman
+        How containers are run.
+    """
+
+    def __init__(self, folders: Folders, podman: Podman | None = None) -> None:
+        self.folders = folders
+        self.podman = podman or Podman(timeout=180)
+
+    def name(self, host: str) -> str:
+        """Return the name of a machine's container and network namespace."""
+        return wires.namespace(self.folders.instance, host)
+
+    def ensure(self, spec: MachineSpec) -> MachineState:
+        """Make, mend, start or leave alone, so that the machine is as specified and systemd has booted.
+
+        A container of another specification is replaced; its volumes stay.
+
+        Raises
+        ------
+        FatalError
+            If a machine of this name belongs to another resource, or the image is missing.
+        RetriableError
+            If systemd does not finish booting.
+        """
+        name = self.name(spec.host)
+        container = self._owned(name, spec.urn)
+        if container is not None and _label(container, "digest") != spec.digest:
+            self.podman.run("rm", "--force", "--time=20", name)
+            container = None
+        wires.ensure_port(self.folders.instance, spec.host, spec.port)
+        if container is None:
+            self._create(name, spec)
+            self.podman.run("start", name)
+        elif container["State"]["Status"] != "running":
+            self.podman.run("start", name)
+        elif not self._lives_in(container, name):
+            self.podman.run("restart", "--time=20", name)
+        self._wait(name)
+        if spec.operations:
+            self._be_vantage(spec, name)
+        state = self.read(spec.host)
+        if state is None:
+            raise RetriableError(
+                f"machine {spec.host}", "it vanished while it was made", remedy="run the command again"
+            )
+        return state
+
+    def read(self, host: str) -> MachineState | None:
+        """Return what there is of a machine, or None."""
+        name = self.name(host)
+        container = self.podman.inspect(name)
+        if container is None:
+            return None
+        spec = MachineSpec(**_spec(container))
+        running = container["State"]["Status"] == "running" and self._lives_in(container, name)
+        return MachineState(
+            host=host,
+            name=name,
+            urn=_label(container, "urn"),
+            digest=_label(container, "digest"),
+            system=self._system(name) if running else "off",
+            plugged=wires.is_plugged(self.folders.instance, host, spec.port),
+            started=container["State"]["StartedAt"],
+            spec=spec,
+        )
+
+    def all(self) -> list[MachineState]:
+        """Return every machine of the instance, by name."""
+        found = self.podman.containers({f"{LABEL}instance": self.folders.instance})
+        hosts = sorted(container["Labels"][f"{LABEL}host"] for container in found)
+        return [state for state in map(self.read, hosts) if state is not None]
+
+    def start(self, host: str) -> MachineState:
+        """Start a machine that exists, its network made anew where a reboot took it."""
+        return self.ensure(self._existing(host).spec)
+
+    def stop(self, host: str, seconds: int = 60) -> None:
+        """Shut a machine down; after `seconds` it is killed."""
+        self._existing(host)
+        self.podman.run("stop", f"--time={seconds}", self.name(host), timeout=seconds + 60)
+
+    def remove(self, host: str, urn: str | None = None) -> None:
+        """Remove a machine with its network namespace and volumes; nothing happens where there is none.
+
+        Raises
+        ------
+        FatalError
+            If it belongs to another resource than `urn` (where given).
+        """
+        name = self.name(host)
+        if urn is not None:
+            self._owned(name, urn)
+        self.podman.run("rm", "--force", "--time=0", "--ignore", name)
+        wires.remove_namespace(name)
+        shutil.rmtree(self.folders.state / "volumes" / host, ignore_errors=True)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _existing(self, host: str) -> MachineState:
+        state = self.read(host)
+        if state is None:
+            raise FatalError(f"machine {host}", "there is none", "a machine of this instance", "see dpp lab status")
+        return state
+
+    def _owned(self, name: str, urn: str) -> dict[str, Any] | None:
+        container = self.podman.inspect(name)
+        if container is not None and _label(container, "urn") != urn:
+            raise FatalError(
+                f"machine {name}",
+                f"it belongs to {_label(container, 'urn') or 'nobody known here'}",
+                urn,
+                "destroy it with the stack that owns it, or run dpp lab down",
+            )
+        return container
+
+    def _create(self, name: str, spec: MachineSpec) -> None:
+        if self.podman.image_id(spec.image) is None:
+            raise FatalError(f"image {spec.image}", "not in podman's storage", "the lab's base image", "run dpp lab up")
+        labels = {
+            "instance": self.folders.instance,
+            "host": spec.host,
+            "urn": spec.urn,
+            "digest": spec.digest,
+            "spec": json.dumps(asdict(spec)),
+        }
+        self.podman.run(
+            "create",
+            f"--name={name}",
+            f"--hostname={spec.host}",
+            f"--network=ns:{wires.NAMESPACES / name}",
+            *(f"--label={LABEL}{key}={value}" for key, value in labels.items()),
+            f"--env=DPP_HOST={spec.host}",
+            f"--env=DPP_ADDRESS={spec.address.partition('/')[0]}",
+            f"--volume={self._init_file()}:/usr/local/sbin/dpp-init:ro",
+            *(f"--volume={self._volume(spec, target)}:{target}" for target in spec.volumes),
+            f"--ulimit=nofile={_limit(resource.RLIMIT_NOFILE, _FILES)}",
+            f"--ulimit=nproc={_limit(resource.RLIMIT_NPROC, _PROCESSES)}",
+            *_FLAGS,
+            spec.image,
+            "/usr/local/sbin/dpp-init",
+        )
+
+    def _init_file(self) -> Path:
+        """Return a copy of the init wrapper outside the tree, so that machines outlive a checkout."""
+        target = self.folders.state / "machine-init"
+        if not target.exists() or target.read_text() != _INIT.read_text():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = target.with_name(f".machine-init.{time.monotonic_ns()}")
+            fresh.write_text(_INIT.read_text())
+            fresh.chmod(0o755)
+            fresh.rename(target)
+        return target
+
+    def _volume(self, spec: MachineSpec, target: str) -> Path:
+        """Return the host's folder behind `target`; a new one begins with what the image has there."""
+        folder = self.folders.state / "volumes" / spec.host / target.strip("/").replace("/", "-")
+        if folder.exists():
+            return folder
+        fresh = folder.with_name(f".new-{folder.name}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        root = Path(self.podman.run("image", "mount", spec.image).strip())
+        try:
+            source = root / target.lstrip("/")
+            if source.is_dir():
+                subprocess.run(["cp", "--archive", source, fresh], check=True)
+            else:
+                fresh.mkdir(mode=0o755)
+        finally:
+            self.podman.run("image", "unmount", spec.image)
+        fresh.rename(folder)
+        return folder
+
+    def _lives_in(self, container: Mapping[str, Any], name: str) -> bool:
+        """Say whether a running container is in the network namespace of its name."""
+        try:
+            own = Path(f"/proc/{container['State']['Pid']}/ns/net").stat()
+            named = (wires.NAMESPACES / name).stat()
+        except FileNotFoundError:
+            return False
+        return own.st_ino == named.st_ino
+
+    def _system(self, name: str) -> str:
+        try:
+            return self.podman.execute(name, ["systemctl", "is-system-running"]).strip()
+        except PodmanError as error:  # it answers with words and a code for every state but running
+            return error.stdout.strip() or "booting"
+
+    def _wait(self, name: str) -> None:
+        deadline = time.monotonic() + _BOOT_SECONDS
+        system = "booting"
+        while time.monotonic() < deadline:
+            system = self._system(name)
+            if system in READY:
+                return
+            container = self.podman.inspect(name)
+            if container is None or container["State"]["Status"] == "exited":
+                log = self.podman.run("logs", "--tail=5", name) if container else ""
+                raise FatalError(
+                    f"machine {name}", f"it ended while booting: {log.strip()}", remedy=f"see podman logs {name}"
+                )
+            time.sleep(0.2)
+        raise RetriableError(
+            f"machine {name}", f"systemd says {system} after {_BOOT_SECONDS} s", "running", "run the command again"
+        )
+
+    def _be_vantage(self, spec: MachineSpec, name: str) -> None:
+        folder = self.folders.run / "vantages"
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder / spec.site
+        if not link.is_symlink() or link.readlink() != wires.NAMESPACES / name:
+            fresh = folder / f".{spec.site}.{time.monotonic_ns()}"
+            fresh.symlink_to(wires.NAMESPACES / name)
+            fresh.rename(link)
+
+
+def volumes_of(functions: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders that outlive the container of a host with these functions."""
+    return tuple(sorted({folder for function in functions for folder in VOLUMES.get(function, ())}))
+
+
+def _limit(kind: int, wanted: int) -> str:
+    """Return a limit as podman takes it, no higher than this process may set."""
+    hard = resource.getrlimit(kind)[1]
+    value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return f"{value}:{value}"
+
+
+def _label(container: Mapping[str, Any], key: str) -> str:
+    return str((container["Config"].get("Labels") or {}).get(LABEL + key, ""))
+
+
+def _spec(container: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(_label(container, "spec"))
+    return {**fields, "volumes": tuple(fields["volumes"])}
