@@ -30,7 +30,9 @@ def check(environment: EnvironmentArgument = "lab", as_json: JsonOption = False)
     if as_json:
         print_json({"environment": environment, "problems": [], "counts": counts})
     else:
-        print(f"inventories/{environment}: consistent; " + ", ".join(f"{count} {noun}" for noun, count in counts.items()))
+        print(
+            f"inventories/{environment}: consistent; " + ", ".join(f"{count} {noun}" for noun, count in counts.items())
+        )
 
 
 @app.command()

@@ -288,10 +288,10 @@ def _pools(environment: Environment) -> Iterator[Finding]:
         return
     for host in environment.hosts_of(group="kubernetes_node"):
         yield from _one_pool(environment, host)
-    needed = environment.camera.detectors * environment.camera.visits_in_flight
+    needed = len(environment.camera.detectors) * environment.camera.visits_in_flight
     if environment.prompt_capacity() < needed:
         found = f"{environment.prompt_capacity()} prompt workers over all pools"
-        expected = f"{needed}: {environment.camera.detectors} detectors x {environment.camera.visits_in_flight} visits in flight"
+        expected = f"{needed}: {len(environment.camera.detectors)} detectors x {environment.camera.visits_in_flight} visits in flight"
         yield Finding(("dpp_pools",), found, expected, "add nodes or workers per node")
 
 

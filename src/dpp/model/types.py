@@ -6,7 +6,7 @@ Rates are in Mbit/s, delays one-way in milliseconds, capacities in GiB, as the f
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,10 @@ HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*[0-9]{2,3}\.[a-z][a-z0-
 """``<function><nn>.<site>``."""
 Interface = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
+SCIENCE_RAFTS: Final = tuple(
+    f"R{row}{column}" for row in range(5) for column in range(5) if f"{row}{column}" not in ("00", "04", "40", "44")
+)
+"""Of a 5 x 5 grid the corners carry guiders and wavefront sensors."""
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -103,14 +107,42 @@ class Pool(Model):
     prompt_workers: int = Field(ge=0, description="Warm prompt processing workers (one detector each) per node.")
 
 
+class Detector(NamedTuple):
+    """A science sensor: its id and name, and its offset from the boresight counted in detectors."""
+
+    id: int
+    name: str
+    column: int
+    row: int
+
+
 class Camera(Model):
     """The detectors that the facility processes, and how fast they come."""
 
     instrument: str
-    detectors: Positive = Field(description="Science detectors per exposure.")
+    rafts: tuple[Annotated[str, Field(pattern="^R(0[1-3]|[1-3][0-4]|4[1-3])$")], ...] = Field(
+        min_length=1, description="Science rafts of nine detectors each."
+    )
     detector_pixels: tuple[Positive, Positive] = Field(description="Columns and rows of one detector.")
+    overscan_pixels: int = Field(ge=0, description="Overscan columns per amplifier row.")
+    pixel_scale_arcsec: float = Field(gt=0)
     visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")
     visits_in_flight: Positive = Field(description="Visits that prompt processing must hold at once to keep up.")
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """The science detectors, numbered and named as the camera numbers and names them."""
+        return tuple(_detector(raft, place) for raft in self.rafts for place in range(9))
+
+
+def _detector(raft: str, place: int) -> Detector:
+    row, column = divmod(place, 3)
+    return Detector(
+        id=9 * SCIENCE_RAFTS.index(raft) + place,
+        name=f"{raft}_S{row}{column}",
+        column=3 * (int(raft[2]) - 2) + column - 1,
+        row=3 * (int(raft[1]) - 2) + row - 1,
+    )
 
 
 class Notification(Model):

@@ -1,0 +1,54 @@
+"""`dpp service`: the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dpp.cli.output import JsonOption, print_json, print_rows
+from dpp.model.services import Catalogue
+
+app = typer.Typer(no_args_is_help=True, help="Look services of the catalogue up.")
+
+
+@app.command("list")
+def list_services(
+    tier: Annotated[str | None, typer.Option(help="real-time, critical or operational.")] = None,
+    status: Annotated[str | None, typer.Option(help="planned, lab or production.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the services, those with the strictest tier first."""
+    order = ("real-time", "critical", "operational")
+    services = sorted(Catalogue.load().services.values(), key=lambda service: (order.index(service.tier), service.name))
+    chosen = [s for s in services if tier in (None, s.tier) and status in (None, s.status)]
+    rows = [service.model_dump(mode="json") for service in chosen]
+    print_rows(rows, ("name", "tier", "status", "owner", "chapter", "title"), as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Service, as `list` names it.")], as_json: JsonOption = False
+) -> None:
+    """Show one service: what it promises, what it needs and what needs it."""
+    catalogue = Catalogue.load()
+    service = catalogue.service(name)
+    needed_by = catalogue.needed_by(name)
+    if as_json:
+        print_json(service.model_dump(mode="json") | {"needed_by": needed_by})
+        return
+    print(
+        f"{service.title} ({service.name}): {service.tier}, {service.status}, owner {service.owner}\n\n{service.description}\n"
+    )
+    for objective in service.objectives:
+        print(f"  {objective.requirement}: {objective.text}")
+    for label, values in (
+        ("needs", service.dependencies),
+        ("needed by", needed_by),
+        ("workloads", service.workloads),
+        ("roles", service.roles),
+        ("runbook", [service.runbook] if service.runbook else []),
+        ("proved by", [service.test] if service.test else []),
+    ):
+        if values:
+            print(f"{label}: {', '.join(values)}")
