@@ -1,0 +1,79 @@
+"""The image container (pixels, variance, mask), its checks and cutouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.pixels.errors import ShapeError, TypeMismatchError
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Planes = npt.NDArray[np.uint16]
+Table = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A calibrated image.
+
+    Parameters
+    ----------
+    pixels
+        ``float32[ny, nx]``, electrons.
+    variance
+        ``float32[ny, nx]``, electrons squared.
+    mask
+        ``uint16[ny, nx]`` of `masks.Mask` planes.
+    """
+
+    pixels: Floats
+    variance: Floats
+    mask: Planes
+
+    def __post_init__(self) -> None:
+        require(self.pixels, np.float32, 2, "image pixels")
+        require(self.variance, np.float32, 2, "image variance", self.pixels.shape)
+        require(self.mask, np.uint16, 2, "image mask", self.pixels.shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def require(
+    array: npt.NDArray[Any], dtype: npt.DTypeLike, ndim: int, name: str, shape: tuple[int, ...] | None = None
+) -> None:
+    """Refuse an array that a kernel would misread.
+
+    Raises
+    ------
+    TypeMismatchError
+        The element type or memory order is wrong.
+    ShapeError
+        The number of dimensions or the shape is wrong, or the array is empty.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeMismatchError(name, f"a {type(array).__name__}", "a numpy array")
+    if array.dtype != np.dtype(dtype):
+        raise TypeMismatchError(name, f"elements of {array.dtype}", str(np.dtype(dtype)))
+    if array.ndim != ndim or 0 in array.shape or (shape is not None and array.shape != shape):
+        raise ShapeError(name, f"shape {array.shape}", str(shape) if shape else f"{ndim} dimensions, none empty")
+    if not array.flags.c_contiguous:
+        raise TypeMismatchError(name, "a strided view", "a C-contiguous array")
+
+
+def cutout(image: Floats, x: float, y: float, size: int = 31) -> Floats:
+    """Cut a square around a position (pixels); beyond the edge it is NaN."""
+    half = size // 2
+    left, bottom = round(x) - half, round(y) - half
+    result = np.full((size, size), np.nan, np.float32)
+    y0, y1 = max(bottom, 0), min(bottom + size, image.shape[0])
+    x0, x1 = max(left, 0), min(left + size, image.shape[1])
+    if y0 < y1 and x0 < x1:
+        result[y0 - bottom : y1 - bottom, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return result

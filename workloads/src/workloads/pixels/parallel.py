@@ -1,0 +1,39 @@
+"""Threads over bands of rows: the kernels release the interpreter lock, so plain threads use all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def available(threads: int | None = None) -> int:
+    """Threads to use: the given number, or the cores that this process may run on."""
+    return threads or len(os.sched_getaffinity(0))
+
+
+@cache
+def _pool(threads: int, _process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+
+
+def run(function: Callable[..., Result], jobs: Iterable[tuple[object, ...]], threads: int | None = None) -> list[Result]:
+    """Call ``function(*job)`` for every job, on several threads; results in order, the first error raised."""
+    count = available(threads)
+    if count == 1:
+        return [function(*job) for job in jobs]
+    # The process id in the key keeps a forked child from waiting for its parent's threads.
+    futures = [_pool(count, os.getpid()).submit(function, *job) for job in jobs]
+    return [future.result() for future in futures]
+
+
+def bands(rows: int, threads: int | None = None, minimum: int = 64) -> list[tuple[int, int]]:
+    """Split rows into bands, a few per thread so that an uneven load evens out."""
+    count = available(threads)
+    pieces = 1 if count == 1 else max(1, min(rows // minimum, 4 * count))
+    edges = [rows * i // pieces for i in range(pieces + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
