@@ -59,6 +59,24 @@ def path(name: Annotated[str, typer.Argument(help="Name of the tool.")], as_json
 
 
 @app.command()
+def image(
+    prune: Annotated[bool, typer.Option("--prune", help="Delete images of earlier builds that nothing uses.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the base image of all machines where it is missing, and print its name."""
+    from dpp.lab.image import BaseImage  # noqa: PLC0415 - as above
+    from dpp.lab.progress import Reporter  # noqa: PLC0415
+
+    base = BaseImage(Reporter(quiet=as_json))
+    reference = base.ensure()
+    pruned = base.prune() if prune else []
+    if as_json:
+        print_json({"image": reference, "pruned": pruned})
+    else:
+        print(reference)
+
+
+@app.command()
 def licences(as_json: JsonOption = False) -> None:
     """List name, version and licence of all that is deployed: Go modules, jars, Debian and Python packages."""
     from dpp.lab.tools.inventory import components  # noqa: PLC0415 - reads metadata of a thousand packages

@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpp.lab.process import exclusive, lines
 from dpp.lab.progress import Reporter, Step
 from dpp.lab.tools import licences
 from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, Tool
 from dpp.lab.tools.toolchain import find_go, find_maven
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
-
-_TAIL = 30
-"""Lines of a failed build that are shown."""
-
-
-@contextmanager
-def _exclusive(lock: Path, reporter: Reporter) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            reporter.note(f"another build holds {lock}: waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _lines(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Yield what `command` prints, line by line; raise with its last lines when it fails."""
-    printed: list[str] = []
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
-        try:
-            for line in process.stdout:
-                printed = [*printed[1 - _TAIL :], line.rstrip()]
-                yield line.rstrip()
-        finally:
-            if process.poll() is None and process.stdout.closed:
-                process.terminate()
-    if process.returncode:
-        raise FatalError(" ".join(command[:3]), f"exit code {process.returncode}:\n" + "\n".join(printed))
 
 
 def _sha256(file: Path) -> str:
@@ -91,7 +56,7 @@ class Builder:
         missing = [tool for tool in tools if not tool.built]
         if missing:
             with (
-                _exclusive(self._cache / "tools" / ".lock", self.reporter),
+                exclusive(self._cache / "tools" / ".lock", self.reporter),
                 self.reporter.step("tools", len(missing)) as step,
             ):
                 for tool in missing:
@@ -132,7 +97,7 @@ class Builder:
             for name, package in tool.packages.items():
                 output = partial / "bin" / name
                 command = [go.program, "build", "-v", "-o", str(output), "-ldflags", tool.linker_flags, package]
-                for line in _lines(command, tool.recipe, environment):
+                for line in lines(command, tool.recipe, environment):
                     step.advance(line, by=0 if line.startswith("go:") else 1)
         modules = self._modules(go.program, partial / "bin", environment)
         for source, target in tool.trees.items():
@@ -149,7 +114,7 @@ class Builder:
         template = "{{if .Stale}}stale {{.ImportPath}}{{end}}"
         command = [go, "list", "-deps", "-f", template, "-ldflags", tool.linker_flags, *tool.packages.values()]
         stale = 0
-        for line in _lines(command, tool.recipe, environment):
+        for line in lines(command, tool.recipe, environment):
             stale += line.startswith("stale ")
             step.advance(line, by=0)
         return stale
@@ -157,7 +122,7 @@ class Builder:
     @staticmethod
     def _modules(go: str, binaries: Path, environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Return the modules that were linked into `binaries`, with version and folder, by path."""
-        listing = "\n".join(_lines([go, "version", "-m", str(binaries)], binaries, environment))
+        listing = "\n".join(lines([go, "version", "-m", str(binaries)], binaries, environment))
         cache = Path(environment["GOMODCACHE"])
         modules: dict[str, dict[str, Any]] = {}
         path = ""
@@ -198,7 +163,7 @@ class Builder:
             f"-DoutputDirectory={libs}",
         ]
         with self.reporter.step(f"{tool.name} {tool.version}", len(tool.jars)) as step:
-            for line in _lines(command, partial, dict(os.environ)):
+            for line in lines(command, partial, dict(os.environ)):
                 step.advance(line, by=line.startswith("Downloaded from") and ".jar" in line)
         found = {jar.name: _sha256(jar) for jar in sorted(libs.iterdir())}
         for name in sorted(tool.jars.keys() | found.keys()):

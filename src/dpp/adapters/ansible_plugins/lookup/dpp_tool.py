@@ -1,4 +1,4 @@
-"""Lookup of the folder of a built tool."""  # noqa: INP001 - Ansible loads plugins from a plain folder
+"""Lookup of the folder of a built tool."""
 
 from __future__ import annotations
 

@@ -1,0 +1,286 @@
+"""The base image of all machines: Debian with the install stage of every role run in it.
+
+The image is a chain of layers: the bare system first, then one layer per role. Each layer is named by the digest of all
+that it and those below it were made from, so that a change redoes the layers above it only, and a build that was cut
+short goes on at the layer it was at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from dpp.adapters.podman import Podman
+from dpp.lab.process import exclusive, lines
+from dpp.lab.progress import Reporter
+from dpp.lab.tools.catalogue import TOOLS
+from dpp.model.folders import REPOSITORY, Folders
+
+SUITE = "bookworm"
+"""Release of Debian."""
+
+PACKAGES = (
+    "acl", "ca-certificates", "curl", "dbus", "ethtool", "iproute2", "iptables", "iputils-ping", "jq", "kmod",
+    "less", "libpam-systemd", "nftables", "openssh-server", "procps", "python3", "python3-apt", "socat", "sudo",
+    "systemd", "systemd-sysv", "tcpdump",
+)  # fmt: skip
+"""What every machine has before any role is applied."""
+
+_FILES = {
+    "usr/sbin/policy-rc.d": "#!/bin/sh\n# Roles start what they own; installing a package starts nothing.\nexit 101\n",
+    "etc/systemd/system-preset/00-dpp.preset": "# Roles enable what they own.\nenable dbus.service\ndisable *\n",
+    "etc/dpkg/dpkg.cfg.d/dpp": "path-exclude=/usr/share/doc/*\npath-include=/usr/share/doc/*/copyright\n"
+    "path-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n",
+    "etc/apt/apt.conf.d/90dpp": 'APT::Install-Recommends "false";\nBinary::apt::APT::Keep-Downloaded-Packages "true";\n'
+    'APT::Keep-Downloaded-Packages "true";\nDPkg::Lock::Timeout "120";\n',
+}
+"""Files of the bare system."""
+
+_SEAL = "systemctl preset-all --preset-mode=full --quiet; rm -f /etc/ssh/ssh_host_*; : >/etc/machine-id"
+"""Leaves nothing enabled and no identity behind: machines must not share one."""
+
+_LIST_PACKAGES = r"""
+import json, pathlib, re, subprocess
+rows = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n"], capture_output=True, text=True).stdout
+def licence(name):
+    file = pathlib.Path("/usr/share/doc", name, "copyright")
+    text = file.read_text(errors="replace") if file.exists() else ""
+    common = re.findall(r"/usr/share/common-licenses/([A-Za-z0-9.-]*[A-Za-z0-9])", text)
+    return ", ".join(sorted(set(re.findall(r"^License: *(\S.*?) *$", text, re.M)) or set(common))) or "unknown"
+print(json.dumps([{"name": n, "version": v, "licence": licence(n)} for n, v in map(str.split, rows.splitlines())]))
+"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the image.
+
+    Parameters
+    ----------
+    role
+        The role whose install stage made it; empty for the bare system.
+    digest
+        First twelve hexadecimal digits of the SHA-256 over this layer's sources and the digest below.
+    """
+
+    role: str
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        """Name of the layer as an image."""
+        return f"localhost/dpp/layer:{self.digest}"
+
+
+def _sources(role: Path) -> Iterator[bytes]:
+    """Yield what the install stage of `role` is made of: its tasks, the defaults and files they name, their tools."""
+    text = (role / "tasks/install.yml").read_text()
+    defaults = role / "defaults/main.yml"
+    values = yaml.safe_load(defaults.read_text()) or {} if defaults.exists() else {}
+    used: dict[str, str] = {}
+    while new := {key: str(values[key]) for key in values.keys() - used if re.search(rf"\b{key}\b", text)}:
+        used |= new
+        text += "\n".join(new.values())
+    yield (role / "tasks/install.yml").read_bytes()
+    yield repr(sorted(used.items())).encode()
+    if "dpp_tool" in text:
+        yield from (one.digest.encode() for one in TOOLS.values() if re.search(rf"\b{one.name}\b", text))
+    for file in sorted(role.rglob("*")):
+        if (
+            file.is_file()
+            and {"tasks", "files", "templates"} & set(file.relative_to(role).parts[:1])
+            and file.name in text
+        ):
+            yield file.read_bytes()
+
+
+def _order(role: Path) -> tuple[bool, str]:
+    return role.name != "base_system", role.name
+
+
+@dataclass
+class BaseImage:
+    """The base image as the roles of this checkout define it.
+
+    Parameters
+    ----------
+    reporter
+        Where progress is shown.
+    """
+
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self._folder = Folders.current().cache / "images"
+        self._podman = Podman(timeout=900)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """All layers, the bare system first."""
+        digest = hashlib.sha256(repr((SUITE, PACKAGES, sorted(_FILES.items()), _SEAL)).encode())
+        layers = [Layer("", digest.hexdigest()[:12])]
+        for tasks in sorted(REPOSITORY.glob("roles/*/tasks/install.yml"), key=lambda file: _order(file.parents[1])):
+            digest = hashlib.sha256(layers[-1].digest.encode())
+            for source in _sources(tasks.parents[1]):
+                digest.update(hashlib.sha256(source).digest())
+            layers.append(Layer(tasks.parents[1].name, digest.hexdigest()[:12]))
+        return layers
+
+    @property
+    def reference(self) -> str:
+        """Name of the image, such as ``localhost/dpp/base:0123456789ab``, built or not."""
+        return f"localhost/dpp/base:{self.layers[-1].digest}"
+
+    def ensure(self) -> str:
+        """Build the layers that are missing and return the image's name.
+
+        Raises
+        ------
+        FatalError
+            A step failed: the error ends with what it printed.
+        """
+        if self._podman.image_id(self.reference) is None:
+            with exclusive(self._folder / ".lock", self.reporter):
+                self._build()
+        return self.reference
+
+    def prune(self) -> list[str]:
+        """Delete images and layers of earlier builds that no container uses, and return their names."""
+        keep = {self.reference, *(layer.reference for layer in self.layers)}
+        listed = self._podman.run(
+            "images", "--format={{.Repository}}:{{.Tag}}", "--filter=label=dpp.image=base"
+        ).split()
+        stale = [
+            name
+            for name in listed
+            if name not in keep and not self._podman.run("ps", "-aq", f"--filter=ancestor={name}")
+        ]
+        for name in stale:
+            self._podman.run("untag", name, name)
+        self._podman.run("image", "prune", "--force", "--filter=label=dpp.image=base")
+        return stale
+
+    def _build(self) -> None:
+        present = [index for index, layer in enumerate(self.layers) if self._podman.image_id(layer.reference)]
+        first = present[-1] + 1 if present else 0
+        with self.reporter.step("base image", len(self.layers) - first) as step:
+            for index in range(first, len(self.layers)):
+                layer = self.layers[index]
+                step.advance(layer.role or "bare system", by=0)
+                if index == 0:
+                    self._make_system(layer)
+                else:
+                    self._make_layer(layer, below=self.layers[index - 1])
+                step.advance(layer.role)
+        self._record_packages()
+        self._podman.run("tag", self.layers[-1].reference, self.reference)
+
+    def _make_system(self, layer: Layer) -> None:
+        root = self._folder / "rootfs.partial"
+        archive = self._folder / f"rootfs-{layer.digest}.tar"
+        if not archive.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            packages = self._folder / "apt"
+            packages.mkdir(parents=True, exist_ok=True)
+            sources = _sources_of_apt()
+            mirror = [line.split()[1] for line in sources if line.split()[2] == SUITE][:1]
+            options = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--cache-dir={packages}"]
+            with self.reporter.step(f"Debian {SUITE}", 400) as step:
+                for line in lines(["debootstrap", *options, SUITE, str(root), *mirror], self._folder, os.environ):
+                    step.advance(line, by=line.startswith(("I: Extracting", "I: Unpacking", "I: Configuring")))
+            self._finish_system(root, sources)
+            partial = archive.with_suffix(".partial")
+            subprocess.run(["tar", "-C", root, "--numeric-owner", "--one-file-system", "-cf", partial, "."], check=True)
+            partial.rename(archive)
+            shutil.rmtree(root)
+        changes = ["CMD /sbin/init", "LABEL dpp.image=base", "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
+        self._podman.run("import", *(f"--change={change}" for change in changes), str(archive), layer.reference)
+
+    @staticmethod
+    def _finish_system(root: Path, sources: list[str]) -> None:
+        for name, content in _FILES.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content)
+        (root / "usr/sbin/policy-rc.d").chmod(0o755)
+        if sources:
+            (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
+        subprocess.run(
+            ["chroot", root, "sh", "-ec", f"{_SEAL}; apt-get clean; rm -f /etc/resolv.conf /etc/hostname"], check=True
+        )
+        for folder in ("var/lib/apt/lists", "usr/share/man", "usr/share/locale"):
+            shutil.rmtree(root / folder, ignore_errors=True)
+
+    def _make_layer(self, layer: Layer, below: Layer) -> None:
+        name = f"dpp-image-{layer.digest}"
+        self._podman.run("rm", "--force", "--ignore", name)
+        folders = {
+            "apt": "/var/cache/apt/archives",
+            "lists": "/var/lib/apt/lists",
+        }  # kept for later builds, not in the image
+        for folder in folders:
+            (self._folder / folder / "partial").mkdir(parents=True, exist_ok=True)
+        volumes = [f"--volume={self._folder / folder}:{target}" for folder, target in folders.items()]
+        limits = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=32768:32768"]
+        self._podman.run(
+            "run",
+            "--detach",
+            f"--name={name}",
+            "--network=host",
+            *limits,
+            *volumes,
+            below.reference,
+            "sleep",
+            "infinity",
+        )
+        try:
+            self._install(layer.role, name)
+            self._podman.execute(name, ["sh", "-ec", _SEAL])
+            changes = ["CMD /sbin/init", "LABEL dpp.image=base"]
+            self._podman.run(
+                "commit",
+                "--quiet",
+                "--pause=false",
+                *(f"--change={change}" for change in changes),
+                name,
+                layer.reference,
+            )
+        finally:
+            self._podman.run("rm", "--force", "--time=0", name)
+
+    def _install(self, role: str, container: str) -> None:
+        command = [
+            "ansible-playbook",
+            "playbooks/image.yml",
+            f"--inventory={container},",
+            f"--extra-vars=image_role={role}",
+        ]
+        with self.reporter.step(f"install stage of {role}") as step:
+            for line in lines(command, REPOSITORY, os.environ | {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}):
+                if task := re.match(r"TASK \[(.*)]", line):
+                    step.advance(task[1])
+
+    def _record_packages(self) -> None:
+        target = self._folder / f"base-{self.layers[-1].digest}" / "packages.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = ["run", "--rm", "--network=none", "--ulimit=nproc=32768:32768", "--ulimit=nofile=20000:20000"]
+        listed = self._podman.run(*command, self.layers[-1].reference, "python3", "-c", _LIST_PACKAGES)
+        target.write_text(json.dumps(json.loads(listed), indent=1))
+
+
+def _sources_of_apt() -> list[str]:
+    """Return the package sources of this machine as lines of sources.list, as far as they are of our suite."""
+    fields = "deb $(SITE) $(CODENAME) $(COMPONENT) $(ORIGIN)"
+    command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    ours = [line.rsplit(" ", 1)[0] for line in listed if line.endswith(" main Debian")]
+    return [line for line in ours if line.split()[2] in {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}]

@@ -1,0 +1,3 @@
+module dpp-ops/tools/delayline
+
+go 1.26.0

@@ -1,0 +1,3 @@
+package main
+
+const sysSendmmsg = 307 // not in the frozen syscall package

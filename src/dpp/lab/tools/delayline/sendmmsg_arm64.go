@@ -1,0 +1,3 @@
+package main
+
+const sysSendmmsg = 269 // not in the frozen syscall package
