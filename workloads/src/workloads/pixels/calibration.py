@@ -1,0 +1,119 @@
+"""Calibration frames from stacks of exposures: robust combination, tile by tile, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.pixels import parallel
+from workloads.pixels.errors import InvalidValueError, ShapeError
+from workloads.pixels.images import Doubles, Floats, Planes
+from workloads.pixels.isr import Calibration, overscan_level
+from workloads.pixels.kernels.stacking import clipped_mean
+from workloads.pixels.layout import DetectorLayout
+from workloads.pixels.masks import Mask
+
+Raw = npt.NDArray[np.uint16]
+Stack = Sequence[Raw] | Sequence[Callable[[], Raw]]
+
+
+def build_calibration(
+    biases: Stack,
+    darks: Stack,
+    flats: Stack,
+    layout: DetectorLayout,
+    dark_time: float,
+    *,
+    linearity: npt.ArrayLike | None = None,
+    crosstalk: npt.ArrayLike | None = None,
+) -> Calibration:
+    """Combine raw exposures of one detector into its calibration.
+
+    Parameters
+    ----------
+    biases, darks, flats
+        Raw exposures ``uint16[n_amps, rows, columns]``, or functions that read one.
+    dark_time
+        Exposure time of the darks, seconds.
+    linearity, crosstalk
+        Known terms of the electronics (`Calibration`), default none.
+
+    Raises
+    ------
+    InvalidValueError
+        Fewer than three exposures of a kind.
+    """
+    n = len(layout.amplifiers)
+    curve = np.zeros(n, np.float32) if linearity is None else np.asarray(linearity, np.float32)
+    ghosts = np.zeros((n, n), np.float32) if crosstalk is None else np.asarray(crosstalk, np.float32)
+    bias = combine([_assemble(raw, layout) for raw in _read(biases, "bias")])[0]
+    gain = _per_pixel(layout, [a.gain for a in layout.amplifiers])
+    dark_frames = [(_assemble(raw, layout) - bias) * gain / np.float32(dark_time) for raw in _read(darks, "dark")]
+    dark = combine(dark_frames)[0]
+    curvature = _per_pixel(layout, list(curve))
+    flat_frames = []
+    for raw in _read(flats, "flat"):
+        counts = _assemble(raw, layout) - bias
+        frame = (counts + curvature * counts**2) * gain
+        flat_frames.append(frame / np.float32(np.median(frame)))
+    flat = combine(flat_frames)[0]
+    return Calibration(bias, dark, flat, find_defects(flat, dark), curve, ghosts)
+
+
+def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = None) -> tuple[Floats, Planes]:
+    """Average a stack with outliers clipped about the median.
+
+    Returns the mean and the number of values used, per pixel. NaN pixels are left out; where nothing is left the mean
+    is NaN.
+    """
+    if not frames:
+        raise InvalidValueError("stack", "no frames", "at least one")
+    if len({frame.shape for frame in frames}) != 1:
+        raise ShapeError("stack", "frames of different shapes", str(frames[0].shape))
+    mean = np.empty(frames[0].shape, np.float32)
+    used = np.empty(frames[0].shape, np.uint16)
+
+    def one(first: int, last: int) -> None:
+        tile = np.stack([np.ascontiguousarray(frame[first:last], np.float32) for frame in frames])
+        clipped_mean(tile, np.float32(clip), mean[first:last], used[first:last])
+
+    parallel.run(one, parallel.bands(mean.shape[0], threads, minimum=16), threads)
+    return mean, used
+
+
+def find_defects(flat: Floats, dark: Floats, threshold: float = 8.0, hot: float = 20.0) -> Planes:
+    """Mark pixels of odd response (``threshold`` sigma of the flat's spread and 20 %) or dark current (``hot`` e-/s)."""
+    level = float(np.nanmedian(flat))
+    spread = 1.4826 * float(np.nanmedian(np.abs(flat - level)))
+    odd = np.abs(flat - level) > max(threshold * spread, 0.2 * level)
+    bad = odd | ~np.isfinite(flat) | ~np.isfinite(dark) | (np.abs(dark) > hot)
+    return np.where(bad, np.uint16(Mask.BAD.value), np.uint16(0))
+
+
+def _read(stack: Stack, kind: str) -> list[Raw]:
+    if len(stack) < 3:
+        raise InvalidValueError(f"{kind} stack", f"{len(stack)} exposures", "at least 3")
+    return [item() if callable(item) else item for item in stack]
+
+
+def _assemble(raw: Raw, layout: DetectorLayout) -> Floats:
+    """Overscan-corrected counts in detector axes."""
+    if raw.shape != layout.raw_shape:
+        raise ShapeError(f"raw exposure of {layout.name}", str(raw.shape), str(layout.raw_shape))
+    image = np.empty((layout.height, layout.width), np.float32)
+    for i, a in enumerate(layout.amplifiers):
+        level = overscan_level(raw[i], layout)
+        data = raw[i][:, layout.prescan : layout.prescan + layout.amp_width] - level[:, None]
+        image[a.y0 : a.y0 + layout.amp_height, a.x0 : a.x0 + layout.amp_width] = data[
+            :: -1 if a.flip_y else 1, :: -1 if a.flip_x else 1
+        ]
+    return image
+
+
+def _per_pixel(layout: DetectorLayout, values: Sequence[float] | Doubles) -> Floats:
+    image = np.empty((layout.height, layout.width), np.float32)
+    for amplifier, value in zip(layout.amplifiers, values, strict=True):
+        image[amplifier.y0 : amplifier.y0 + layout.amp_height, amplifier.x0 : amplifier.x0 + layout.amp_width] = value
+    return image

@@ -1,0 +1,48 @@
+"""Combination of stacks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from workloads.pixels.kernels import kernel
+
+
+@kernel("void(f4[:,:,::1], f4, f4[:,::1], u2[:,::1])")
+def clipped_mean(stack, clip, mean, used):  # type: ignore[no-untyped-def]
+    """Mean of each pixel's values within ``clip`` robust deviations of their median; NaN is left out."""
+    n, rows, columns = stack.shape
+    values = np.empty(n, np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            count = 0
+            for k in range(n):
+                value = stack[k, row, column]
+                if not np.isnan(value):
+                    j = count - 1
+                    while j >= 0 and values[j] > value:
+                        values[j + 1] = values[j]
+                        j -= 1
+                    values[j + 1] = value
+                    count += 1
+            if count == 0:
+                mean[row, column] = np.nan
+                used[row, column] = 0
+                continue
+            middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
+            # Two walkers from the ends find the median absolute deviation of the sorted values.
+            low, high, deviation = 0, count - 1, np.float32(0.0)
+            for _ in range(count - (count - 1) // 2):
+                if middle - values[low] > values[high] - middle:
+                    deviation = middle - values[low]
+                    low += 1
+                else:
+                    deviation = values[high] - middle
+                    high -= 1
+            limit = clip * max(np.float32(1.4826) * deviation, np.float32(1e-12))
+            total, kept = np.float32(0.0), 0
+            for k in range(count):
+                if abs(values[k] - middle) <= limit:
+                    total += values[k]
+                    kept += 1
+            mean[row, column] = total / kept
+            used[row, column] = kept
