@@ -145,6 +145,28 @@ class GoTool(Tool):
 
 
 @dataclass(frozen=True)
+class OwnTool(GoTool):
+    """A small Go program of this repository, of the standard library alone: its recipe folder is its source."""
+
+    module: str = ""
+
+    @property
+    def pins(self) -> tuple[Path, ...]:
+        """All source files."""
+        return self.recipe / "go.mod", *sorted(self.recipe.glob("*.go"))
+
+    @property
+    def version(self) -> str:
+        """The repository's own: the digest tells sources apart."""
+        return "0.1.0"
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """One binary of the tool's name."""
+        return {self.name: "."}
+
+
+@dataclass(frozen=True)
 class MavenTool(Tool):
     """A tool assembled from Maven artifacts: the jars that pom.xml asks for, checked against jars.sha256."""
 
@@ -188,6 +210,12 @@ TOOLS: dict[str, Tool] = {
             "github.com/cilium/cilium",
             renames={"daemon": "cilium-agent"},
             trees={"bpf": "lib/bpf", "pkg/k8s/apis/cilium.io/client/crds": "share/crds"},
+        ),
+        OwnTool("delayline"),
+        GoTool(
+            "metrics-server",
+            "sigs.k8s.io/metrics-server",
+            stamps={"k8s.io/client-go/pkg/version.gitVersion": "v{version}"},
         ),
         MavenTool("kafka"),
     )
