@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.environment import Environment
+from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
 
 app = typer.Typer(no_args_is_help=True, help="Check and show what the inventories declare.")
@@ -16,10 +18,14 @@ EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Fol
 
 
 @app.command()
-def check(environment: EnvironmentArgument = "lab", as_json: JsonOption = False) -> None:
+def check(
+    environment: EnvironmentArgument = "lab",
+    root: Annotated[Path, typer.Option(help="Root of the repository to read.", exists=True)] = REPOSITORY,
+    as_json: JsonOption = False,
+) -> None:
     """Read an environment and report every mistake in its files."""
     try:
-        loaded = Environment.load(environment)
+        loaded = Environment.load(environment, root)
     except DeclarationError as error:
         if not as_json:
             raise
