@@ -1,0 +1,1 @@
+"""What units are made of."""

@@ -1,0 +1,65 @@
+"""Hosts of one layer: their machines, then one convergence over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pulumi
+
+from dpp.adapters.ansible import desired_state
+from dpp.lab.image import BaseImage
+from dpp.lab.progress import Reporter
+from dpp.model.environment import Environment
+from dpp.model.types import Host
+from resources import Convergence, Machine
+
+
+class HostLayer(pulumi.ComponentResource):
+    """The hosts of one layer, standing and converged.
+
+    Parameters
+    ----------
+    name
+        Name of the layer: ``summit-operations``.
+    environment, hosts
+        The model and the hosts of the layer in it.
+    depends_on
+        What must be there before the hosts are converged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        environment: Environment,
+        hosts: Sequence[Host],
+        depends_on: Iterable[pulumi.Resource] = (),
+    ) -> None:
+        super().__init__("dpp:hosts:HostLayer", name)
+        self.machines = {host.name: self._machine(environment, host) for host in hosts}
+        self.convergence = Convergence(
+            name,
+            environment=environment.name,
+            layer=name,
+            digests=desired_state(environment.name, self.machines),
+            machines={host: machine.identity for host, machine in self.machines.items()},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
+        )
+        self.addresses = {host.name: str(host.address) for host in hosts}
+        self.register_outputs({"addresses": self.addresses})
+
+    def _machine(self, environment: Environment, host: Host) -> Machine:
+        attachment = environment.attachment(host.name)
+        is_router = "border_router" in host.groups
+        return Machine(
+            host.name,
+            environment=environment.name,
+            host=host.name,
+            site=host.site,
+            network=attachment.network.name,
+            address=str(attachment.address),
+            gateway="" if is_router else str(attachment.gateway),
+            functions=sorted(host.groups),
+            image=BaseImage(Reporter()).reference if environment.name == "lab" else "",
+            operations=environment.operations_host(host.site) == host,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
