@@ -1,0 +1,140 @@
+"""Ansible module that writes many files in one task: a task costs far more than a file."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: dpp_files
+short_description: Write many files with their owners and modes
+description:
+  - Each file is replaced whole, atomically. Missing parent folders are made, mode 0755.
+  - Supports check mode and diff.
+options:
+  files:
+    description: The files.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path: {description: Where it lies., type: path, required: true}
+      content: {description: What it holds., type: str}
+      link: {description: "In place of content, where a symbolic link of this path leads.", type: path}
+      owner: {description: Its owner., type: str, default: root}
+      group: {description: Its group., type: str, default: root}
+      mode: {description: "Its mode, octal.", type: str, default: "0644"}
+"""
+
+EXAMPLES = """
+- ansible.legacy.dpp_files:
+    files:
+      - {path: /etc/motd, content: "{{ lookup('ansible.builtin.template', 'etc/motd.j2') }}"}
+      - {path: /etc/app/key, content: "{{ app_key }}", group: app, mode: "0640"}
+"""
+
+RETURN = """
+paths:
+  description: The files that were changed.
+  returned: always
+  type: list
+"""
+
+OPTIONS = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "link": {"type": "path"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str", "default": "0644"},
+}
+
+
+def main() -> None:
+    """Bring every file to its wanted state and say which were not there yet."""
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS}},
+        supports_check_mode=True,
+    )
+    differences = []
+    for wanted in module.params["files"]:
+        try:
+            before, after = _observed(wanted), _intended(wanted)
+            if before != after:
+                differences.append((wanted["path"], before, after))
+                if not module.check_mode:
+                    _write(wanted)
+        except (OSError, KeyError, ValueError) as error:
+            module.fail_json(msg=f"{wanted['path']}: {error}", paths=[path for path, _, _ in differences])
+    module.exit_json(
+        changed=bool(differences),
+        paths=[path for path, _, _ in differences],
+        diff=[{"before_header": path, "after_header": path, "before": _text(before), "after": _text(after)} for path, before, after in differences],
+    )
+
+
+def _observed(wanted: dict[str, Any]) -> tuple[str, ...] | None:
+    path = wanted["path"]
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if os.path.islink(path):
+        return ("link", os.readlink(path))
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        content = stream.read()
+    return ("file", _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid), f"{status.st_mode & 0o7777:04o}", content)
+
+
+def _intended(wanted: dict[str, Any]) -> tuple[str, ...]:
+    if wanted["link"]:
+        return ("link", wanted["link"])
+    if wanted["content"] is None:
+        raise ValueError("neither content nor link is given")
+    return ("file", wanted["owner"], wanted["group"], f"{int(wanted['mode'], 8):04o}", wanted["content"])
+
+
+def _write(wanted: dict[str, Any]) -> None:
+    path = wanted["path"]
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    if wanted["link"]:
+        temporary = f"{path}.dpp-new"
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        os.symlink(wanted["link"], temporary)
+        os.rename(temporary, path)
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".dpp-new-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(wanted["content"])
+        os.chown(temporary, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
+        os.chmod(temporary, int(wanted["mode"], 8))
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _name(lookup: Any, number: int) -> str:
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def _text(state: tuple[str, ...] | None) -> str:
+    if state is None:
+        return ""
+    if state[0] == "link":
+        return f"link to {state[1]}\n"
+    return f"{state[1]}:{state[2]} {state[3]}\n{state[4]}"
+
+
+if __name__ == "__main__":
+    main()
