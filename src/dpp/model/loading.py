@@ -43,7 +43,7 @@ def load(name: str, root: Path) -> Environment:
         problems += [_problem(origin, finding) for finding in found if not broken & set(finding.about)]
     if problems:
         raise DeclarationError(
-            f"inventories/{name}", sorted(set(problems), key=lambda p: (p.file, p.line or 0, p.subject))
+            f"inventories/{name}", sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line or 0, p.subject))
         )
     return environment
 
@@ -203,7 +203,9 @@ def _validated(
     except ValidationError as error:
         for detail in error.errors():
             where = tuple(HOST_KEY if model is Host and part == "address" else str(part) for part in detail["loc"])
-            problems.append(_problem(origin, _shape_finding((*keys, *where), dict(detail))))
+            problem = _problem(origin, _shape_finding((*keys, *where), dict(detail)))
+            if problem.subject not in {known.subject for known in problems}:
+                problems.append(problem)
         return None
 
 

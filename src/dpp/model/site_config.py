@@ -25,19 +25,10 @@ def site_settings(environment: Environment, site: str) -> dict[str, Any]:
         "kafka": {name: {"bootstrap": ",".join(hosts)} for name, hosts in brokers.items() if hosts},
         "object_stores": {store.site: {"endpoint": store.endpoint, "buckets": [*store.buckets]} for store in stores},
         "postgresql": {"host": databases[0].name},
-        "camera": _camera(environment),
-    }
-
-
-def _camera(environment: Environment) -> dict[str, Any]:
-    camera = environment.camera
-    width, height = camera.detector_pixels
-    return {
-        "width": width,
-        "height": height,
-        "overscan": camera.overscan_pixels,
-        "pixel_scale_arcsec": camera.pixel_scale_arcsec,
-        "detectors": [detector._asdict() for detector in camera.detectors],
+        "camera": {
+            "size": environment.camera.detector_pixels,
+            "detectors": [detector._asdict() for detector in environment.camera.detectors],
+        },
     }
 
 

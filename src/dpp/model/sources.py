@@ -84,12 +84,13 @@ def read(folder: Path, root: Path = REPOSITORY) -> Sources:
     os.environ.setdefault("ANSIBLE_CONFIG", str(REPOSITORY / "ansible.cfg"))
     from ansible.errors import AnsibleError  # noqa: PLC0415 - importing Ansible takes most of a second
 
+    sources = Sources(folder, root)
     try:
-        return _read(Sources(folder, root))
+        return _read(sources)
     except AnsibleError as error:
-        raise FatalError(
-            f"environment {folder.name}", " ".join(str(error).split()), "valid YAML", "correct that file"
-        ) from error
+        at = getattr(error.obj, "path", None)
+        subject = f"{sources.relative(at)}:{error.obj.line_num}" if at else sources.relative(folder)
+        raise FatalError(subject, " ".join(error.message.split()), "valid YAML", "correct that file") from error
 
 
 def _read(sources: Sources) -> Sources:
@@ -99,6 +100,10 @@ def _read(sources: Sources) -> Sources:
     loader = DataLoader()
     # Host ranges are expanded and groups resolved by Ansible; variable files are read by it one by one, to know them apart.
     inventory = InventoryManager(loader=loader, sources=[str(sources.folder / "hosts.yml")])
+    for thing in (*inventory.groups.values(), *inventory.hosts.values()):
+        place = _origin(sources, thing.name)
+        if place:
+            sources.places[(str(thing.name),)] = place
     for host in inventory.get_hosts():
         sources.groups[str(host.name)] = frozenset(str(group.name) for group in host.get_groups())
         _declare(

@@ -123,9 +123,7 @@ class Camera(Model):
     rafts: tuple[Annotated[str, Field(pattern="^R(0[1-3]|[1-3][0-4]|4[1-3])$")], ...] = Field(
         min_length=1, description="Science rafts of nine detectors each."
     )
-    detector_pixels: tuple[Positive, Positive] = Field(description="Columns and rows of one detector.")
-    overscan_pixels: int = Field(ge=0, description="Overscan columns per amplifier row.")
-    pixel_scale_arcsec: float = Field(gt=0)
+    detector_pixels: Positive = Field(description="Along each side of a (square) detector.")
     visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")
     visits_in_flight: Positive = Field(description="Visits that prompt processing must hold at once to keep up.")
 

@@ -1,0 +1,96 @@
+"""The catalogue has every service of the concept of operations, and its statuses are honest."""
+
+from pathlib import Path
+
+import pytest
+
+from dpp.model.problems import DeclarationError
+from dpp.model.services import Catalogue
+
+CONCEPT = {
+    "level-1": {
+        "main-camera-prompt-processing", "main-camera-archiving", "alert-distribution", "auxiliary-telescope", "telemetry-gateway",
+        "observatory-operations-data", "ocs-driven-batch", "efd-replication", "commissioning-cluster", "summit-data",
+        "offline-level-1-processing", "first-order-quality-assurance", "level-1-test-environment",
+    },
+    "level-2": {
+        "batch-production", "annual-release-processing", "calibration-processing", "special-programs",
+        "batch-framework-upgrade-testing", "payload-testing",
+    },
+    "data-backbone": {"data-backbone"},
+    "data-access": {"data-access-hosting"},
+    "development-support": {"development-support"},
+    "miscellaneous": {"miscellaneous", "authentication-and-authorization"},
+    "itc": {"itc-provisioning", "chilean-itc", "ncsa-itc", "satellite-itc"},
+    "wan": {"wide-area-network"},
+    "management": {
+        "service-management", "service-design", "service-transition", "change-management", "release-management",
+        "configuration-management", "service-delivery", "request-response", "incident-response", "problem-management",
+    },
+}  # fmt: skip
+"""Names of the services in the concept of operations, by chapter."""
+
+
+def test_every_service_of_the_concept_of_operations_is_there() -> None:
+    services = Catalogue.load().services.values()
+
+    for chapter, names in CONCEPT.items():
+        assert {service.name for service in services if service.chapter == chapter} == names
+
+
+def test_no_service_depends_on_a_less_urgent_tier_by_mistake() -> None:
+    catalogue = Catalogue.load()
+    allowed = {"operational": 2, "critical": 1, "real-time": 0}
+    for service in catalogue.services.values():
+        if service.tier == "real-time":
+            slow = [name for name in service.dependencies if allowed[catalogue.services[name].tier] == 2]
+            assert not slow, f"services/{service.name}.yml: a real-time service depends on {slow}; raise their tier"
+
+
+def _write(root: Path, name: str, **changes: str) -> None:
+    fields = {
+        "title": name, "chapter": "internal", "owner": "infrastructure", "tier": "critical", "status": "planned",
+        "description": "x" * 80, "objectives": "[{requirement: house, text: Works all the time.}]",
+    } | changes  # fmt: skip
+    (root / "services").mkdir(exist_ok=True)
+    (root / f"services/{name}.yml").write_text("---\n" + "".join(f"{key}: {value}\n" for key, value in fields.items()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "found"),
+    [
+        ({"dependencies": "[nobody]"}, "dependencies", "service nobody, which does not exist"),
+        ({"status": "lab"}, "test", "nothing"),
+        ({"status": "lab", "test": "tests/lab/test_night.py::test_x"}, "test", "tests/lab/test_night.py::test_x"),
+        ({"workloads": "[nowhere]"}, "workloads", "nowhere"),
+        ({"roles": "[nothing]"}, "roles", "nothing"),
+        ({"runbook": "docs/runbooks/none.md"}, "runbook", "docs/runbooks/none.md"),
+        ({"tier": "soon"}, "tier", "'soon'"),
+        ({"prize": "1"}, "prize", "1"),
+        ({"dependencies": "[one]"}, "dependencies", "the cycle one -> one"),
+    ],
+)
+def test_a_mistake_in_a_service_is_refused(tmp_path: Path, changes: dict[str, str], subject: str, found: str) -> None:
+    _write(tmp_path, "one", **changes)
+
+    with pytest.raises(DeclarationError) as caught:
+        Catalogue.load(tmp_path)
+
+    [problem] = caught.value.problems
+    assert (problem.file, problem.subject, problem.found) == ("services/one.yml", subject, found)
+
+
+def test_a_cycle_names_its_members(tmp_path: Path) -> None:
+    _write(tmp_path, "one", dependencies="[two]")
+    _write(tmp_path, "two", dependencies="[one]")
+
+    with pytest.raises(DeclarationError, match=r"the cycle (one -> two -> one|two -> one -> two)"):
+        Catalogue.load(tmp_path)
+
+
+def test_a_named_test_that_exists_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_a.py").write_text("def test_it():\n    pass\n")
+    _write(tmp_path, "one", status="lab", test="tests/test_a.py::test_it")
+
+    assert Catalogue.load(tmp_path).services["one"].status == "lab"
