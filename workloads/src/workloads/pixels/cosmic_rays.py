@@ -1,0 +1,128 @@
+"""Cosmic rays by their sharp edges: the Laplacian method, sparse and on all cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from workloads.pixels import parallel
+from workloads.pixels.errors import InvalidValueError
+from workloads.pixels.images import Floats, require
+from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits
+
+Bits = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CosmicRays:
+    """What was found.
+
+    Parameters
+    ----------
+    mask
+        ``bool[ny, nx]``, hit pixels.
+    cleaned
+        ``float32[ny, nx]``, the image with hits replaced by the mean of their good neighbours.
+    """
+
+    mask: Bits
+    cleaned: Floats
+
+
+@dataclass(frozen=True)
+class CosmicRayConfig:
+    """Parameters of the method, under the names and with the defaults that its other implementations use.
+
+    Parameters
+    ----------
+    sigclip
+        Laplacian-to-noise limit of a hit.
+    sigfrac
+        Fraction of it that suffices next to a hit.
+    objlim
+        Contrast between Laplacian and fine structure that tells a hit from a star.
+    niter
+        Passes at most.
+    """
+
+    sigclip: float = 4.5
+    sigfrac: float = 0.3
+    objlim: float = 5.0
+    niter: int = 4
+
+    def __post_init__(self) -> None:
+        if not (self.sigclip > 0 and 0 < self.sigfrac <= 1 and self.objlim > 0 and self.niter >= 1):
+            raise InvalidValueError("cosmic-ray parameters", str(self), "positive limits, sigfrac at most 1")
+
+
+def find_cosmic_rays(
+    pixels: Floats,
+    variance: Floats,
+    mask: Bits | None = None,
+    config: CosmicRayConfig | None = None,
+    *,
+    threads: int | None = None,
+) -> CosmicRays:
+    """Find cosmic rays.
+
+    Parameters
+    ----------
+    pixels
+        ``float32[ny, nx]`` electrons, finite, sky included.
+    variance
+        ``float32[ny, nx]``, its noise squared, hits included (the median is taken here).
+    mask
+        Pixels that are never hits (saturated stars, defects; see `protect`).
+
+    Raises
+    ------
+    ShapeError, TypeMismatchError
+        Arrays do not fit.
+    """
+    config = config or CosmicRayConfig()
+    require(pixels, np.float32, 2, "pixels")
+    require(variance, np.float32, 2, "variance", pixels.shape)
+    masked = np.zeros(pixels.shape, np.uint8) if mask is None else np.ascontiguousarray(mask, np.uint8)
+    require(masked, np.uint8, 2, "mask", pixels.shape)
+    image, noise2 = pixels.copy(), variance.copy()
+    levels = _level(pixels, masked), _level(variance, masked)
+    hits, fresh = np.zeros(pixels.shape, np.uint8), np.zeros(pixels.shape, np.uint8)
+    active = np.ones(pixels.shape, np.uint8)
+    limits = np.float32(config.sigclip), np.float32(config.sigfrac * config.sigclip), np.float32(config.objlim)
+    for _ in range(config.niter):
+        minima = _minima(noise2, threads)
+        jobs = [(image, noise2, minima, masked, active, fresh, *band, *limits) for band in parallel.bands(pixels.shape[0], threads)]
+        parallel.run(find_hits, jobs, threads)
+        if clean_hits(image, noise2, masked, hits, fresh, active, *levels) == 0:
+            break
+    return CosmicRays(hits.astype(bool), image)
+
+
+def protect(pixels: Floats, mask: Bits, saturation: float) -> Bits:
+    """Pixels where the method must not look: the mask grown by one, cores of saturated stars grown by four."""
+    grown: Bits = scipy.ndimage.binary_dilation(mask, np.ones((3, 3), bool))
+    bright = pixels >= saturation
+    if bright.any():
+        smooth = scipy.ndimage.median_filter(pixels, (1, 7))
+        smooth = scipy.ndimage.median_filter(smooth, (7, 1))
+        disk = np.ones((5, 5), bool)
+        disk[[0, 0, -1, -1], [0, -1, 0, -1]] = False
+        grown |= scipy.ndimage.binary_dilation(bright & (smooth > saturation / 10), disk, iterations=2)
+    return grown
+
+
+def _minima(variance: Floats, threads: int | None) -> Floats:
+    rows, columns = (-(-n // BLOCK) for n in variance.shape)
+    minima = np.empty((rows, columns), np.float32)
+    parallel.run(block_minima, [(variance, minima, *band) for band in parallel.bands(rows, threads, 4)], threads)
+    return minima
+
+
+def _level(image: Floats, masked: npt.NDArray[np.uint8]) -> np.float32:
+    """Median of a sample of the good pixels, to fill where no neighbour is good."""
+    step = max(1, int(np.sqrt(image.size / 250_000)))
+    good = image[::step, ::step][masked[::step, ::step] == 0]
+    return np.float32(np.median(good)) if good.size else np.float32(0.0)
