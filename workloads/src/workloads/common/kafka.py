@@ -215,7 +215,7 @@ class Receiver:
             if error is None:
                 found.append(_received(message))
             elif not error.retriable() and error.code() not in (
-                KafkaError._PARTITION_EOF,
+                KafkaError._PARTITION_EOF,  # noqa: SLF001 - librdkafka names its own codes so
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
             ):
                 raise RetriableError(f"Kafka: {error.str()}")

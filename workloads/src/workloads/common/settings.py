@@ -62,12 +62,9 @@ def science_raft(raft: str = "R22", first: int = 90) -> list[Detector]:
 
 
 class Camera(_Strict):
-    """What the camera is made of. Lengths in pixels."""
+    """What the camera is made of: pixels along a side of a detector, and the seed of its hardware and of the static sky."""
 
-    width: int = 1024
-    height: int = 1024
-    overscan: int = 64
-    pixel_scale_arcsec: float = 0.2
+    size: int = 1024
     seed: int = 20160401
     detectors: list[Detector] = science_raft()
 

@@ -1,0 +1,163 @@
+"""The device: takes images over while ENABLED, stores what is journalled whatever the state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict
+
+from workloads.archiver.images import CameraClient, journal_detector, journal_expected
+from workloads.archiver.journal import Entry, Journal
+from workloads.common.config import ConfigurationFolder
+from workloads.common.device import Device, Emit, SummaryState
+from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
+from workloads.common.kafka import Received, Receiver
+from workloads.common.log import about
+from workloads.common.s3 import Store
+from workloads.common.visit import EndReadout
+
+LOG = logging.getLogger(__name__)
+BUCKET = "raw"
+
+
+class ArchiverConfiguration(BaseModel):
+    """Values of the archiver's configuration files; seconds and counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    parallel_detectors: int = 2
+    fetch_attempts: int = 5
+    retry_seconds: float = 1.0
+    sweep_seconds: float = 60.0
+
+
+class Archiver(Device):
+    """The camera archiver.
+
+    Parameters
+    ----------
+    emit, folder
+        As every device has them.
+    journal
+        Where files are safe.
+    camera
+        Where images come from.
+    store
+        The summit's object store.
+    """
+
+    def __init__(
+        self, emit: Emit, folder: ConfigurationFolder, journal: Journal, camera: CameraClient, store: Store
+    ) -> None:
+        super().__init__("archiver", emit, folder)
+        self._journal, self._camera, self._store = journal, camera, store
+        self._wake = threading.Event()
+        self._enabled = threading.Event()
+        self._configuration = ArchiverConfiguration()
+
+    def handle_summary_state(self) -> None:
+        """Take images over in ENABLED only."""
+        if self.configuration is not None and isinstance(self.configuration.values, ArchiverConfiguration):
+            self._configuration = self.configuration.values
+        if self.state is SummaryState.ENABLED:
+            self._enabled.set()
+        else:
+            self._enabled.clear()
+
+    # -- taking over -----------------------------------------------------------------------------------------------
+
+    def follow(
+        self, readouts: Receiver, decode: Callable[[bytes], dict[str, object]], stopped: Callable[[], bool]
+    ) -> None:
+        """Take over image after image while ENABLED; a readout is acknowledged when all of it is journalled."""
+        while not stopped():
+            if not self._enabled.wait(0.2):
+                continue
+            for message in readouts.receive(timeout=0.2, most=1):
+                self._take_over(message, decode)
+                readouts.commit(message)
+
+    def _take_over(self, message: Received, decode: Callable[[bytes], dict[str, object]]) -> None:
+        event = EndReadout.model_validate(decode(message.value))
+        with about(obs_id=event.imageName, group=event.additional.get("groupId", "")):
+            begun = time.monotonic()
+            try:
+                sensors = journal_expected(self._journal, event)
+            except WorkloadError as error:
+                self.fault(5701, str(error))
+                return
+            with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
+                list(pool.map(partial(self._detector, event), sensors))
+            LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
+
+    def _detector(self, event: EndReadout, detector: str) -> None:
+        for attempt in range(1, self._configuration.fetch_attempts + 1):
+            try:
+                facts = self._camera.describe(event.imageName).get(detector)
+                if facts is None:
+                    raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")
+                journal_detector(self._journal, self._camera, event, detector, facts)
+            except NonRetriableError as error:
+                self._retrieved(event, detector, 1, str(error))
+                return
+            except RetriableError as error:
+                LOG.warning("attempt %d: %s", attempt, error)
+                if attempt == self._configuration.fetch_attempts:
+                    self._retrieved(event, detector, 2, str(error))
+                    self.fault(5702, str(error))
+                time.sleep(self._configuration.retry_seconds)
+            else:
+                self._wake.set()
+                self._retrieved(event, detector, 0, "journalled")
+                return
+
+    def _retrieved(self, event: EndReadout, detector: str, status: int, description: str) -> None:
+        if status:
+            LOG.error("%s: %s", detector, description)
+        raft, sensor = detector.split("_")
+        content = {
+            "camera": event.imageSource, "obsid": event.imageName, "raft": raft, "sensor": sensor, "archiverName": self.name,
+            "statusCode": status, "description": description, "groupId": event.additional.get("groupId", ""),
+        }  # fmt: skip
+        self._emit("imageRetrievalForArchiving", content)
+
+    # -- storing ---------------------------------------------------------------------------------------------------
+
+    def store(self, stopped: Callable[[], bool]) -> None:
+        """Put what is journalled into the store until told to stop; at the end nothing is left if the store lives."""
+        swept = -1e9
+        while True:
+            ending = stopped()
+            try:
+                for entry, data in self._journal.pending():
+                    self._put(entry, data)
+                if time.monotonic() - swept > self._configuration.sweep_seconds:
+                    swept = time.monotonic()
+                    self._sweep()
+            except WorkloadError as error:
+                LOG.warning("store: %s; trying again", error)
+                time.sleep(self._configuration.retry_seconds)
+            if ending:
+                return
+            self._wake.wait(0.5)
+            self._wake.clear()
+
+    def _put(self, entry: Entry, data: bytes) -> None:
+        self._store.put(BUCKET, entry.key, data, entry.sha256)
+        found = self._store.digest(BUCKET, entry.key)
+        if found != entry.sha256:
+            raise RetriableError(f"{entry.key}: the store has digest {found}, expected {entry.sha256}")
+        self._journal.mark_stored(entry)
+        content = {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
+        self._emit("imageStored", content)
+
+    def _sweep(self) -> None:
+        """Look whether the store still has what it took; what it lost is stored again."""
+        for entry in self._journal.stored():
+            if self._store.digest(BUCKET, entry.key) != entry.sha256:
+                LOG.error("%s: lost by the store, storing it again", entry.key)
+                self._journal.mark_pending(entry)

@@ -1,0 +1,122 @@
+"""A seeded sky: static for the instance, transients, seeing and noise new with every night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from workloads.camera.frames import Frame
+from workloads.common.plan import EXPOSURE_SECONDS, FIELDS, Field
+from workloads.common.settings import Camera as CameraSettings
+from workloads.pixels import simulator
+from workloads.pixels.images import Floats, Table
+from workloads.pixels.simulator.skies import Conditions, psf_shape
+
+TEMPLATE_EPOCHS = 6
+TRANSIENTS_PER_DETECTOR = 18.0
+_STAMP = 15
+_EDGE_PIXELS = 16
+_MASK_RADIUS = 3
+
+
+class SyntheticSky:
+    """Simulated exposures of the three fields.
+
+    Parameters
+    ----------
+    settings
+        The camera of this instance.
+    night_seed
+        Seed of the night.
+    """
+
+    def __init__(self, settings: CameraSettings, night_seed: int) -> None:
+        self._settings = settings
+        self._seed = night_seed
+        self._index = {detector.name: number for number, detector in enumerate(settings.detectors)}
+        self._ids = {detector.name: detector.id for detector in settings.detectors}
+        self.camera = simulator.Camera(settings.seed, len(settings.detectors), settings.size)
+        self._scene = lru_cache(maxsize=len(FIELDS))(self._make_scene)
+
+    def field(self, visit: int) -> Field:
+        """Return the field of a visit: the three in turn."""
+        return FIELDS[visit % len(FIELDS)]
+
+    def expose(self, visit: int, detectors: list[str], mjd: float) -> Iterator[Frame]:
+        """Yield the frames of a visit."""
+        field = self.field(visit)
+        sky, events = self._scene(field)
+        conditions = simulator.conditions(self._seed, visit)
+        for name in detectors:
+            exposure = simulator.expose(
+                self.camera, self._index[name], field.ra, field.dec, conditions, sky, events, EXPOSURE_SECONDS, mjd
+            )
+            cards = {
+                "DETNUM": (self._ids[name], "number of the detector"),
+                "EXPTIME": (EXPOSURE_SECONDS, "[s]"),
+                **exposure.wcs.to_header(),
+            }
+            yield Frame(
+                name, exposure.raw, exposure.layout, cards, self._truth(exposure, conditions, self._index[name])
+            )
+
+    def _make_scene(self, field: Field) -> tuple[Table, Table]:
+        sky = self.camera.static_sky(field.ra, field.dec)
+        seed = self._seed * len(FIELDS) + field.number
+        return sky, simulator.transients(seed, self.camera, field.ra, field.dec, TRANSIENTS_PER_DETECTOR, sky=sky)
+
+    def _truth(self, exposure: simulator.Exposure, conditions: Conditions, index: int) -> list[dict[str, Any]]:
+        structure = self.camera.truth(index)
+        unusable = (structure.defects > 0) | exposure.cosmic_rays | (exposure.scene > 0.8 * 62_000)
+        read_noise = float(np.mean([amplifier.read_noise for amplifier in exposure.layout.amplifiers]))
+        rows = []
+        for source in exposure.truth:
+            x, y = float(source["x"]), float(source["y"])
+            row = {
+                name: source[name].item()
+                for name in ("id", "ra", "dec", "x", "y", "flux_njy", "flux_e", "kind", "host")
+            }
+            row["masked"] = _on_mask(unusable, x, y)
+            u, v = self.camera.focal_position(index, np.array([x]), np.array([y]))
+            row["snr"] = _predicted_snr(
+                exposure.scene,
+                x,
+                y,
+                row["flux_e"],
+                float(psf_shape(conditions, u, v)[0][0]),
+                conditions.beta,
+                read_noise,
+            )
+            rows.append(row)
+        return rows
+
+
+def _on_mask(unusable: Any, x: float, y: float) -> bool:
+    """Tell whether a source is too near to a pixel that carries no signal, or to the edge."""
+    height, width = unusable.shape
+    if not (_EDGE_PIXELS <= x < width - _EDGE_PIXELS and _EDGE_PIXELS <= y < height - _EDGE_PIXELS):
+        return True
+    column, row = round(x), round(y)
+    near = unusable[row - _MASK_RADIUS : row + _MASK_RADIUS + 1, column - _MASK_RADIUS : column + _MASK_RADIUS + 1]
+    return bool(near.any())
+
+
+def _predicted_snr(
+    scene: Floats, x: float, y: float, flux: float, fwhm: float, beta: float, read_noise: float
+) -> float:
+    """Return true flux over the noise that a PSF fit on the difference must have, the template's noise included."""
+    column, row, half = round(x), round(y), _STAMP // 2
+    stamp = scene[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1]
+    if stamp.shape != (_STAMP, _STAMP):
+        return 0.0
+    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
+    width = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    profile = (1 + ((xx - (x - column)) ** 2 + (yy - (y - row)) ** 2) / width**2) ** -beta
+    profile /= profile.sum()
+    variance = stamp.astype(np.float64) + read_noise**2
+    variance += (np.maximum(stamp - flux * profile, 0.0) + read_noise**2) / TEMPLATE_EPOCHS
+    noise = np.sqrt((profile**2 * variance).sum()) / (profile**2).sum()
+    return float(flux / noise)
