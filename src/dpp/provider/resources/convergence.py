@@ -38,7 +38,7 @@ class Convergence(Resource):
         """Run the playbook in check mode; a host that would change is named in place of its digest."""
         del urn, identifier
         hosts = list(state["digests"])
-        write_access(self.folders, state["environment"])
+        write_access(self.folders, environment(state["environment"]))
         console = console_needed(self.folders, environment(state["environment"]), hosts)
         result = Play(state["environment"], self.folders).run(hosts, check=True, console=console)
         drifted = {host: [c for c in result.changes if c.startswith(f"{host}: ")] for host in hosts}
@@ -68,7 +68,7 @@ class Convergence(Resource):
     def _converge(self, wanted: Properties, hosts: Sequence[str], progress: Progress) -> Properties:
         if not hosts:
             return {"changes": 0}
-        write_access(self.folders, wanted["environment"])
+        write_access(self.folders, environment(wanted["environment"]))
         console = console_needed(self.folders, environment(wanted["environment"]), hosts)
         way = "by console" if console else "in band"
         progress(f"{len(hosts)} hosts {way}")

@@ -18,7 +18,9 @@ class Machine(Resource):
     """A host of the inventory, standing and on its network."""
 
     token: ClassVar[str] = "dpp:machines:Machine"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "host", "site", "network", "address", "gateway", "functions", "image", "operations"})
+    inputs = frozenset(
+        {"environment", "host", "site", "network", "address", "gateway", "functions", "image", "operations"}
+    )
     replaces = frozenset({"environment", "host"})
     outputs = frozenset({"identity"})
     update_changes = frozenset({"identity"})

@@ -1,0 +1,12 @@
+"""The kinds of resources, one module each."""
+
+from typing import Final
+
+from dpp.provider.resource import Resource
+from dpp.provider.resources.convergence import Convergence
+from dpp.provider.resources.link import Link
+from dpp.provider.resources.machine import Machine
+from dpp.provider.resources.platform_images import PlatformImages
+
+KINDS: Final[tuple[type[Resource], ...]] = (Machine, Link, Convergence, PlatformImages)
+"""All kinds that programs can use."""
