@@ -23,7 +23,7 @@ STORE_GROUPS: Final = frozenset({"object_store", "summit_storage"})
 
 def findings(environment: Environment, origin: Sources, *, complete: bool) -> Iterator[Finding]:
     """Yield every contradiction; without `complete` (objects were refused) what counts objects is left out."""
-    for check in (_prefixes, _networks, _hosts, _circuits, _clusters, _storage, _topics, _asns):
+    for check in (_prefixes, _networks, _hosts, _circuits, _clusters, _storage, _topics, _asns, _transit, _platforms):
         yield from check(environment)
     yield from _groups(environment, origin)
     if complete:
@@ -110,6 +110,34 @@ def _circuits(environment: Environment) -> Iterator[Finding]:
             yield Finding(
                 keys, "both ends at one site", "two sites", "correct one end", (circuit.a.host, circuit.b.host)
             )
+
+
+def _transit(environment: Environment) -> Iterator[Finding]:
+    ends = [{end.host.rpartition(".")[2] for end in (c.a, c.b)} for c in environment.circuits.values()]
+    for site in environment.sites.values():
+        keys = ("dpp_sites", site.name, "transit_for")
+        for other in site.transit_for:
+            if {site.name, other} not in ends:
+                yield Finding(
+                    keys,
+                    f"{other}, to which no circuit leads",
+                    "sites at the far end of a circuit",
+                    "correct the list",
+                    (other,),
+                )
+            elif other in environment.sites and site.name in environment.sites[other].transit_for:
+                yield Finding(
+                    keys,
+                    f"{other}, which carries {site.name}'s traffic too",
+                    "transit one way",
+                    "delete one of the two",
+                )
+
+
+def _platforms(environment: Environment) -> Iterator[Finding]:
+    for host in environment.routing.platforms:
+        if host not in environment.hosts or "border_router" not in environment.hosts[host].groups:
+            yield Finding(("dpp_routing", "platforms", host), host, "a border router of hosts.yml", "correct the name")
 
 
 def _circuit_end(

@@ -21,6 +21,7 @@ from dpp.model.types import (
     Model,
     Network,
     Pool,
+    Routing,
     Site,
     StorageSite,
     Topic,
@@ -50,6 +51,7 @@ class Environment(Model):
     storage: dict[str, StorageSite] = Field(description="By site.")
     topics: dict[str, Topic]
     camera: Camera
+    routing: Routing
     pools: dict[str, Pool]
     hosts: dict[str, Host]
 

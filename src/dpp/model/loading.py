@@ -13,7 +13,7 @@ from dpp.model import checks, sources
 from dpp.model.environment import Environment
 from dpp.model.problems import DeclarationError, Finding, Problem
 from dpp.model.sources import Sources, Variable
-from dpp.model.types import Camera, Circuit, Cluster, Host, Network, Pool, Site, StorageSite, Topic
+from dpp.model.types import Camera, Circuit, Cluster, Host, Network, Pool, Routing, Site, StorageSite, Topic
 
 TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
     "dpp_sites": ("sites", Site, "name"),
@@ -25,10 +25,14 @@ TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
     "dpp_pools": ("pools", Pool, "name"),
 }
 """Variables that are tables: the field of the environment, the model of a row, and the field that holds a row's key."""
-SINGLES: Final = {"dpp_camera": ("camera", Camera), "dpp_circuit_scale": ("circuit_scale", None)}
+SINGLES: Final = {
+    "dpp_camera": ("camera", Camera),
+    "dpp_routing": ("routing", Routing),
+    "dpp_circuit_scale": ("circuit_scale", None),
+}
 M = TypeVar("M", bound=BaseModel)
 HOST_KEY: Final = "dpp_address"
-OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}}
+OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_routing": {}}
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 
 
@@ -135,9 +139,10 @@ def _fields(origin: Sources, problems: list[Problem]) -> tuple[dict[str, Any], s
     for key, (field, _, _) in TABLES.items():
         if key in declared:
             fields[field] = _rows(origin, key, declared[key], problems, broken)
-    if "dpp_camera" in declared:
-        camera = _validated(origin, ("dpp_camera",), Camera, declared["dpp_camera"], problems)
-        fields |= {"camera": camera} if camera else {}
+    for key, (field, single) in SINGLES.items():
+        if single is not None and key in declared:
+            made = _validated(origin, (key,), single, declared[key], problems)
+            fields |= {field: made} if made else {}
     if "dpp_circuit_scale" in declared:
         scale = declared["dpp_circuit_scale"]
         if isinstance(scale, int | float) and 0 < scale <= 1:

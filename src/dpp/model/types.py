@@ -38,6 +38,18 @@ class Site(Model):
     title: str = Field(description="Name for people.")
     asn: int = Field(ge=64512, le=65534, description="Private BGP autonomous system number.")
     time_zone: str = Field(description="IANA zone of the people there; hosts themselves run on UTC.")
+    transit_for: tuple[str, ...] = Field(
+        default=(), description="Neighbouring sites whose traffic with the rest of the observatory this one carries."
+    )
+
+
+class Routing(Model):
+    """How border routers find out that a path is dead, and what they are."""
+
+    bfd_interval_ms: int = Field(default=300, ge=10, le=60000, description="Between two signs of life, each way.")
+    bfd_multiplier: int = Field(default=3, ge=2, le=255, description="Signs of life that may be missed.")
+    platform: str = Field(default="frr", description="What routers are, unless `platforms` says otherwise.")
+    platforms: dict[str, str] = Field(default={}, description="By host.")
 
 
 class Network(Model):
