@@ -1,0 +1,280 @@
+"""The offline engine's front: operations on the stacks of one project."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpp.engine import cleanup, recovery, references
+from dpp.engine.apply import Session, apply, interruptible
+from dpp.engine.backend import Backend
+from dpp.engine.deployment import Deployment, Stopped
+from dpp.engine.events import Event, Listener, Result
+from dpp.engine.journal import Journal
+from dpp.engine.locks import Holder
+from dpp.engine.monitor import Monitor, Run
+from dpp.engine.passphrase import Passphrase, read_passphrase
+from dpp.engine.plugin import Plugin
+from dpp.engine.processes import end_leftovers
+from dpp.engine.program import Program
+from dpp.engine.project import Config, Project
+from dpp.engine.providers import Providers
+from dpp.engine.state import State, decode
+from dpp.engine.transcript import Transcript
+from dpp.engine.values import Properties, reveal
+from dpp.model.errors import DppError, FatalError
+
+Work = Callable[["Session"], Awaitable[None]]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""
+
+
+@dataclass
+class Workspace:
+    """Stacks of one project in one backend.
+
+    Parameters
+    ----------
+    project_dir
+        Folder of Pulumi.yaml.
+    backend_url
+        ``file://`` URL of the folder that keeps the states.
+    passphrase_file
+        File with the passphrase of the secrets; by default what the environment names.
+    environment
+        Variables that program and providers get beside those of this process.
+    config_file
+        Configuration of the stacks; by default ``Pulumi.STACK.yaml`` where the project keeps them.
+    parallel
+        How many steps change things at once.
+    """
+
+    project_dir: Path
+    backend_url: str
+    passphrase_file: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    config_file: Path | None = None
+    parallel: int = 8
+
+    def __post_init__(self) -> None:
+        self.project = Project.load(self.project_dir)
+        self.backend = Backend.open(self.backend_url, self.project.name)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment of program and providers."""
+        found = {**os.environ, **self.environment, "PULUMI_BACKEND_URL": self.backend_url}
+        if self.passphrase_file:
+            found.pop("PULUMI_CONFIG_PASSPHRASE", None)
+            found["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.passphrase_file)
+        return found
+
+    def preview(self, stack: str, on_event: Listener = ignore, *, refresh: bool = False) -> Result:
+        """Tell what `up` would do, changing nothing."""
+        return self._operate("preview", stack, on_event, apply, preview=True, refresh=refresh)
+
+    def up(self, stack: str, on_event: Listener = ignore, *, refresh: bool = False) -> Result:
+        """Bring a stack to what its program asks for.
+
+        Parameters
+        ----------
+        refresh
+            Read every object before it is compared.
+
+        Returns
+        -------
+        Result
+            Also when steps failed: what was done before is kept, and `Result.errors` says what was not.
+
+        Raises
+        ------
+        DppError
+            If nothing was begun: wrong passphrase, a stack that is locked, a damaged state.
+        """
+        return self._operate("up", stack, on_event, apply, refresh=refresh)
+
+    def refresh(self, stack: str, on_event: Listener = ignore) -> Result:
+        """Read every object of a stack and note in the state what is different."""
+
+        async def work(session: Session) -> None:
+            await recovery.settle_pending(session.deployment)
+            await recovery.refresh_all(session.deployment)
+            for resource in [found for found in session.deployment.journal.left if found.gone]:
+                if not any(resource.urn in other.needs() for other in session.deployment.journal.left):
+                    session.deployment.journal.drop(resource)
+
+        return self._operate("refresh", stack, on_event, work, program=False)
+
+    def destroy(self, stack: str, on_event: Listener = ignore, *, preview: bool = False) -> Result:
+        """Delete everything that a stack has."""
+
+        async def work(session: Session) -> None:
+            await recovery.settle_pending(session.deployment)
+            await cleanup.delete_all(session.deployment, session.deployment.journal.left)
+
+        return self._operate("destroy", stack, on_event, work, program=False, preview=preview)
+
+    def outputs(self, stack: str, *, show_secrets: bool = False) -> Properties:
+        """Return what a stack exports; secrets marked unless they are to be shown."""
+        outputs = self._state(stack).outputs
+        return dict(reveal(outputs)) if show_secrets else outputs
+
+    def exists(self, stack: str) -> bool:
+        """Return whether a stack has a state."""
+        return self.backend.checkpoint(stack).exists()
+
+    def export(self, stack: str) -> dict[str, Any]:
+        """Return the state of a stack in the vendor's exchange form, secrets encrypted."""
+        return {"version": 3, "deployment": self._state(stack).encoded()}
+
+    def import_(self, stack: str, exported: Mapping[str, Any]) -> int:
+        """Replace the state of a stack by an exported one and return the number of its resources.
+
+        Raises
+        ------
+        FatalError
+            If it is no export, belongs to another stack, or its secrets do not open.
+        """
+        deployment = exported.get("deployment")
+        if exported.get("version") != 3 or not isinstance(deployment, dict):
+            raise FatalError("import", "no exported state", 'JSON with "version": 3 and "deployment"')
+        for found in deployment.get("resources") or ():
+            if not str(found.get("urn")).startswith(f"urn:pulumi:{stack}::{self.project.name}::"):
+                raise FatalError("import", f"resource {found.get('urn')}", f"resources of stack {stack}")
+        passphrase = read_passphrase(self.variables)
+        secrets = Passphrase(passphrase, references.salt_of(deployment), "import")
+        secrets.verify()
+        state = decode(deployment, secrets, State(stack, self.project.name, secrets))
+        with self.backend.locked(stack):
+            self.backend.write(stack, state.text())
+        return len(state.resources)
+
+    def cancel(self, stack: str) -> list[Holder]:
+        """Break locks whose process is gone and return who held them."""
+        return self.backend.locks(stack).cancel()
+
+    def _state(self, stack: str) -> State:
+        found = references.load(self.backend, stack, read_passphrase(self.variables))
+        if found is None:
+            known = ", ".join(self.backend.stacks()) or "none"
+            raise FatalError(stack, f"never applied (stacks in {self.backend.folder}: {known})", "a stack with a state")
+        return found
+
+    def _operate(
+        self,
+        operation: str,
+        stack: str,
+        on_event: Listener,
+        work: Work,
+        *,
+        preview: bool = False,
+        refresh: bool = False,
+        program: bool = True,
+    ) -> Result:
+        result = Result(operation, stack)
+        began, started = time.monotonic(), int(time.time())
+        with ExitStack() as held:
+            if not preview:
+                held.enter_context(self.backend.locked(stack))
+                end_leftovers(str(self.backend.checkpoint(stack)))
+            asyncio.run(self._run(stack, result, on_event, work, preview, refresh, program))
+            result.seconds = time.monotonic() - began
+            if not preview:
+                self.backend.record(stack, _history(result, started))
+        return result
+
+    async def _run(
+        self, stack: str, result: Result, on_event: Listener, work: Work, preview: bool, refresh: bool, program: bool
+    ) -> None:
+        def emit(event: Event) -> None:
+            result.note(event)
+            on_event(event)
+
+        config = Config.load(self.project, self.config_file or self.project.config_file(stack))
+        state = await asyncio.to_thread(self._open, stack, config, program)
+        journal = Journal(state, None if preview else self.backend, emit)
+        async with self._session(stack, journal, config, emit, preview, refresh, program) as session:
+            deployment = session.deployment
+            try:
+                await work(session)
+            except Stopped:
+                pass
+            except (DppError, OSError) as error:
+                deployment.fail("", error)
+            await deployment.quiet()
+            journal.save(always=True)
+            result.errors = list(dict.fromkeys(deployment.errors))
+            result.outputs = state.outputs
+
+    def _open(self, stack: str, config: Config, program: bool) -> State:
+        passphrase = read_passphrase(self.variables)
+        chosen = Passphrase(passphrase, config.salt, str(config.path)) if config.salt else None
+        if chosen:
+            chosen.verify()
+            config.unseal(chosen)
+        elif config.sealed:
+            raise FatalError(str(config.path), "has secrets but no encryptionsalt", "the salt that they were made with")
+        state = references.load(self.backend, stack, passphrase, chosen)
+        if state is None and not program:
+            raise FatalError(stack, f"never applied in {self.backend.folder}", "a stack with a state")
+        secrets = chosen or Passphrase.create(passphrase, str(self.backend.checkpoint(stack)))
+        return state or State(stack, self.project.name, secrets)
+
+    @asynccontextmanager
+    async def _session(
+        self, stack: str, journal: Journal, config: Config, emit: Listener, preview: bool, refresh: bool, program: bool
+    ) -> AsyncIterator[Session]:
+        variables, owner = self.variables, str(self.backend.checkpoint(stack))
+        transcript = Transcript(variables.get("PULUMI_DEBUG_GRPC"))
+        passphrase = read_passphrase(variables)
+
+        def line(text: str) -> None:
+            emit(Event("log", message=text))
+
+        def make(package: str) -> Plugin:
+            return Plugin(package, self.project.plugins[package], monitor.address, owner, variables, transcript, line)
+
+        providers = Providers(self.project, config, journal, make, preview=preview, program=program)
+        deployment = Deployment(journal, providers, emit, preview, refresh, self.parallel)
+        run = Run(
+            self.project,
+            config,
+            stack,
+            deployment,
+            lambda name: references.read_outputs(self.backend, name, passphrase),
+            transcript,
+        )
+        monitor = Monitor(run)
+        await monitor.start()
+        providers.warm()
+        session = Session(stack, deployment, monitor, Program(self.project, config, variables, line))
+        try:
+            with interruptible(deployment):
+                yield session
+        finally:
+            await session.program.stop()
+            await providers.stop()
+            await monitor.stop()
+            transcript.close()
+
+
+def _history(result: Result, started: int) -> dict[str, Any]:
+    kinds = {"up": "update"}
+    return {
+        "kind": kinds.get(result.operation, result.operation),
+        "startTime": started,
+        "message": "",
+        "environment": {"engine": "dpp"},
+        "config": {},
+        "result": "succeeded" if result.ok else "failed",
+        "endTime": int(time.time()),
+        "resourceChanges": result.counts,
+    }
