@@ -21,6 +21,12 @@ mount -t proc proc /run/dpp-init/proc || fail "cannot mount proc"
 mount --bind /run/dpp-init/proc/sys/net /proc/sys/net || fail "cannot make /proc/sys/net writable"
 umount -l /run/dpp-init/proc
 
+# Over cgroup v1 podman lays the host's whole systemd hierarchy on the machine's own part of it. Machines that share one
+# remove each other's groups.
+while [ "$(grep -c ' /sys/fs/cgroup/systemd cgroup ' /proc/mounts)" -gt 1 ]; do
+    umount -l /sys/fs/cgroup/systemd || fail "cannot leave the host's systemd hierarchy"
+done
+
 while read -r _ target type _; do
     case "$type" in
         cgroup | cgroup2) mount -o remount,rw,bind "$target" || fail "cannot make $target writable" ;;
