@@ -1,0 +1,76 @@
+"""Run the Data Backbone of this site."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from workloads.common import log
+from workloads.common.errors import RetriableError, WorkloadError
+from workloads.common.kafka import Bus, Sender
+from workloads.common.ledger import Ledger
+from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.settings import Settings
+from workloads.data_backbone.arrivals import Arrival
+from workloads.data_backbone.backbone import SERVICE, Backbone
+from workloads.data_backbone.keeper import Keeper
+
+SWEEP_SECONDS = 20.0
+COPIES = frozenset({"summit", "base", "ncsa"})
+LOG = log.configure(SERVICE)
+
+
+def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) -> None:
+    """Feed the keeper from the observatory's and the archiver's topics."""
+    handlers = {
+        "lsst.sal.ScriptQueue.logevent_nextVisit": keeper.next_visit,
+        "lsst.sal.ScriptQueue.logevent_nextVisitCanceled": keeper.cancelled,
+        "lsst.sal.CCCamera.logevent_endReadout": keeper.end_readout,
+        "dpp.archiver.events": keeper.archiver_event,
+    }
+    receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
+    while not stop:
+        health.beat("keeper")
+        messages = receiver.receive(timeout=0.5)
+        for message in messages:
+            try:
+                handlers[message.topic](bus.codec.decode(message.value))
+            except (WorkloadError, ValueError) as error:
+                LOG.warning("%s offset %d: %s", message.topic, message.offset, error)
+        keeper.check()
+        sender.flush()
+        receiver.commit(*messages)
+
+
+def main() -> None:
+    """Run the service."""
+    settings = Settings.load()
+    backbone = Backbone(settings)
+    keeper_bus = Bus(settings)
+    sender = keeper_bus.sender()
+    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), COPIES)
+    health, stop = Health(), Stop()
+    serve_health(health)
+    thread = threading.Thread(target=_keep, args=(keeper_bus, keeper, sender, stop, health), name="keeper")
+    thread.start()
+    swept = time.monotonic()
+    while not stop:
+        health.beat()
+        messages = backbone.arrivals.receive(timeout=0.2, most=200)
+        missed: list[Arrival] = []
+        try:
+            if time.monotonic() - swept > SWEEP_SECONDS:
+                swept = time.monotonic()
+                missed = backbone.sweep()
+            if messages or missed:
+                backbone.take(messages, missed, keeper.arrived)
+        except RetriableError as error:
+            LOG.warning("batch not taken, the process starts again from its last commit: %s", error)
+            stop.set()
+            thread.join()
+            raise
+    thread.join()
+
+
+if __name__ == "__main__":
+    main()

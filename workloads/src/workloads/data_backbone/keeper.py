@@ -1,0 +1,147 @@
+"""Keeper of the ledger: what was announced and expected, what came late or never, what stands at all sites."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from workloads.common.ledger import Ledger, Step
+from workloads.common.times import tai_now
+from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled
+
+LOG = logging.getLogger(__name__)
+LATE_SECONDS = 30.0
+NO_IMAGE_SECONDS = 60.0
+
+
+@dataclass
+class _Visit:
+    announced: float
+    deadline: float
+    closed: bool = False
+
+
+@dataclass
+class _Image:
+    group: str
+    end: float
+    late: bool = False
+    copies: set[str] = field(default_factory=set)
+
+
+class Keeper:
+    """Turns the observatory's and the archiver's events into stamps.
+
+    Parameters
+    ----------
+    ledger
+        Where stamps go.
+    copies_wanted
+        Sites that must hold each image before it counts as archived.
+    """
+
+    def __init__(self, ledger: Ledger, copies_wanted: frozenset[str]) -> None:
+        self._ledger, self._wanted = ledger, copies_wanted
+        self._visits: dict[str, _Visit] = {}
+        self._images: dict[tuple[str, str], _Image] = {}
+        self._arrived: set[tuple[str, str]] = set()
+        self._copies: dict[tuple[str, str], set[str]] = {}
+
+    def next_visit(self, record: dict[str, Any]) -> None:
+        """Take note of an announced visit."""
+        visit = NextVisit.model_validate(record)
+        self._visits[visit.groupId] = _Visit(
+            visit.private_sndStamp, visit.startTime + 2 * visit.duration + NO_IMAGE_SECONDS
+        )
+        self._ledger.stamp(Step.ANNOUNCED, group=visit.groupId, time=visit.private_sndStamp, reason=visit.survey)
+
+    def cancelled(self, record: dict[str, Any]) -> None:
+        """Take note that an announced visit was cancelled."""
+        event = NextVisitCanceled.model_validate(record)
+        if event.groupId in self._visits:
+            self._visits[event.groupId].closed = True
+        self._ledger.stamp(
+            Step.CANCELLED, group=event.groupId, time=event.private_sndStamp, reason="cancelled by the OCS"
+        )
+
+    def end_readout(self, record: dict[str, Any]) -> None:
+        """Take note of a readout: its sensors are expected from now on."""
+        event = EndReadout.model_validate(record)
+        group = event.additional.get("groupId", "")
+        announced = self._visits.get(group)
+        if announced:
+            announced.closed = True
+        reason = "" if announced else "image without an announced visit"
+        for detector in filter(None, event.additional.get("sensors", "").split(",")):
+            self._images[event.imageName, detector] = _Image(group, event.timestampEndOfReadout)
+            self._ledger.stamp(
+                Step.EXPECTED,
+                obs_id=event.imageName,
+                detector=detector,
+                group=group,
+                time=event.timestampEndOfReadout,
+                reason=reason,
+            )
+
+    def archiver_event(self, record: dict[str, Any]) -> None:
+        """Take note of what the archiver or a forwarder reports."""
+        event, content = record["event"], record["content"]
+        if event in ("imageStored", "imageForwarded") and content.get("key", "").endswith(".fits"):
+            self._copy(
+                content["obsid"],
+                content["detector"],
+                content["site"],
+                record["private_sndStamp"],
+                float(content["size"]),
+            )
+        elif event == "imageRetrievalForArchiving" and content["statusCode"] != "0":
+            detector = f"{content['raft']}_{content['sensor']}"
+            self._images.pop((content["obsid"], detector), None)
+            self._ledger.stamp(
+                Step.LOST,
+                obs_id=content["obsid"],
+                detector=detector,
+                group=content.get("groupId", ""),
+                reason=content["description"],
+            )
+
+    def arrived(self, obs_id: str, detector: str) -> None:
+        """Take note that a raw file is here."""
+        self._arrived.add((obs_id, detector))
+
+    def check(self, now: float | None = None) -> None:
+        """Stamp what is late: images that have not arrived, announced visits without an image."""
+        now = tai_now() if now is None else now
+        for (obs_id, detector), image in self._images.items():
+            if not image.late and now - image.end > LATE_SECONDS and (obs_id, detector) not in self._arrived:
+                image.late = True
+                self._ledger.stamp(
+                    Step.LATE,
+                    obs_id=obs_id,
+                    detector=detector,
+                    group=image.group,
+                    reason=f"not arrived {LATE_SECONDS:g} s after its readout",
+                )
+        for group, visit in self._visits.items():
+            if not visit.closed and now > visit.deadline:
+                visit.closed = True
+                self._ledger.stamp(Step.LATE, group=group, reason="announced, but no image was read out")
+
+    def _copy(self, obs_id: str, detector: str, site: str, time: float, size: float) -> None:
+        copies = self._copies.setdefault((obs_id, detector), set())
+        if site in copies:
+            return
+        copies.add(site)
+        if copies >= self._wanted:
+            image = self._images.pop((obs_id, detector), None)
+            self._ledger.stamp(
+                Step.ARCHIVED,
+                obs_id=obs_id,
+                detector=detector,
+                group=image.group if image else "",
+                time=time,
+                bytes=size,
+                copies=len(copies),
+            )
+            self._copies[obs_id, detector] = set(self._wanted)

@@ -1,0 +1,78 @@
+"""The archive's Butler: made once, opened by all, written by few."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from lsst.daf.butler import Butler, CollectionType, Config, DatasetType
+from lsst.resources import ResourcePath
+
+from workloads.common.names import INSTRUMENT
+from workloads.common.settings import Settings
+from workloads.data_backbone.instrument import LabCam
+
+LOG = logging.getLogger(__name__)
+ROOT = "s3://butler/repo/"
+RAW_RUN = f"{INSTRUMENT}/raw/all"
+PROMPT_RUN = f"{INSTRUMENT}/prompt"
+CALIBRATIONS = f"{INSTRUMENT}/calib"
+TEMPLATES = f"{INSTRUMENT}/templates"
+SKYMAP = "lab-fields"
+
+_ARCHIVE = "workloads.data_backbone.formatters.ArchiveFormatter"
+_STORAGE_CLASSES = {
+    "RawExposure": ("workloads.data_backbone.types.RawExposure", "workloads.data_backbone.formatters.RawFormatter"),
+    "PixelCalibration": ("workloads.pixels.isr.Calibration", _ARCHIVE),
+    "PixelImage": ("workloads.pixels.images.Image", _ARCHIVE),
+    "PixelScience": ("workloads.pixels.chain.ScienceResult", _ARCHIVE),
+    "PixelTemplate": ("workloads.pixels.coadd.Template", _ARCHIVE),
+}
+
+_VISIT = ("instrument", "visit", "detector")
+_PATCH = ("skymap", "tract", "patch", "band")
+DATASETS: dict[str, tuple[tuple[str, ...], str, bool]] = {
+    "raw": (("instrument", "exposure", "detector"), "RawExposure", False),
+    "calibration": (("instrument", "detector"), "PixelCalibration", True),
+    "science": (_VISIT, "PixelScience", False),
+    "template": (_PATCH, "PixelTemplate", False),
+    "difference_image": (_VISIT, "PixelImage", False),
+    "dia_source": (_VISIT, "ArrowNumpy", False),
+    "prompt_quality": (_VISIT, "StructuredDataDict", False),
+}
+"""Dataset types: dimensions, storage class, and whether they are calibrations with a validity."""
+
+
+def repository_config(database_url: str) -> Config:
+    """Return the configuration that differs from the stock one: the database, and storage classes that need no C++."""
+    return Config(
+        {
+            "registry": {"db": database_url},
+            "storageClasses": {name: {"pytype": pytype} for name, (pytype, _) in _STORAGE_CLASSES.items()},
+            "datastore": {"formatters": {name: formatter for name, (_, formatter) in _STORAGE_CLASSES.items()}},
+        }
+    )
+
+
+def ensure_repository(settings: Settings, root: str = ROOT, database_url: str = "") -> Butler:
+    """Make the repository if it is not there, register instrument and dataset types, and open it for writing."""
+    settings.export_credentials()
+    if not ResourcePath(root, forceDirectory=True).join("butler.yaml").exists():
+        LOG.info("making the repository %s", root)
+        Butler.makeRepo(root, config=repository_config(database_url or settings.database_url("butler")))
+    butler = Butler.from_config(root, writeable=True)
+    LabCam().register_detectors(butler.registry, settings.site.camera.detectors)
+    for name, (dimensions, storage_class, is_calibration) in DATASETS.items():
+        kind = DatasetType(name, dimensions, storage_class, universe=butler.dimensions, isCalibration=is_calibration)
+        butler.registry.registerDatasetType(kind)
+    for collection in (RAW_RUN, PROMPT_RUN):
+        butler.collections.register(collection, CollectionType.RUN)
+    butler.collections.register(CALIBRATIONS, CollectionType.CALIBRATION)
+    butler.collections.register(TEMPLATES, CollectionType.CHAINED)
+    return butler
+
+
+def open_repository(settings: Settings, *collections: str, root: str = ROOT, **options: Any) -> Butler:
+    """Open the repository to read from `collections`."""
+    settings.export_credentials()
+    return Butler.from_config(root, collections=list(collections) or None, instrument=INSTRUMENT, **options)

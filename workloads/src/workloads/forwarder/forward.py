@@ -1,0 +1,95 @@
+"""The work: find what is new in the source store, send it to every destination, prove that it arrived."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.s3 import Store
+from workloads.common.serve import Health
+from workloads.forwarder.journal import Transfer, TransferJournal
+
+LOG = logging.getLogger(__name__)
+BUCKET = "raw"
+SENT = Counter("forwarder_bytes", "Bytes proved to have arrived", ["site"])
+FAILED = Counter("forwarder_failures", "Failed attempts", ["site"])
+WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
+SECONDS = Histogram("forwarder_seconds", "Seconds of one transfer", ["site"])
+
+Announce = Callable[[str, Mapping[str, object]], None]
+
+
+class Forwarder:
+    """Sends objects from one store to others.
+
+    Parameters
+    ----------
+    source, destinations
+        The stores.
+    journal
+        What is to do and what is done.
+    announce
+        Where events go: ``imageForwarded`` for each arrival.
+    """
+
+    def __init__(self, source: Store, destinations: list[Store], journal: TransferJournal, announce: Announce) -> None:
+        self._source, self._destinations, self._journal, self._announce = source, destinations, journal, announce
+        self._wake = threading.Condition()
+
+    def note(self, keys: list[str]) -> int:
+        """Take new objects up; return how many were new."""
+        new = self._journal.add(keys)
+        if new:
+            with self._wake:
+                self._wake.notify_all()
+        return new
+
+    def sweep(self) -> int:
+        """Compare the source store with the journal, because an event can be lost; return how many were unknown."""
+        known = self._journal.known()
+        missing = [item.key for item in self._source.list(BUCKET, "LSSTCam/") if item.key not in known]
+        return self.note(missing)
+
+    def work(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:
+        """Send to one destination until told to stop."""
+        while not stopped():
+            health.beat(name)
+            transfer = self._journal.take(store.site)
+            if transfer is None:
+                with self._wake:
+                    self._wake.wait(0.5)
+                WAITING.labels(store.site).set(self._journal.waiting()[store.site])
+                continue
+            self._send(transfer, store)
+
+    def _send(self, transfer: Transfer, store: Store) -> None:
+        begun = time.monotonic()
+        try:
+            digest, size = self._copy(transfer.key, store)
+        except (RetriableError, NonRetriableError) as error:
+            FAILED.labels(store.site).inc()
+            pause = self._journal.failed(transfer, str(error))
+            LOG.warning("%s to %s failed, again in %.1f s: %s", transfer.key, store.site, pause, error)
+            return
+        everywhere = self._journal.proved(transfer, digest)
+        SENT.labels(store.site).inc(size)
+        SECONDS.labels(store.site).observe(time.monotonic() - begun)
+        if (raw := transfer.raw) is not None:
+            content = {"obsid": raw.exposure.obs_id, "detector": raw.detector, "key": transfer.key, "sha256": digest, "size": size, "site": store.site, "everywhere": everywhere}  # fmt: skip
+            self._announce("imageForwarded", content)
+
+    def _copy(self, key: str, store: Store) -> tuple[str, int]:
+        """Copy one object; both ends must agree on the digest of what was read here."""
+        data = self._source.get(BUCKET, key)
+        expected = self._source.digest(BUCKET, key) or ""
+        if store.digest(BUCKET, key) != expected:
+            store.put(BUCKET, key, data, expected)
+            found = store.digest(BUCKET, key)
+            if found != expected:
+                raise RetriableError(f"{key}: {store.site} has digest {found}, expected {expected}")
+        return expected, len(data)
