@@ -94,7 +94,10 @@ def find_cosmic_rays(
     limits = np.float32(config.sigclip), np.float32(config.sigfrac * config.sigclip), np.float32(config.objlim)
     for _ in range(config.niter):
         minima = _minima(noise2, threads)
-        jobs = [(image, noise2, minima, masked, active, fresh, *band, *limits) for band in parallel.bands(pixels.shape[0], threads)]
+        jobs = [
+            (image, noise2, minima, masked, active, fresh, *band, *limits)
+            for band in parallel.bands(pixels.shape[0], threads)
+        ]
         parallel.run(find_hits, jobs, threads)
         if clean_hits(image, noise2, masked, hits, fresh, active, *levels) == 0:
             break

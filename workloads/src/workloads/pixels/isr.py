@@ -78,7 +78,13 @@ class Calibration:
 
 
 def remove_signature(
-    raw: Raw, layout: DetectorLayout, calibration: Calibration, exposure_time: float, *, smoothing: float = 30.0, threads: int | None = None
+    raw: Raw,
+    layout: DetectorLayout,
+    calibration: Calibration,
+    exposure_time: float,
+    *,
+    smoothing: float = 30.0,
+    threads: int | None = None,
 ) -> Image:
     """Calibrate a raw detector: overscan, bias, linearity, gain, dark, flat, crosstalk, defects, saturation, variance.
 
@@ -104,7 +110,9 @@ def remove_signature(
     """
     require(raw, np.uint16, 3, f"raw exposure of {layout.name}", layout.raw_shape)
     if calibration.bias.shape != (layout.height, layout.width):
-        raise ShapeError(f"calibration of {layout.name}", str(calibration.bias.shape), f"({layout.height}, {layout.width})")
+        raise ShapeError(
+            f"calibration of {layout.name}", str(calibration.bias.shape), f"({layout.height}, {layout.width})"
+        )
     if not (np.isfinite(exposure_time) and exposure_time >= 0):
         raise InvalidValueError("exposure time", str(exposure_time), "seconds, 0 or more")
     shape = (layout.height, layout.width)

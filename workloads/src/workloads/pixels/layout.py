@@ -54,7 +54,9 @@ class DetectorLayout:
     def __post_init__(self) -> None:
         if len(self.amplifiers) * self.amp_width * self.amp_height != self.width * self.height:
             raise InvalidValueError(
-                f"layout {self.name}", "amplifiers that do not tile the detector", f"{self.width} x {self.height} pixels"
+                f"layout {self.name}",
+                "amplifiers that do not tile the detector",
+                f"{self.width} x {self.height} pixels",
             )
         for amplifier in self.amplifiers:
             if not (amplifier.gain > 0 and amplifier.read_noise >= 0):

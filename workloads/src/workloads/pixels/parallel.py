@@ -21,7 +21,9 @@ def _pool(threads: int, _process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="pixels")
 
 
-def run(function: Callable[..., Result], jobs: Iterable[tuple[object, ...]], threads: int | None = None) -> list[Result]:
+def run(
+    function: Callable[..., Result], jobs: Iterable[tuple[object, ...]], threads: int | None = None
+) -> list[Result]:
     """Call ``function(*job)`` for every job, on several threads; results in order, the first error raised."""
     count = available(threads)
     if count == 1:

@@ -46,7 +46,9 @@ class Wcs:
     def __post_init__(self) -> None:
         values = np.array([*self.crval, *self.crpix, *self.cd[0], *self.cd[1], *self.pv1, *self.pv2], dtype=np.float64)
         if not np.isfinite(values).all() or abs(np.linalg.det(np.array(self.cd))) < 1e-20:
-            raise WcsError("WCS", "a matrix that cannot be inverted or values that are not finite", "finite, regular CD")
+            raise WcsError(
+                "WCS", "a matrix that cannot be inverted or values that are not finite", "finite, regular CD"
+            )
         if max(len(self.pv1), len(self.pv2)) > len(_TPV_POWERS):
             raise WcsError("WCS", "TPV terms beyond the fourth order", f"PVi_0 to PVi_{len(_TPV_POWERS) - 1}")
 
@@ -67,7 +69,9 @@ class Wcs:
         xi, eta = project(np.asarray(ra, np.float64), np.asarray(dec, np.float64), *self.crval)
         inverse = np.linalg.inv(np.array(self.cd))
         a, b = self._undistort(xi, eta)
-        return inverse[0, 0] * a + inverse[0, 1] * b + self.crpix[0], inverse[1, 0] * a + inverse[1, 1] * b + self.crpix[1]
+        return inverse[0, 0] * a + inverse[0, 1] * b + self.crpix[0], inverse[1, 0] * a + inverse[
+            1, 1
+        ] * b + self.crpix[1]
 
     def shifted(self, dx: float, dy: float) -> Wcs:
         """The same sky on a pixel grid whose origin lies at ``(dx, dy)`` of this one."""

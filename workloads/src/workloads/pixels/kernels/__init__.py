@@ -22,4 +22,6 @@ def kernel(signature: str, *, fast: bool = True) -> Callable[[Callable[..., Any]
     return compiler
 
 
-helper: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(nogil=True, fastmath=False, error_model="numpy", inline="never")
+helper: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
+    nogil=True, fastmath=False, error_model="numpy", inline="never"
+)

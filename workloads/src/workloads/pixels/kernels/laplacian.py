@@ -167,11 +167,17 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
                 seeds += 1
                 for v in range(max(y - 1, 3), min(y + 2, rows - 3)):
                     for u in range(max(x - 1, 3), min(x + 2, columns - 3)):
-                        if masked[v, u] or not _excess(image, variance, v, u, memory, known, top, inner, outer, rows_of) > clip:
+                        if (
+                            masked[v, u]
+                            or not _excess(image, variance, v, u, memory, known, top, inner, outer, rows_of) > clip
+                        ):
                             continue
                         for t in range(max(v - 1, 3), min(v + 2, rows - 3)):
                             for s in range(max(u - 1, 3), min(u + 2, columns - 3)):
-                                if masked[t, s] == 0 and _excess(image, variance, t, s, memory, known, top, inner, outer, rows_of) > low:
+                                if (
+                                    masked[t, s] == 0
+                                    and _excess(image, variance, t, s, memory, known, top, inner, outer, rows_of) > low
+                                ):
                                     hits[t, s] = 1
     return seeds
 

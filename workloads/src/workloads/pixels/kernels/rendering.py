@@ -25,7 +25,11 @@ def add_moffats(scene, x, y, flux, fwhm, e1, e2, beta, floor):  # type: ignore[n
             v = row - y[i]
             for column in range(x0, x1):
                 u = column - x[i]
-                r2 = ((1.0 - e1[i]) ** 2 + e2[i] ** 2) * u * u + ((1.0 + e1[i]) ** 2 + e2[i] ** 2) * v * v - 4.0 * e2[i] * u * v
+                r2 = (
+                    ((1.0 - e1[i]) ** 2 + e2[i] ** 2) * u * u
+                    + ((1.0 + e1[i]) ** 2 + e2[i] ** 2) * v * v
+                    - 4.0 * e2[i] * u * v
+                )
                 scene[row, column] += norm * (1.0 + r2 * shape / alpha2) ** -beta
 
 

@@ -7,8 +7,12 @@ import numpy as np
 from workloads.pixels.kernels import kernel
 
 
-@kernel("void(u2[:,::1], i8, i8, f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], u2[:,::1], f4[::1], i8[::1], f4[:,::1], f4[:,::1], u2[:,::1], u2[::1])")
-def calibrate_rows(raw, first, last, pedestal, bias, dark, response, defects, electronics, geometry, pixels, variance, mask, peak):  # type: ignore[no-untyped-def]
+@kernel(
+    "void(u2[:,::1], i8, i8, f4[::1], f4[:,::1], f4[:,::1], f4[:,::1], u2[:,::1], f4[::1], i8[::1], f4[:,::1], f4[:,::1], u2[:,::1], u2[::1])"
+)
+def calibrate_rows(
+    raw, first, last, pedestal, bias, dark, response, defects, electronics, geometry, pixels, variance, mask, peak
+):  # type: ignore[no-untyped-def]
     """Calibrate rows ``first`` to ``last`` of one amplifier into the detector's planes.
 
     ``electronics`` is gain, squared read noise, saturation (ADU), quadratic linearity term; ``geometry`` is x0, y0,

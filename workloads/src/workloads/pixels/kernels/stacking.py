@@ -46,3 +46,48 @@ def clipped_mean(stack, clip, mean, used):  # type: ignore[no-untyped-def]
                     kept += 1
             mean[row, column] = total / kept
             used[row, column] = kept
+
+
+@kernel("void(f4[:,:,::1], f4[:,:,::1], u2[:,:,::1], f4[::1], u2, u2, f4[:,::1], f4[:,::1], u2[:,::1])")
+def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out_variance, out_mask):  # type: ignore[no-untyped-def]
+    """Weighted mean of aligned epochs.
+
+    Weights are one per epoch: per-pixel weights would follow each star's own noise and change the PSF with brightness.
+    A value is rejected if it is off the median by five deviations and by a third of it (the PSFs differ).
+    """
+    n, rows, columns = pixels.shape
+    values = np.empty(n, np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            count = 0
+            for k in range(n):
+                if mask[k, y, x] & unusable == 0:
+                    value, j = pixels[k, y, x], count - 1
+                    while j >= 0 and values[j] > value:
+                        values[j + 1] = values[j]
+                        j -= 1
+                    values[j + 1] = value
+                    count += 1
+            if count == 0:
+                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = np.float32(0.0), np.float32(0.0), empty
+                continue
+            middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
+            total, noise, norm, bits = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.uint16(0)
+            for k in range(n):
+                if mask[k, y, x] & unusable:
+                    continue
+                off = abs(pixels[k, y, x] - middle)
+                if (
+                    count > 2
+                    and off > np.float32(5.0) * np.sqrt(variance[k, y, x])
+                    and off > np.float32(0.33) * abs(middle)
+                ):
+                    continue
+                total += weights[k] * pixels[k, y, x]
+                noise += weights[k] * weights[k] * variance[k, y, x]
+                norm += weights[k]
+                bits |= mask[k, y, x]
+            if norm > 0:
+                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = total / norm, noise / (norm * norm), bits
+            else:
+                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = middle, np.float32(0.0), empty

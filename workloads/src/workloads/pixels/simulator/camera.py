@@ -168,9 +168,7 @@ def _bias(layout: DetectorLayout, rng: np.random.Generator) -> Floats:
     columns = rng.normal(0.0, 0.8, layout.width)
     bias += columns.astype(np.float32)
     for amplifier in layout.amplifiers:
-        section = bias[
-            amplifier.y0 : amplifier.y0 + layout.amp_height, amplifier.x0 : amplifier.x0 + layout.amp_width
-        ]
+        section = bias[amplifier.y0 : amplifier.y0 + layout.amp_height, amplifier.x0 : amplifier.x0 + layout.amp_width]
         section += (readout[::-1] if amplifier.flip_x else readout).astype(np.float32)
     return bias
 

@@ -17,7 +17,17 @@ from workloads.pixels.simulator.skies import GALAXY, Conditions, flux_at, psf_sh
 from workloads.pixels.wcs import Wcs
 
 TRUTH_DTYPE = np.dtype(
-    [("id", "i8"), ("ra", "f8"), ("dec", "f8"), ("x", "f8"), ("y", "f8"), ("flux_njy", "f8"), ("flux_e", "f8"), ("kind", "i4"), ("host", "i8")]
+    [
+        ("id", "i8"),
+        ("ra", "f8"),
+        ("dec", "f8"),
+        ("x", "f8"),
+        ("y", "f8"),
+        ("flux_njy", "f8"),
+        ("flux_e", "f8"),
+        ("kind", "i4"),
+        ("host", "i8"),
+    ]
 )
 _STAMP = 64
 
@@ -83,7 +93,13 @@ def expose(
     _add_sources(scene, camera, detector, conditions, sky, true_wcs, scale)
     _add_points(scene, camera, detector, conditions, truth["x"], truth["y"], truth["flux_e"])
     if satellite if satellite is not None else rng.random() < 1 / 30:
-        add_streak(scene, *rng.uniform(0.2, 0.8, 2) * camera.size, rng.uniform(0, np.pi), conditions.seeing_px / 2, rng.uniform(100, 3000))
+        add_streak(
+            scene,
+            *rng.uniform(0.2, 0.8, 2) * camera.size,
+            rng.uniform(0, np.pi),
+            conditions.seeing_px / 2,
+            rng.uniform(100, 3000),
+        )
     scene *= structure.flat
     expected = scene.copy()
     touched = np.zeros(scene.shape, np.uint8)
@@ -194,7 +210,14 @@ def _add_sources(
 
 
 def _add_galaxies(
-    scene: Floats, camera: Camera, detector: int, conditions: Conditions, sky: Table, x: Doubles, y: Doubles, scale: float
+    scene: Floats,
+    camera: Camera,
+    detector: int,
+    conditions: Conditions,
+    sky: Table,
+    x: Doubles,
+    y: Doubles,
+    scale: float,
 ) -> None:
     """Draw exponential disks, convolved with the local PSF in Fourier space so that no pixel phase is lost."""
     fwhm, e1, e2 = psf_shape(conditions, *camera.focal_position(detector, x, y))

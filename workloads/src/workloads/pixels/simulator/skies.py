@@ -14,10 +14,29 @@ if TYPE_CHECKING:
     from workloads.pixels.simulator.camera import Camera
 
 SKY_DTYPE = np.dtype(
-    [("id", "i8"), ("ra", "f8"), ("dec", "f8"), ("flux_njy", "f8"), ("color", "f8"), ("kind", "i4"), ("half_light_px", "f8"), ("e1", "f8"), ("e2", "f8")]
+    [
+        ("id", "i8"),
+        ("ra", "f8"),
+        ("dec", "f8"),
+        ("flux_njy", "f8"),
+        ("color", "f8"),
+        ("kind", "i4"),
+        ("half_light_px", "f8"),
+        ("e1", "f8"),
+        ("e2", "f8"),
+    ]
 )
 EVENT_DTYPE = np.dtype(
-    [("id", "i8"), ("ra", "f8"), ("dec", "f8"), ("flux_njy", "f8"), ("kind", "i4"), ("period_days", "f8"), ("phase", "f8"), ("host", "i8")]
+    [
+        ("id", "i8"),
+        ("ra", "f8"),
+        ("dec", "f8"),
+        ("flux_njy", "f8"),
+        ("kind", "i4"),
+        ("period_days", "f8"),
+        ("phase", "f8"),
+        ("host", "i8"),
+    ]
 )
 STAR, GALAXY = 0, 1
 TRANSIENT, VARIABLE = 2, 3
@@ -105,7 +124,15 @@ def _magnitudes(rng: np.random.Generator, count: int, bright: float, faint: floa
 
 
 def transients(
-    night_seed: int, camera: Camera, ra: float, dec: float, per_detector: float = 12.0, *, sky: Table | None = None, variables: float = 0.02, flux_njy: tuple[float, float] = (600.0, 40_000.0)
+    night_seed: int,
+    camera: Camera,
+    ra: float,
+    dec: float,
+    per_detector: float = 12.0,
+    *,
+    sky: Table | None = None,
+    variables: float = 0.02,
+    flux_njy: tuple[float, float] = (600.0, 40_000.0),
 ) -> Table:
     """Draw a night's new and changing sources in a field.
 
@@ -152,6 +179,8 @@ def _variables(sky: Table, fraction: float, rng: np.random.Generator) -> Table:
 
 def flux_at(events: Table, mjd: float) -> Doubles:
     """Flux (nJy) that each event adds to the static sky at a time; variables subtract as well."""
-    phase = np.where(events["period_days"] > 0, mjd / np.where(events["period_days"] > 0, events["period_days"], 1.0), 0.0)
+    phase = np.where(
+        events["period_days"] > 0, mjd / np.where(events["period_days"] > 0, events["period_days"], 1.0), 0.0
+    )
     swing = np.sin(2 * np.pi * (phase + events["phase"]))
     return np.where(events["kind"] == VARIABLE, events["flux_njy"] * swing, events["flux_njy"])

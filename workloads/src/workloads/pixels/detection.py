@@ -1,0 +1,223 @@
+"""Sources of an image: matched filter, peaks by prominence, centroids, fluxes, shapes, flags."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+import numpy as np
+import scipy.fft
+
+from workloads.pixels import parallel
+from workloads.pixels.errors import InvalidValueError
+from workloads.pixels.images import Doubles, Floats, Image, Table
+from workloads.pixels.kernels.measuring import aperture_fluxes, psf_fluxes, windowed_centroids
+from workloads.pixels.kernels.peaks import find_peaks
+from workloads.pixels.masks import UNUSABLE, Mask
+from workloads.pixels.psf import Psf
+
+MAXIMUM_SOURCES = 100_000
+
+
+class Flag(IntFlag):
+    """What is doubtful about a source."""
+
+    EDGE = 1 << 0
+    SATURATED = 1 << 1
+    BAD = 1 << 2
+    CR = 1 << 3
+    INTERPOLATED = 1 << 4
+    DIPOLE = 1 << 5
+    TRAIL = 1 << 6
+    BLENDED = 1 << 7
+    BAD_CENTROID = 1 << 8
+    BAD_SHAPE = 1 << 9
+    HIGH_VARIANCE = 1 << 10
+    REJECT = EDGE | SATURATED | DIPOLE | TRAIL | BAD_SHAPE | HIGH_VARIANCE
+
+
+_FLAG_OF_PLANE = {
+    Mask.EDGE: Flag.EDGE,
+    Mask.NO_DATA: Flag.EDGE,
+    Mask.SAT: Flag.SATURATED,
+    Mask.BAD: Flag.BAD,
+    Mask.CR: Flag.CR,
+    Mask.INTRP: Flag.INTERPOLATED,
+    Mask.STREAK: Flag.TRAIL,
+}
+
+SOURCE_FIELDS: list[tuple[str, str]] = [
+    ("x", "f8"), ("y", "f8"), ("x_err", "f4"), ("y_err", "f4"), ("snr", "f4"), ("psf_flux", "f4"), ("psf_flux_err", "f4"),
+    ("ap_flux", "f4"), ("ap_flux_err", "f4"), ("ixx", "f4"), ("iyy", "f4"), ("ixy", "f4"), ("psf_chi2", "f4"),
+    ("area", "i4"), ("is_negative", "?"), ("flags", "u4"),
+]  # fmt: skip
+SOURCE_DTYPE = np.dtype(SOURCE_FIELDS)
+
+
+def significance(image: Image, psf: Psf, extra_variance: Floats | None = None, threads: int | None = None) -> Floats:
+    """Signal to noise of a point source centred on each pixel: the PSF as matched filter, masked pixels left out."""
+    usable = image.mask & UNUSABLE.value == 0
+    data = np.where(usable, image.pixels, np.float32(0))
+    noise = image.variance if extra_variance is None else image.variance + extra_variance
+    variance = np.where(usable & np.isfinite(noise), noise, np.float32(0))
+    stamp = psf.mean
+    half = psf.size // 2
+    shape = tuple(scipy.fft.next_fast_len(n + half, real=True) for n in image.shape)
+    workers = parallel.available(threads)
+
+    def convolve(array: Floats, kernel: Floats) -> Floats:
+        spectrum = scipy.fft.rfft2(array, shape, workers=workers) * scipy.fft.rfft2(
+            _wrapped(kernel, shape), workers=workers
+        )
+        result: Floats = scipy.fft.irfft2(spectrum, shape, workers=workers)[: image.shape[0], : image.shape[1]]
+        return result
+
+    signal = convolve(data, stamp[::-1, ::-1])
+    noise2 = convolve(variance, stamp[::-1, ::-1] ** 2)
+    floor = max(float(np.median(noise2[:: max(1, noise2.shape[0] // 256)])) * 0.05, 1e-12)
+    return np.ascontiguousarray(signal / np.sqrt(np.maximum(noise2, floor)), np.float32)
+
+
+def _wrapped(kernel: Floats, shape: tuple[int, ...]) -> Floats:
+    """A centred stamp on a large grid, its centre at the first pixel."""
+    half = kernel.shape[0] // 2
+    grid = np.zeros(shape, np.float32)
+    grid[: kernel.shape[0], : kernel.shape[1]] = kernel
+    return np.roll(grid, (-half, -half), axis=(0, 1))
+
+
+def detect(
+    image: Image,
+    psf: Psf,
+    threshold: float = 5.0,
+    *,
+    negative: bool = False,
+    prominence: float = 2.0,
+    contrast: float = 0.01,
+    extra_variance: Floats | None = None,
+    fit_shape: bool = True,
+    threads: int | None = None,
+) -> Table:
+    """Find and measure sources of a background-subtracted image.
+
+    Parameters
+    ----------
+    threshold
+        Signal to noise that a source needs.
+    negative
+        Look for holes as well (difference images).
+    prominence, contrast
+        How far a summit must stand out of a brighter neighbour's flank, in signal to noise and as a fraction of it.
+    extra_variance
+        Electrons squared that count as noise for detection alone.
+
+    Returns
+    -------
+    table
+        `SOURCE_DTYPE`, brightest first; empty if nothing is there (also if all is masked).
+    """
+    if not threshold > 0:
+        raise InvalidValueError("detection threshold", str(threshold), "a positive number")
+    snr = significance(image, psf, extra_variance, threads)
+    peaks = [_peaks(snr, sign, threshold, prominence, contrast) for sign in ((1, -1) if negative else (1,))]
+    table = np.concatenate(peaks)
+    measure(image, psf, table, snr, fit_shape=fit_shape)
+    return table[np.argsort(-np.abs(table["snr"]), kind="stable")]
+
+
+def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast: float) -> Table:
+    labels = np.empty(snr.shape, np.int32)
+    x, y, area = (np.empty(MAXIMUM_SOURCES, np.int32) for _ in range(3))
+    height, blended = np.empty(MAXIMUM_SOURCES, np.float32), np.empty(MAXIMUM_SOURCES, np.uint8)
+    count = find_peaks(
+        snr,
+        np.float32(sign),
+        np.float32(threshold),
+        np.float32(prominence),
+        np.float32(contrast),
+        labels,
+        y,
+        x,
+        area,
+        height,
+        blended,
+    )
+    table = np.zeros(count, SOURCE_DTYPE)
+    table["x"], table["y"], table["area"] = x[:count], y[:count], area[:count]
+    table["snr"] = sign * height[:count]
+    table["is_negative"] = sign < 0
+    table["flags"] = np.where(blended[:count], Flag.BLENDED.value, 0)
+    return table
+
+
+def refine_peaks(snr: Floats, x: Doubles, y: Doubles, sign: Doubles) -> None:
+    """Move integer peak positions to the top of a parabola through the neighbouring pixels, in place."""
+    ix, iy = np.clip(x.astype(int), 1, snr.shape[1] - 2), np.clip(y.astype(int), 1, snr.shape[0] - 2)
+    for axis, position in ((1, x), (0, y)):
+        dy, dx = (0, 1) if axis == 1 else (1, 0)
+        left, middle, right = snr[iy - dy, ix - dx] * sign, snr[iy, ix] * sign, snr[iy + dy, ix + dx] * sign
+        bend = left - 2 * middle + right
+        position += np.where(bend < 0, np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1), -0.5, 0.5), 0.0)
+
+
+def measure(image: Image, psf: Psf, table: Table, snr: Floats, *, fit_shape: bool = True) -> None:
+    """Fill a table of peaks with positions, fluxes, shapes and flags, in place."""
+    if len(table) == 0:
+        return
+    sign = np.where(table["is_negative"], -1.0, 1.0)
+    x, y = table["x"].copy(), table["y"].copy()
+    refine_peaks(snr, x, y, sign)
+    unusable = np.uint16(UNUSABLE.value)
+    sigma = psf.fwhm / 2.3548
+    table["x"], table["y"] = x, y
+    if fit_shape:
+        moments, bad = np.empty((len(table), 3)), np.empty(len(table), np.uint8)
+        windowed_centroids(image.pixels, image.mask, unusable, sigma, 16, x, y, moments, bad)
+        wandered = (bad > 0) | (np.hypot(x - table["x"], y - table["y"]) > 0.75 * sigma)
+        table["flags"] |= np.where(wandered, Flag.BAD_CENTROID.value, 0).astype(np.uint32)
+        table["x"], table["y"] = np.where(wandered, table["x"], x), np.where(wandered, table["y"], y)
+        table["ixx"], table["iyy"], table["ixy"] = moments.T
+    else:
+        table["ixx"] = table["iyy"] = table["ixy"] = np.nan
+    _fluxes(image, psf, table, unusable)
+    _errors(table, sigma)
+
+
+def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16) -> None:
+    x, y = np.ascontiguousarray(table["x"]), np.ascontiguousarray(table["y"])
+    flux, error, chi2, covered = forced_photometry(image, psf, x, y)
+    table["psf_flux"], table["psf_flux_err"], table["psf_chi2"] = flux, error, chi2
+    bits = np.empty(len(table), np.int64)
+    aperture, noise = np.empty(len(table)), np.empty(len(table))
+    aperture_fluxes(image.pixels, image.variance, image.mask, unusable, 1.5 * psf.fwhm, x, y, aperture, noise, bits)
+    table["ap_flux"], table["ap_flux_err"] = aperture, noise
+    core = np.empty(len(table), np.int64)
+    aperture_fluxes(
+        image.pixels, image.variance, image.mask, unusable, max(0.6 * psf.fwhm, 1.5), x, y, aperture, noise, core
+    )
+    for plane, flag in _FLAG_OF_PLANE.items():
+        table["flags"] |= np.where(core & plane.value, flag.value, 0).astype(np.uint32)
+    wide = Mask.SAT.value | Mask.NO_DATA.value
+    table["flags"] |= np.where(bits & wide & Mask.SAT.value, Flag.SATURATED.value, 0).astype(np.uint32)
+    table["flags"] |= np.where(covered < 0.7, Flag.EDGE.value, 0).astype(np.uint32)
+
+
+def _errors(table: Table, sigma: float) -> None:
+    """Centroid errors of a background-limited Gaussian source."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(2) * sigma * table["psf_flux_err"] / np.abs(table["psf_flux"])
+    table["x_err"] = table["y_err"] = np.where(np.isfinite(error), error, np.nan)
+
+
+def forced_photometry(image: Image, psf: Psf, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """PSF flux and error (electrons), reduced chi squared and usable fraction of the PSF, at given positions.
+
+    Where no pixel is usable flux, error and chi squared are NaN.
+    """
+    n = len(x)
+    flux, error, chi2, covered = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    xs, ys = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
+    psf_fluxes(
+        image.pixels, image.variance, image.mask, np.uint16(UNUSABLE.value), psf.coefficients, psf.width, psf.height,
+        xs, ys, flux, error, chi2, covered,
+    )  # fmt: skip
+    return flux, error, chi2, covered

@@ -1,0 +1,345 @@
+"""Difference imaging: match the PSFs, subtract, take the correlation out of the noise, measure what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+
+from workloads.pixels import parallel
+from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry, significance
+from workloads.pixels.errors import ShapeError
+from workloads.pixels.images import Doubles, Floats, Image, Planes, Table
+from workloads.pixels.kernels.filling import fill_rows
+from workloads.pixels.kernels.matching import blend_rows
+from workloads.pixels.kernels.signature import grow_plane
+from workloads.pixels.masks import UNUSABLE, Mask
+from workloads.pixels.matching import MatchingKernel, fit_kernel, make_basis
+from workloads.pixels.psf import Psf
+
+DIA_SOURCE_DTYPE = np.dtype(
+    [
+        *SOURCE_FIELDS,
+        ("ra", "f8"),
+        ("dec", "f8"),
+        ("science_flux", "f4"),
+        ("science_flux_err", "f4"),
+        ("template_flux", "f4"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DifferenceConfig:
+    """Parameters of differencing.
+
+    Parameters
+    ----------
+    threshold
+        Signal to noise of a detection.
+    order
+        Highest power of the kernel's variation over the detector (0 to 2).
+    decorrelate
+        Whether to whiten the noise.
+    stamps
+        Stars used for the match at most.
+    """
+
+    threshold: float = 5.0
+    order: int = 2
+    decorrelate: bool = True
+    stamps: int = 120
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference image.
+
+    Parameters
+    ----------
+    image
+        Science minus matched template, electrons of the science image.
+    matched
+        What was subtracted (or what was left after the science image was matched), same units.
+    psf
+        Of a new point source in it.
+    flux_ratio
+        Science electrons per template electron.
+    quality
+        Figures (README); ``ok`` is 0 where the difference should not be used.
+    """
+
+    image: Image
+    matched: Floats
+    psf: Psf
+    flux_ratio: float
+    mismatch: float
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+def subtract(
+    science: Image,
+    science_psf: Psf,
+    template: Image,
+    template_psf: Psf,
+    x: Doubles,
+    y: Doubles,
+    config: DifferenceConfig | None = None,
+    *,
+    threads: int | None = None,
+) -> Difference:
+    """Subtract a template on the same pixel grid, the sharper image being convolved to the other's PSF.
+
+    Parameters
+    ----------
+    x, y
+        Positions of stars to match on, best first.
+
+    Raises
+    ------
+    ShapeError
+        The images differ in shape.
+    """
+    config = config or DifferenceConfig()
+    if science.shape != template.shape:
+        raise ShapeError("template", str(template.shape), str(science.shape))
+    forward = template_psf.fwhm <= science_psf.fwhm
+    sharp, broad = (template, science) if forward else (science, template)
+    sharp_psf, broad_psf = (template_psf, science_psf) if forward else (science_psf, template_psf)
+    sharp, broad = fill(sharp, threads), fill(broad, threads)
+    basis = make_basis(sharp_psf.fwhm, broad_psf.fwhm)
+    kernel = fit_kernel(
+        sharp, broad, x[: config.stamps], y[: config.stamps], basis, order=config.order, threads=threads
+    )
+    if kernel is None or not 1e-3 < kernel.total < 1e3:
+        return _failed(science, science_psf, forward)
+    sign = 1.0 if forward else -1.0 / kernel.total
+    residual, matched = _apply(sharp, broad, kernel, threads)
+    whitener = _whitener(kernel, sharp, broad) if config.decorrelate else _delta(64)
+    pixels, variance = _whiten(residual, sharp.variance, broad.variance, kernel, whitener, threads)
+    mask = _combine_masks(sharp.mask, broad.mask, kernel)
+    image = Image(np.float32(sign) * pixels, np.float32(sign * sign) * variance, mask)
+    psf = _whitened_psf(broad_psf, whitener)
+    quality = {
+        "direction": 0.0 if forward else 1.0,
+        "kernel_sum": kernel.total,
+        "kernel_condition": kernel.condition,
+        "stamps_used": float(kernel.stamps),
+        "kernel_mismatch": kernel.mismatch,
+        "residual_over_predicted_variance": variance_ratio(image),
+    }
+    ratio = kernel.total if forward else 1.0 / kernel.total
+    return Difference(
+        image, np.float32(abs(sign)) * matched, psf, ratio, kernel.mismatch, {**quality, "ok": _usable(quality)}
+    )
+
+
+def _usable(quality: dict[str, float]) -> float:
+    """1 if noise is about what was predicted and the match rests on enough stars."""
+    return float(
+        0.5 < quality["residual_over_predicted_variance"] < 2.0
+        and quality["stamps_used"] >= 5
+        and quality["kernel_mismatch"] < 0.1
+    )
+
+
+def _failed(science: Image, psf: Psf, forward: bool) -> Difference:
+    """No match was possible: the mask says so everywhere and so does the quality."""
+    nothing = Image(np.zeros_like(science.pixels), science.variance, science.mask | np.uint16(Mask.NO_DATA.value))
+    quality = {"direction": 0.0 if forward else 1.0, "kernel_sum": float("nan"), "kernel_condition": float("nan"), "stamps_used": 0.0,
+               "kernel_mismatch": float("nan"), "residual_over_predicted_variance": float("nan"), "ok": 0.0}  # fmt: skip
+    return Difference(nothing, np.zeros_like(science.pixels), psf, float("nan"), float("nan"), quality)
+
+
+def fill(image: Image, threads: int | None = None) -> Image:
+    """Interpolate over unusable pixels (INTRP is set); variances there become the image's median."""
+    bad = image.mask & UNUSABLE.value != 0
+    if not bad.any():
+        return image
+    pixels, mask = image.pixels.copy(), image.mask.copy()
+    jobs = [
+        (image.pixels, mask, np.uint16(UNUSABLE.value), np.uint16(Mask.INTRP.value), np.float32(0), *band, pixels)
+        for band in parallel.bands(image.shape[0], threads)
+    ]
+    parallel.run(fill_rows, jobs, threads)
+    good = image.variance[~bad]
+    typical = np.float32(np.median(good[:: max(1, good.size // 100_000)])) if good.size else np.float32(1)
+    return Image(pixels, np.where(bad, typical, image.variance), mask)
+
+
+def variance_ratio(image: Image) -> float:
+    """Variance of usable pixels over its prediction, robust against the sources on them."""
+    usable = (image.mask & (UNUSABLE | Mask.EDGE | Mask.INTRP).value == 0) & (image.variance > 0)
+    if usable.sum() < 100:
+        return float("nan")
+    pull = image.pixels[usable] / np.sqrt(image.variance[usable])
+    quartiles = np.quantile(pull[:: max(1, pull.size // 400_000)], [0.25, 0.75])
+    return float(((quartiles[1] - quartiles[0]) / 1.34898) ** 2)
+
+
+def _grid(shape: tuple[int, int], margin: int) -> tuple[int, int]:
+    return scipy.fft.next_fast_len(shape[0] + margin, real=True), scipy.fft.next_fast_len(shape[1] + margin, real=True)
+
+
+def _spectrum(array: Floats, grid: tuple[int, int], workers: int) -> np.ndarray:
+    return scipy.fft.rfft2(array, grid, workers=workers)
+
+
+def _kernel_spectrum(stamp: Floats, grid: tuple[int, int], workers: int) -> np.ndarray:
+    half = stamp.shape[0] // 2
+    wide = np.zeros(grid, np.float32)
+    wide[: stamp.shape[0], : stamp.shape[1]] = stamp
+    return _spectrum(np.roll(wide, (-half, -half), axis=(0, 1)), grid, workers)
+
+
+def _apply(sharp: Image, broad: Image, kernel: MatchingKernel, threads: int | None) -> tuple[Floats, Floats]:
+    """``broad - kernel (x) sharp - background`` and the matched image."""
+    workers, grid = parallel.available(threads), _grid(sharp.shape, kernel.terms.shape[1])
+    spectrum = _spectrum(sharp.pixels, grid, workers)
+    rows, columns = sharp.shape
+    terms = np.empty((len(kernel.terms), rows, columns), np.float32)
+    for j, stamp in enumerate(kernel.terms):
+        terms[j] = scipy.fft.irfft2(spectrum * _kernel_spectrum(stamp, grid, workers), grid, workers=workers)[
+            :rows, :columns
+        ]
+    terms[0] += np.float32(kernel.background[0])
+    if len(terms) >= 3:
+        terms[1] += np.float32(kernel.background[1])
+        terms[2] += np.float32(kernel.background[2])
+    residual = np.empty(sharp.shape, np.float32)
+    parallel.run(
+        blend_rows,
+        [(broad.pixels, terms, columns, rows, *band, residual) for band in parallel.bands(rows, threads)],
+        threads,
+    )
+    return residual, broad.pixels - residual
+
+
+def _delta(size: int) -> Floats:
+    stamp = np.zeros((size - 1, size - 1), np.float32)
+    stamp[size // 2 - 1, size // 2 - 1] = 1
+    return stamp
+
+
+def _typical(variance: Floats) -> float:
+    return float(np.median(variance[::7, ::7]))
+
+
+def _whitener(kernel: MatchingKernel, sharp: Image, broad: Image, size: int = 64) -> Floats:
+    """The stamp that makes the noise of the difference white and leaves fluxes alone."""
+    central = kernel.central
+    wide = np.zeros((size, size))
+    wide[: central.shape[0], : central.shape[1]] = central
+    response = np.abs(np.fft.fft2(wide)) ** 2
+    v_broad, v_sharp = _typical(broad.variance), _typical(sharp.variance)
+    transfer = np.sqrt((v_broad + v_sharp * response[0, 0]) / (v_broad + v_sharp * response))
+    stamp = np.fft.fftshift(np.fft.ifft2(transfer).real)[1:, 1:]
+    return np.ascontiguousarray(stamp / stamp.sum(), np.float32)
+
+
+def _whiten(
+    residual: Floats,
+    sharp_variance: Floats,
+    broad_variance: Floats,
+    kernel: MatchingKernel,
+    whitener: Floats,
+    threads: int | None,
+) -> tuple[Floats, Floats]:
+    """Whitened residual and its exact variance for independent pixel noise in both images."""
+    workers, grid = parallel.available(threads), _grid(residual.shape, whitener.shape[0])
+    rows, columns = residual.shape
+    response = _kernel_spectrum(whitener, grid, workers)
+    pixels = scipy.fft.irfft2(_spectrum(residual, grid, workers) * response, grid, workers=workers)[:rows, :columns]
+    combined = scipy.signal.fftconvolve(whitener, kernel.central, mode="same")
+    total = _spectrum(broad_variance, grid, workers) * _kernel_spectrum(whitener**2, grid, workers)
+    total += _spectrum(sharp_variance, grid, workers) * _kernel_spectrum(combined**2, grid, workers)
+    variance = scipy.fft.irfft2(total, grid, workers=workers)[:rows, :columns]
+    floor = np.float32(0.05 * _typical(variance))
+    return np.ascontiguousarray(pixels), np.maximum(variance, floor)
+
+
+def _whitened_psf(psf: Psf, whitener: Floats) -> Psf:
+    coefficients = np.stack([scipy.signal.fftconvolve(c, whitener, mode="same") for c in psf.coefficients])
+    coefficients /= coefficients[0].sum()
+    return Psf(np.ascontiguousarray(coefficients, np.float32), psf.width, psf.height, psf.stars, psf.residual)
+
+
+def _combine_masks(sharp: Planes, broad: Planes, kernel: MatchingKernel) -> Planes:
+    """Planes of both images; unusable pixels of the convolved one reach as far as the kernel carries weight."""
+    mask = sharp | broad
+    central = np.abs(kernel.central)
+    half = central.shape[0] // 2
+    weight = np.array([central[half - r : half + r + 1, half - r : half + r + 1].sum() for r in range(half + 1)])
+    radius = int(np.argmax(weight > 0.9 * weight[-1]))
+    for plane, reach in (
+        (Mask.SAT, max(radius, 2)),
+        (Mask.NO_DATA, max(radius, 1)),
+        (Mask.BAD, min(radius, 1)),
+        (Mask.CR, min(radius, 1)),
+    ):
+        grow_plane(sharp, 0, sharp.shape[0], reach, plane.value, plane.value, mask)
+    border = 3
+    for edge in (np.s_[:border], np.s_[-border:], np.s_[:, :border], np.s_[:, -border:]):
+        mask[edge] |= np.uint16(Mask.EDGE.value)
+    return mask
+
+
+def detect_differences(
+    difference: Difference,
+    science: Image,
+    science_psf: Psf,
+    template: Floats,
+    config: DifferenceConfig | None = None,
+    *,
+    threads: int | None = None,
+) -> Table:
+    """Find and judge sources of either sign in a difference (`DIA_SOURCE_DTYPE`, without coordinates on the sky)."""
+    config = config or DifferenceConfig()
+    if not difference.quality.get("ok", 1.0) and not np.isfinite(difference.flux_ratio):
+        return np.zeros(0, DIA_SOURCE_DTYPE)
+    # The error of the PSF match counts as noise, in proportion to what was subtracted.
+    error = (np.float32(1.5 * max(difference.mismatch, 2e-3)) * np.maximum(difference.matched, 0)) ** 2
+    found = detect(
+        difference.image,
+        difference.psf,
+        config.threshold,
+        negative=True,
+        extra_variance=error,
+        contrast=0.1,
+        threads=threads,
+    )
+    table = np.zeros(len(found), DIA_SOURCE_DTYPE)
+    for name in found.dtype.names or ():
+        table[name] = found[name]
+    if len(table) == 0:
+        return table
+    flux, flux_error, _, _ = forced_photometry(science, science_psf, table["x"], table["y"])
+    table["science_flux"], table["science_flux_err"] = flux, flux_error
+    table["template_flux"] = flux - table["psf_flux"]
+    _flag_dipoles(table, difference, error, threads)
+    _flag_shapes(table, difference)
+    return table
+
+
+def _flag_dipoles(table: Table, difference: Difference, error: Floats, threads: int | None) -> None:
+    """A source with another of the opposite sign beside it is a bad subtraction."""
+    snr = significance(difference.image, difference.psf, error, threads)
+    reach = max(round(1.5 * difference.psf.fwhm), 3)
+    for i, source in enumerate(table):
+        x, y = round(float(source["x"])), round(float(source["y"]))
+        window = snr[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+        opposite = -window.min() if source["snr"] > 0 else window.max()
+        if opposite > max(4.0, 0.3 * abs(source["snr"])):
+            table["flags"][i] |= Flag.DIPOLE.value
+
+
+def _flag_shapes(table: Table, difference: Difference) -> None:
+    """Sources that are no points: the PSF does not fit, or their moments are not the PSF's."""
+    expected = np.sqrt(2.0) * difference.psf.fwhm / 2.3548 / 2
+    size = np.sqrt(np.maximum((table["ixx"] + table["iyy"]) / 2, 0))
+    limit = 4.0 + (0.03 * table["snr"]) ** 2
+    misfit = (table["psf_chi2"] > limit) | ~np.isfinite(table["psf_flux"])
+    odd = np.isfinite(size) & (np.abs(table["snr"]) > 10) & ((size < 0.5 * expected) | (size > 2.5 * expected))
+    table["flags"] |= np.where(misfit | odd, Flag.BAD_SHAPE.value, 0).astype(np.uint32)

@@ -1,0 +1,267 @@
+"""The kernel that turns one PSF into another: a spatially varying sum of separable functions, fitted on stars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.pixels import parallel
+from workloads.pixels.images import Doubles, Floats, Image
+from workloads.pixels.kernels.matching import basis_stamps
+from workloads.pixels.masks import UNUSABLE
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Separable functions: Gaussians times powers of x and y.
+
+    Parameters
+    ----------
+    filters
+        ``float32[n_filters, taps]``, one-dimensional.
+    columns, rows
+        Which filter each function uses along x and along y.
+    sums
+        Sum of each function; all but the first are used with ``sums * first`` taken off, so that only the first carries flux.
+    """
+
+    filters: Floats
+    columns: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    sums: Floats
+
+    @property
+    def images(self) -> Floats:
+        """Every function as an image, flux in the first alone."""
+        images = np.einsum("ni,nj->nij", self.filters[self.rows], self.filters[self.columns])
+        images[1:] -= self.sums[1:, None, None] * images[0]
+        return images
+
+
+@dataclass(frozen=True)
+class MatchingKernel:
+    """A fitted kernel.
+
+    Parameters
+    ----------
+    terms
+        ``float32[n_terms, size, size]``: kernels that multiply 1, u, v, u², uv, v².
+    background
+        ``float64[3]``: constant and slopes that the convolved image lacks.
+    total
+        Its sum: the ratio of fluxes.
+    condition
+        Of the normal equations (base-10 logarithm).
+    stamps
+        Stars that the fit rests on.
+    mismatch
+        Relative error of the matched PSF beyond noise.
+    """
+
+    terms: Floats
+    background: Doubles
+    total: float
+    condition: float
+    stamps: int
+    mismatch: float
+
+    @property
+    def central(self) -> Floats:
+        """Kernel averaged over the detector."""
+        weights = np.array([1, 0, 0, 1 / 3, 0, 1 / 3][: len(self.terms)], np.float32)
+        return np.tensordot(weights, self.terms, 1)
+
+
+def make_basis(sharp_fwhm: float, broad_fwhm: float, half: int = 12, degrees: tuple[int, ...] = (4, 3, 2)) -> Basis:
+    """Choose widths by what the match needs: the quadratic difference of the two seeings and half and twice of it."""
+    needed = max(np.sqrt(max(broad_fwhm**2 - sharp_fwhm**2, 0.0)) / 2.3548, 0.25 * sharp_fwhm / 2.3548, 0.6)
+    sigmas = [max(needed * 0.75, 0.6), max(needed * 1.3, 1.2), max(needed * 2.4, 2.4)][: len(degrees)]
+    axis = np.arange(-half, half + 1, dtype=np.float64)
+    filters, columns, rows = [], [], []
+    for sigma, degree in zip(sigmas, degrees, strict=True):
+        start = len(filters)
+        for power in range(degree + 1):
+            line = (axis / sigma) ** power * np.exp(-(axis**2) / (2 * sigma**2))
+            filters.append(line / np.abs(line).sum())
+        for i in range(degree + 1):
+            for j in range(degree + 1 - i):
+                columns.append(start + i)
+                rows.append(start + j)
+    lines = np.array(filters, np.float32)
+    sums = lines.sum(axis=1)
+    which, along = np.array(columns), np.array(rows)
+    return Basis(lines, which, along, (sums[which] * sums[along]).astype(np.float32))
+
+
+def fit_kernel(
+    sharp: Image,
+    broad: Image,
+    x: Doubles,
+    y: Doubles,
+    basis: Basis,
+    *,
+    half: int = 14,
+    order: int = 2,
+    threads: int | None = None,
+) -> MatchingKernel | None:
+    """Fit ``broad = kernel (x) sharp + background`` on stars at ``(x, y)``, dropping those that do not agree.
+
+    Both images must have their unusable pixels filled. Returns None if fewer than three stars can be used.
+    """
+    cx, cy = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    reach = half + basis.filters.shape[1] // 2
+    rows, columns = sharp.shape
+    usable = (cx >= reach) & (cy >= reach) & (cx < columns - reach) & (cy < rows - reach)
+    cx, cy = cx[usable], cy[usable]
+    if len(cx) < 3:
+        return None
+    target, weight, model = _cut(sharp, broad, cx, cy, half)
+    clean = (weight > 0).mean(axis=1) > 0.9
+    cx, cy, target, weight, model = cx[clean], cy[clean], target[clean], weight[clean], model[clean]
+    if len(cx) < 3:
+        return None
+    stamps = np.empty((len(cx), len(basis.columns), target.shape[1]), np.float32)
+    jobs = [
+        (sharp.pixels, cx, cy, half, basis.filters, basis.columns, basis.rows, stamps, *band)
+        for band in parallel.bands(len(cx), threads, 4)
+    ]
+    parallel.run(basis_stamps, jobs, threads)
+    stamps[:, 1:] -= basis.sums[None, 1:, None] * stamps[:, :1]
+    return _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
+
+
+def _cut(
+    sharp: Image, broad: Image, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int
+) -> tuple[Floats, Floats, Floats]:
+    side = 2 * half + 1
+    target, weight, model = (np.empty((len(cx), side * side), np.float32) for _ in range(3))
+    for i, (x, y) in enumerate(zip(cx, cy, strict=True)):
+        window = np.s_[y - half : y + half + 1, x - half : x + half + 1]
+        good = (sharp.mask[window] | broad.mask[window]) & UNUSABLE.value == 0
+        signal = broad.pixels[window]
+        # Half a percent of the signal counts as noise, lest a few giants decide alone.
+        noise2 = broad.variance[window] + sharp.variance[window] + (0.005 * signal) ** 2
+        target[i] = signal.ravel()
+        weight[i] = (good / np.maximum(noise2, 1e-6)).ravel()
+        model[i] = broad.variance[window].ravel() + sharp.variance[window].ravel()
+    return target, weight, model
+
+
+def spatial_terms(x: Doubles, y: Doubles, shape: tuple[int, int], count: int) -> Doubles:
+    """Polynomial terms 1, u, v, u², uv, v² with coordinates from -1 to 1."""
+    u, v = 2 * x / shape[1] - 1, 2 * y / shape[0] - 1
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v][:count], axis=1)
+
+
+def _solve(
+    stamps: Floats,
+    target: Floats,
+    weight: Floats,
+    cx: Doubles,
+    cy: Doubles,
+    basis: Basis,
+    shape: tuple[int, int],
+    order: int,
+    half: int,
+) -> MatchingKernel | None:
+    n, functions, _ = stamps.shape
+    gram, right = _normal_equations(stamps, target, weight, cx, cy, shape, half)
+    alive = np.ones(n, bool)
+    result = None
+    for _ in range(4):
+        if alive.sum() < 3:
+            return None
+        terms = 6 if order >= 2 and alive.sum() >= 40 else 3 if order >= 1 and alive.sum() >= 12 else 1
+        spatial = spatial_terms(cx.astype(float), cy.astype(float), shape, terms)
+        solution, condition = _solve_once(gram[alive], right[alive], spatial[alive], functions)
+        local = _local_solutions(solution, spatial, functions)
+        residual = target - np.einsum("nb,nbp->np", local[:, :functions].astype(np.float32), stamps)
+        residual -= _background_design(cx, cy, shape, half, target.shape[1]) @ solution[-3:].astype(np.float32)
+        chi2 = (residual**2 * weight).sum(axis=1) / np.maximum((weight > 0).sum(axis=1), 1)
+        mismatch = _mismatch(residual, target, weight)
+        kernels = _assemble(solution, basis, functions, terms)
+        result = MatchingKernel(kernels, solution[-3:], float(solution[0]), condition, int(alive.sum()), mismatch)
+        keep = chi2 < np.median(chi2[alive]) + 4 * max(
+            1.4826 * float(np.median(np.abs(chi2[alive] - np.median(chi2[alive])))), 0.05
+        )
+        if (keep == alive).all():
+            break
+        alive = keep
+    return result
+
+
+def _background_design(cx: Doubles, cy: Doubles, shape: tuple[int, int], half: int, pixels: int) -> Floats:
+    """``[star, pixel, 3]``: constant and slopes across the detector at each stamp's pixels."""
+    side = 2 * half + 1
+    offset = np.arange(-half, half + 1)
+    u = 2 * (cx[:, None, None] + offset[None, None, :]) / shape[1] - 1
+    v = 2 * (cy[:, None, None] + offset[None, :, None]) / shape[0] - 1
+    full = (len(cx), side, side)
+    parts = [np.ones(full), np.broadcast_to(u, full), np.broadcast_to(v, full)]
+    return np.stack(parts, axis=-1).reshape(len(cx), pixels, 3).astype(np.float32)
+
+
+def _normal_equations(
+    stamps: Floats, target: Floats, weight: Floats, cx: Doubles, cy: Doubles, shape: tuple[int, int], half: int
+) -> tuple[Doubles, Doubles]:
+    """Per star: products of basis functions, background terms and data, weighted."""
+    n, functions, pixels = stamps.shape
+    design = np.empty((n, functions + 3, pixels), np.float32)
+    design[:, :functions] = stamps
+    design[:, functions:] = _background_design(cx, cy, shape, half, pixels).transpose(0, 2, 1)
+    weighted = design * weight[:, None, :]
+    gram = np.matmul(weighted, design.transpose(0, 2, 1)).astype(np.float64)
+    right = np.einsum("nbp,np->nb", weighted, target).astype(np.float64)
+    return gram, right
+
+
+def _unknowns(functions: int, terms: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which function and which spatial term each unknown multiplies: the flux is one number for the whole detector."""
+    function = [0] + [i for i in range(1, functions) for _ in range(terms)] + [functions, functions + 1, functions + 2]
+    term = [0] + [j for _ in range(1, functions) for j in range(terms)] + [0, 0, 0]
+    return np.array(function), np.array(term)
+
+
+def _solve_once(gram: Doubles, right: Doubles, spatial: Doubles, functions: int) -> tuple[Doubles, float]:
+    function, term = _unknowns(functions, spatial.shape[1])
+    factors = spatial[:, term]
+    matrix = np.zeros((len(function), len(function)))
+    vector = np.zeros(len(function))
+    for g, r, f in zip(gram, right, factors, strict=True):
+        matrix += g[np.ix_(function, function)] * np.outer(f, f)
+        vector += r[function] * f
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    scaled = matrix / np.outer(scale, scale)
+    # A touch of ridge keeps nearly dependent functions from cancelling each other with huge amplitudes.
+    values, vectors = np.linalg.eigh(scaled + 1e-7 * np.eye(len(scaled)))
+    values = np.maximum(values, 1e-9)
+    solution = vectors @ ((vectors.T @ (vector / scale)) / values) / scale
+    return solution, float(np.log10(values[-1] / values[0]))
+
+
+def _local_solutions(solution: Doubles, spatial: Doubles, functions: int) -> Doubles:
+    """Amplitude of every function at every star."""
+    terms = spatial.shape[1]
+    local = np.empty((len(spatial), functions))
+    local[:, 0] = solution[0]
+    local[:, 1:] = spatial @ solution[1:-3].reshape(functions - 1, terms).T
+    return local
+
+
+def _assemble(solution: Doubles, basis: Basis, functions: int, terms: int) -> Floats:
+    images = basis.images
+    kernels = np.einsum("ft,fij->tij", solution[1:-3].reshape(functions - 1, terms), images[1:])
+    kernels[0] += solution[0] * images[0]
+    return np.ascontiguousarray(kernels, np.float32)
+
+
+def _mismatch(residual: Floats, target: Floats, weight: Floats) -> float:
+    """Median over bright stars of the residual beyond noise, relative to the star, in root mean square."""
+    good = weight > 0
+    noise2 = np.where(good, 1 / np.where(good, weight, 1) - (0.005 * target) ** 2, 0)
+    power = np.where(good, target**2, 0).sum(axis=1)
+    excess = (np.where(good, residual**2, 0) - noise2).sum(axis=1) / np.maximum(power, 1e-6)
+    bright = np.argsort(-power)[: max(len(power) // 3, 3)]
+    return float(np.sqrt(max(np.median(excess[bright]), 0.0)))
