@@ -42,16 +42,24 @@ def main() -> int:
         pulumi.log.error(str(error))
         return 1
     except Exception:  # noqa: BLE001 - whatever the program raised is shown where it arose
-        pulumi.log.error(_trimmed())
+        pulumi.log.error(_trimmed(given["settings"]["root_directory"]))
         return 1
     return 0
 
 
-def _trimmed() -> str:
+def _trimmed(root: str) -> str:
+    """Return the error, then where in the project it arose."""
     kind, error, trace = sys.exc_info()
-    frames = traceback.extract_tb(trace)
-    own = [frame for frame in frames if not frame.filename.startswith(os.path.dirname(__file__))]
-    return "".join([*traceback.format_list(own[-12:]), *traceback.format_exception_only(kind, error)]).rstrip()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if frame.filename.startswith(root) and frame.filename != __file__ and "site-packages" not in frame.filename
+    ]
+    shown = [
+        f"  at {os.path.relpath(frame.filename, root)}:{frame.lineno} in {frame.name}: {frame.line}"
+        for frame in reversed(frames)
+    ]
+    return "\n".join(["".join(traceback.format_exception_only(kind, error)).rstrip(), *shown])
 
 
 if __name__ == "__main__":

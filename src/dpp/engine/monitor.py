@@ -230,8 +230,9 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         deployment = self._run.deployment
         if deployment.stopped.is_set() and "monitor has terminated" in request.message:
             return empty_pb2.Empty()  # the program's view of an end that has its own message
-        if severity == "error":
-            deployment.errors.append(request.message)
+        if severity == "error" and not request.urn:
+            deployment.errors.append(request.message)  # shown at the end, where nobody misses it
+            return empty_pb2.Empty()
         deployment.emit(Event("log", request.urn, message=request.message, severity=severity))
         return empty_pb2.Empty()
 
