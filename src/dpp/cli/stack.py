@@ -39,7 +39,9 @@ def _workspace(stack: str, parallel: int = 8) -> Workspace | VendorWorkspace:
 
 def _refuse_targets(target: list[str] | None) -> None:
     if target:
-        raise UsageError("--target", "part of a stack", "whole stacks", "a stack is applied as a whole; split it if it is too large")
+        raise UsageError(
+            "--target", "part of a stack", "whole stacks", "a stack is applied as a whole; split it if it is too large"
+        )
 
 
 def _confirm(question: str, yes: bool, as_json: bool) -> None:
@@ -147,7 +149,9 @@ def refresh(
 
 
 @app.command()
-def destroy(stack: Stack, yes: Yes = False, as_json: JsonOption = False, diff: Full = False, target: Target = None) -> None:
+def destroy(
+    stack: Stack, yes: Yes = False, as_json: JsonOption = False, diff: Full = False, target: Target = None
+) -> None:
     """Delete everything that a stack has."""
     _refuse_targets(target)
     workspace = _workspace(stack)
@@ -179,7 +183,12 @@ def outputs(
     if as_json:
         print_json(found)
     else:
-        print("\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in sorted(found.items())))
+        print(
+            "\n".join(
+                f"{key}: {value if isinstance(value, str) else json.dumps(value)}"
+                for key, value in sorted(found.items())
+            )
+        )
 
 
 @app.command("export")

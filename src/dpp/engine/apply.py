@@ -38,9 +38,7 @@ async def apply(session: Session) -> None:
     deployment, monitor = session.deployment, session.monitor
     await recovery.settle_pending(deployment)
     run = asyncio.create_task(
-        session.program.run(
-            session.stack, monitor.address, preview=deployment.preview, parallel=deployment.parallel
-        )
+        session.program.run(session.stack, monitor.address, preview=deployment.preview, parallel=deployment.parallel)
     )
     news = {asyncio.create_task(monitor.program_done.wait()), asyncio.create_task(deployment.stopped.wait())}
     try:
@@ -80,7 +78,9 @@ def interruptible(deployment: Deployment) -> Iterator[None]:
 
 def _interrupt(deployment: Deployment) -> None:
     if deployment.interrupted:
-        deployment.emit(Event("log", message="ending the providers; the next up finds what they left", severity="warning"))
+        deployment.emit(
+            Event("log", message="ending the providers; the next up finds what they left", severity="warning")
+        )
         deployment.providers.kill()
         return
     deployment.interrupted = True

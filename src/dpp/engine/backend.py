@@ -89,7 +89,9 @@ class Backend:
         except FileNotFoundError:
             return None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise FatalError(str(path), f"no JSON: {error}", "a checkpoint", f"restore one from {self._backups(stack)}") from error
+            raise FatalError(
+                str(path), f"no JSON: {error}", "a checkpoint", f"restore one from {self._backups(stack)}"
+            ) from error
         if found.get("version") != 3 or "checkpoint" not in found:
             raise FatalError(str(path), f"version {found.get('version')}", "a checkpoint of version 3")
         return dict(found)

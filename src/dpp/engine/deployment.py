@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from dpp.engine.answers import Diff, Found, ProviderError
 from dpp.engine.events import Event, Listener
 from dpp.engine.goal import Goal
 from dpp.engine.journal import Journal
 from dpp.engine.paths import changed_paths, keep_ignored
-from dpp.engine.plugin import Diff, Found, Plugin, ProviderError
+from dpp.engine.plugin import Plugin
 from dpp.engine.providers import Provider, Providers
 from dpp.engine.state import Resource, now
 from dpp.engine.values import UNKNOWN, Properties, is_secret, secret
@@ -84,7 +86,9 @@ class Deployment:
         await self._idle.wait()
 
     @asynccontextmanager
-    async def step(self, urn: str, verb: str, diff: dict[str, Any] | None = None, parent: str = "") -> AsyncIterator[None]:
+    async def step(
+        self, urn: str, verb: str, diff: dict[str, Any] | None = None, parent: str = ""
+    ) -> AsyncIterator[None]:
         """Tell about a step, and run it among at most `parallel` ones; a failure stops the operation."""
         if self.preview:
             self.emit(Event("step", urn, verb, "planned", diff=diff or {}, parent=parent))
@@ -100,7 +104,9 @@ class Deployment:
                 yield
             except (ProviderError, DppError) as error:
                 seconds = time.monotonic() - began
-                self.emit(Event("step", urn, verb, "failed", str(error), diff=diff or {}, seconds=seconds, parent=parent))
+                self.emit(
+                    Event("step", urn, verb, "failed", str(error), diff=diff or {}, seconds=seconds, parent=parent)
+                )
                 raise self.fail(urn, error) from error
             finally:
                 self._running -= 1
@@ -125,7 +131,9 @@ class Deployment:
         if self.stopped.is_set():
             raise Stopped
         if goal.urn in self.claimed:
-            raise self.fail(goal.urn, FatalError(goal.urn, "registered twice", "a name that is unique among its type and parent"))
+            raise self.fail(
+                goal.urn, FatalError(goal.urn, "registered twice", "a name that is unique among its type and parent")
+            )
         self.claimed.add(goal.urn)
         try:
             if goal.is_provider:
@@ -191,7 +199,13 @@ class Deployment:
         return goal.resource(old, id_, found.inputs, outputs, **times, initErrors=errors)
 
     async def _create(
-        self, goal: Goal, plugin: Plugin, inputs: Properties, old: Resource | None, verb: str = "create", diff: Any = None
+        self,
+        goal: Goal,
+        plugin: Plugin,
+        inputs: Properties,
+        old: Resource | None,
+        verb: str = "create",
+        diff: Any = None,
     ) -> Outcome:
         """Create an object in the place of `old`; if that has an object still, it is deleted once all else is done."""
         diff = diff or {key: {"new": value} for key, value in inputs.items()}
@@ -275,7 +289,7 @@ class Deployment:
         first = goal.delete_before_replace if goal.delete_before_replace is not None else diff.delete_before_replace
         if first:
             for resource in reversed([old, *await self._replaced_with(old)]):
-                await self.delete(resource, "delete-replaced", lambda gone=resource: self._mark_gone(gone))
+                await self.delete(resource, "delete-replaced", partial(self._mark_gone, resource))
             return await self._create(goal, plugin, fresh, self.journal.old(goal.urn), "replace", shown)
         return await self._create(goal, plugin, fresh, old, "replace", shown)
 
@@ -303,7 +317,9 @@ class Deployment:
 
     async def delete(self, resource: Resource, verb: str, change: Callable[[], None]) -> None:
         """Delete one object and note it by `change`."""
-        async with self.step(resource.urn, verb, {key: {"old": value} for key, value in resource.inputs.items()}, resource.parent):
+        async with self.step(
+            resource.urn, verb, {key: {"old": value} for key, value in resource.inputs.items()}, resource.parent
+        ):
             if self.preview:
                 change()
                 return
@@ -334,6 +350,8 @@ class Deployment:
         if (found.outputs, found.inputs) == (old.outputs, old.inputs) and found.id == old.id:
             return old
         errors = list(found.reasons) or old.fields.get("initErrors")
-        new = old.with_fields(id=found.id, outputs=found.outputs, inputs=found.inputs, modified=now(), initErrors=errors)
+        new = old.with_fields(
+            id=found.id, outputs=found.outputs, inputs=found.inputs, modified=now(), initErrors=errors
+        )
         self.journal.amend(new, old)
         return new

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self, TextIO
 
 from dpp.engine.events import Event, Result
 
@@ -74,7 +74,7 @@ class Display:
         self._reminder = threading.Thread(target=self._remind, daemon=True)
         self._began = time.monotonic()
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         self._reminder.start()
         return self
 
@@ -139,7 +139,9 @@ class Display:
         if result.operation == "preview" or any(step.progress == "planned" for step in result.steps):
             self._print(*self._tree(result))
         if result.outputs and result.ok and result.operation in {"preview", "up"}:
-            self._print("Outputs", *(f"  {key}: {_brief(value)}" for key, value in sorted(result.as_json()["outputs"].items())))
+            self._print(
+                "Outputs", *(f"  {key}: {_brief(value)}" for key, value in sorted(result.as_json()["outputs"].items()))
+            )
         for error in result.errors:
             first, *rest = error.splitlines() or [""]
             self._print(self._paint(f"✗ {first}", "31"), *(f"  {line}" for line in rest))
@@ -148,7 +150,13 @@ class Display:
     def _summary(self, result: Result) -> str:
         planned = any(step.progress == "planned" for step in result.steps)
         counts = result.counts
-        verbs = {"create": "to create", "update": "to update", "replace": "to replace", "delete": "to delete", "forget": "to forget"}
+        verbs = {
+            "create": "to create",
+            "update": "to update",
+            "replace": "to replace",
+            "delete": "to delete",
+            "forget": "to forget",
+        }
         words = verbs if planned else _DONE
         parts = [self._paint(f"{counts[verb]} {words[verb]}", _SIGNS[verb][1]) for verb in _COUNTED if counts.get(verb)]
         if counts.get("failed"):
@@ -160,11 +168,13 @@ class Display:
         return f"{self._paint(result.stack, '1')} {result.operation}: {', '.join(parts) or nothing} ({result.seconds:.1f} s){end}"
 
     def _tree(self, result: Result) -> Iterator[str]:
-        steps = [step for step in result.steps if step.verb not in {"read"}]
+        steps = [step for step in result.steps if step.verb != "read"]
         children: dict[str, list[Event]] = {}
         known = {step.urn for step in steps}
         for step in steps:
-            children.setdefault(step.parent if step.parent in known and step.parent != step.urn else "", []).append(step)
+            children.setdefault(step.parent if step.parent in known and step.parent != step.urn else "", []).append(
+                step
+            )
         changing = {id(step) for step in steps if step.verb != "same"}
 
         def walk(parent: str, depth: int) -> Iterator[tuple[int, Event, bool]]:

@@ -10,7 +10,16 @@ from typing import Any, Literal
 from dpp.engine.values import mask
 
 Verb = Literal[
-    "same", "create", "update", "replace", "create-replacement", "delete-replaced", "delete", "read", "refresh", "forget"
+    "same",
+    "create",
+    "update",
+    "replace",
+    "create-replacement",
+    "delete-replaced",
+    "delete",
+    "read",
+    "refresh",
+    "forget",
 ]
 Progress = Literal["planned", "running", "done", "failed"]
 CHANGING: frozenset[str] = frozenset({"create", "update", "replace", "delete", "forget"})
@@ -108,7 +117,9 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Return the result for programs, secrets masked."""
         return {
-            **{key: getattr(self, key) for key in ("operation", "stack", "ok", "engine", "changes", "counts", "errors")},
+            **{
+                key: getattr(self, key) for key in ("operation", "stack", "ok", "engine", "changes", "counts", "errors")
+            },
             "seconds": round(self.seconds, 3),
             "outputs": mask(self.outputs),
             "steps": [_step(step) for step in self.steps],
@@ -116,4 +127,8 @@ class Result:
 
 
 def _step(event: Event) -> dict[str, Any]:
-    return {key: value for key, value in asdict(event).items() if value not in ("", {}, 0.0) and key not in {"kind", "severity"}}
+    return {
+        key: value
+        for key, value in asdict(event).items()
+        if value not in ("", {}, 0.0) and key not in {"kind", "severity"}
+    }

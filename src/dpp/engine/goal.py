@@ -70,7 +70,9 @@ class Goal:
         """Whether deletion is refused."""
         return bool(self.fields.get("protect"))
 
-    def resource(self, old: Resource | None, id_: str, inputs: Properties, outputs: Properties, **more: Any) -> Resource:
+    def resource(
+        self, old: Resource | None, id_: str, inputs: Properties, outputs: Properties, **more: Any
+    ) -> Resource:
         """Return the checkpoint entry of the resource; fields of `old` that this engine does not know stay."""
         kept = {key: value for key, value in old.fields.items() if key not in _OURS} if old else {}
         identity = {"urn": self.urn, "custom": self.custom, **({"id": id_} if id_ else {}), "type": self.type}
@@ -82,7 +84,16 @@ _OURS = frozenset(
     {
         *("urn", "custom", "id", "type", "parent", "protect", "dependencies", "propertyDependencies", "provider"),
         *("additionalSecretOutputs", "customTimeouts", "retainOnDelete", "deletedWith", "ignoreChanges", "hideDiff"),
-        *("sourcePosition", "stackTrace", "created", "modified", "initErrors", "delete", "pendingReplacement", "external"),
+        *(
+            "sourcePosition",
+            "stackTrace",
+            "created",
+            "modified",
+            "initErrors",
+            "delete",
+            "pendingReplacement",
+            "external",
+        ),
     }
 )
 """Fields that a registration decides anew."""
@@ -149,10 +160,7 @@ def _refuse(request: resource_pb2.RegisterResourceRequest, urn: str) -> None:
 
 
 def _is_set(request: resource_pb2.RegisterResourceRequest, name: str) -> bool:
-    found = request.DESCRIPTOR.fields_by_name.get(name)
-    if found is None:  # an older SDK does not know the option
-        return False
-    return request.HasField(name) if found.message_type and not found.is_repeated else bool(getattr(request, name))
+    return any(field.name == name for field, _ in request.ListFields())
 
 
 def _timeouts(request: resource_pb2.RegisterResourceRequest) -> dict[str, float]:

@@ -13,6 +13,7 @@ import runpy
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pulumi
 from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
@@ -21,9 +22,13 @@ _CALLS_IN_FLIGHT = 512
 """Every registration holds a thread until its resource stands; threads are only made when they are needed."""
 
 
+def _load(program: str) -> None:
+    runpy.run_path(program, run_name="__main__")
+
+
 async def _run(program: str) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS_IN_FLIGHT))
-    await run_in_stack(lambda: runpy.run_path(program, run_name="__main__") and None)
+    await run_in_stack(lambda: _load(program))
 
 
 def main() -> int:
@@ -31,7 +36,7 @@ def main() -> int:
     given = json.load(sys.stdin)
     program = given["program"]
     sys.argv = [program]
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     configure(Settings(**given["settings"]))
     set_all_config(given["config"], given["secret_keys"])
     if not os.environ.get("DPP_DEBUG"):

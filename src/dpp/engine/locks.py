@@ -138,7 +138,9 @@ class Locks:
     def _refusal(self, holders: list[Holder]) -> RetriableError:
         stale = not any(holder.lives for holder in holders)
         remedy = f"run `dpp stack cancel {self.stack}`" if stale else "wait for it to end"
-        return RetriableError(self.stack, f"locked by {', '.join(map(str, holders))}", "a stack nobody works on", remedy)
+        return RetriableError(
+            self.stack, f"locked by {', '.join(map(str, holders))}", "a stack nobody works on", remedy
+        )
 
     def _claim(self) -> str:
         return json.dumps(

@@ -20,10 +20,11 @@ from pulumi.runtime.proto import (
     resource_pb2_grpc,
 )
 
+from dpp.engine.answers import ProviderError
 from dpp.engine.deployment import Deployment, Stopped
 from dpp.engine.events import Event
 from dpp.engine.goal import make_urn, of_request
-from dpp.engine.plugin import CHANNEL_OPTIONS, ProviderError
+from dpp.engine.plugin import CHANNEL_OPTIONS
 from dpp.engine.project import Config, Project
 from dpp.engine.providers import BUILT_IN
 from dpp.engine.state import REFERENCE_TYPE, STACK_TYPE, Resource
@@ -61,7 +62,7 @@ class Run:
     transcript: Transcript
 
 
-class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServicer):  # type: ignore[misc]
+class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServicer):
     """Serves a program and the providers while an operation runs.
 
     Attributes
@@ -115,6 +116,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         raise AssertionError
 
     async def GetDeploymentInfo(self, request: Any, context: Any) -> Message:  # noqa: N802 - names of the protocol
+        """Tell the program its stack and configuration, and what this engine does."""
         return await self._answer("GetDeploymentInfo", request, context, self._info())
 
     async def _info(self) -> Message:
@@ -132,12 +134,17 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         )
 
     async def SupportsFeature(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Answer older SDKs."""
         supported = {"secrets", "resourceReferences", "outputValues", "aliasSpecs", "deletedWith"}
         return await self._answer(
-            "SupportsFeature", request, context, _ready(resource_pb2.SupportsFeatureResponse(hasSupport=request.id in supported))
+            "SupportsFeature",
+            request,
+            context,
+            _ready(resource_pb2.SupportsFeatureResponse(hasSupport=request.id in supported)),
         )
 
     async def RegisterResource(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Bring a resource to what the program asks for."""
         return await self._answer("RegisterResource", request, context, self._register(request))
 
     async def _register(self, request: resource_pb2.RegisterResourceRequest) -> Message:
@@ -150,6 +157,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         )
 
     async def RegisterResourceOutputs(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Note what a component puts out."""
         return await self._answer("RegisterResourceOutputs", request, context, self._outputs(request))
 
     async def _outputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Message:
@@ -167,6 +175,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         return empty_pb2.Empty()
 
     async def ReadResource(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Read what another stack, or somebody else, manages."""
         return await self._answer("ReadResource", request, context, self._read(request))
 
     async def _read(self, request: resource_pb2.ReadResourceRequest) -> Message:
@@ -187,10 +196,8 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             if not found.id:
                 raise FatalError(urn, f"{request.id} does not exist", "an object to read")
             id_, outputs = found.id, found.outputs
-        fields = {
-            **{"urn": urn, "custom": True, "id": id_, "type": request.type, "parent": request.parent},
-            **{"external": True, "provider": provider.reference, "dependencies": list(request.dependencies)},
-        }
+        fields = {"urn": urn, "custom": True, "id": id_, "type": request.type, "parent": request.parent}
+        fields |= {"external": True, "provider": provider.reference, "dependencies": list(request.dependencies)}
         resource = Resource({key: value for key, value in fields.items() if value}, inputs, outputs)
         deployment.journal.add(resource, deployment.journal.old(urn))
         deployment.journal.save()
@@ -198,6 +205,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         return resource_pb2.ReadResourceResponse(urn=urn, properties=to_struct(outputs))
 
     async def Invoke(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Call a function of a provider, or look outputs and resources up."""
         return await self._answer("Invoke", request, context, self._invoke(request))
 
     async def _invoke(self, request: resource_pb2.ResourceInvokeRequest) -> Message:
@@ -213,11 +221,14 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             state = {"urn": resource.urn, "id": resource.id, "state": resource.outputs}
             return provider_pb2.InvokeResponse(**{"return": to_struct(state)})
         of = deployment.providers
-        provider = await (of.of_reference(request.provider) if request.provider else of.default(request.tok.partition(":")[0]))
+        provider = await (
+            of.of_reference(request.provider) if request.provider else of.default(request.tok.partition(":")[0])
+        )
         result, failures = await provider.process.invoke(request.tok, args, preview=deployment.preview)
         return provider_pb2.InvokeResponse(**{"return": to_struct(result)}, failures=failures)
 
     async def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Message:  # noqa: N802
+        """Hold the program until what it does not ask for is deleted."""
         return await self._answer("SignalAndWaitForShutdown", request, context, self._wait())
 
     async def _wait(self) -> Message:
@@ -226,6 +237,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         return empty_pb2.Empty()
 
     async def Log(self, request: Any, context: Any) -> Message:  # noqa: N802, ARG002
+        """Pass a line on; errors are kept for the end."""
         severity = _SEVERITIES.get(request.severity, "info")
         deployment = self._run.deployment
         if deployment.stopped.is_set() and "monitor has terminated" in request.message:
@@ -237,9 +249,11 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         return empty_pb2.Empty()
 
     async def GetRootResource(self, request: Any, context: Any) -> Message:  # noqa: N802, ARG002
+        """Return the root resource."""
         return engine_pb2.GetRootResourceResponse(urn=self._root)
 
     async def SetRootResource(self, request: Any, context: Any) -> Message:  # noqa: N802, ARG002
+        """Note the root resource."""
         self._root = request.urn
         return engine_pb2.SetRootResourceResponse()
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import grpc
 import grpc.aio
 from google.protobuf import empty_pb2
 from google.protobuf.message import Message
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
+from dpp.engine.answers import Diff, Found, ProviderError
 from dpp.engine.processes import guarded, mark
 from dpp.engine.transcript import Transcript
 from dpp.engine.values import UNKNOWN, Properties, from_struct, mark_like, reveal, to_struct
@@ -27,67 +27,7 @@ CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", 400 * 1024 * 1024),
 ]
 _START_SECONDS = 60.0
-_WRAPPED = re.compile(r"^Unexpected <class '[^']+'>: ")
-_TRACEBACK = re.compile(r":\n {2}File \".*", re.DOTALL)
-
-
-class ProviderError(Exception):
-    """A call that the provider answered with an error.
-
-    Parameters
-    ----------
-    message
-        What the provider said, without its traceback.
-    detail
-        The traceback, if it sent one.
-    left
-        What exists although the call failed, if the provider said so.
-    """
-
-    def __init__(self, message: str, detail: str = "", left: provider_pb2.ErrorResourceInitFailed | None = None) -> None:
-        super().__init__(message)
-        self.detail = detail
-        self.left = left
-
-    @classmethod
-    def of(cls, error: grpc.aio.AioRpcError) -> ProviderError:
-        """Return what a gRPC error means."""
-        text = _WRAPPED.sub("", error.details() or error.code().name)
-        traceback = _TRACEBACK.search(text)
-        left = _left(error)
-        message = "; ".join(left.reasons) if left and left.reasons else _TRACEBACK.sub("", text)
-        return cls(message, traceback.group(0)[2:] if traceback else "", left)
-
-
-def _left(error: grpc.aio.AioRpcError) -> provider_pb2.ErrorResourceInitFailed | None:
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                found = provider_pb2.ErrorResourceInitFailed()
-                if detail.Unpack(found):
-                    return found
-    return None
-
-
-@dataclass(frozen=True)
-class Diff:
-    """What a provider says about the difference between a resource and its inputs."""
-
-    changes: bool | None
-    replaces: tuple[str, ...] = ()
-    stables: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
-    delete_before_replace: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a provider returned for an object: an empty id says that there is none."""
-
-    id: str
-    outputs: Properties = field(default_factory=dict)
-    inputs: Properties = field(default_factory=dict)
-    reasons: tuple[str, ...] = ()
+_PATIENCE_SECONDS = 5.0
 
 
 def _new_seed() -> bytes:
@@ -164,7 +104,9 @@ class Plugin:
             port = int(first)
         except (TimeoutError, ValueError) as error:
             await asyncio.sleep(0.1)  # its last words are still in the pipe
-            raise FatalError(str(self._executable), "did not say its port", "a port number on its first line") from error
+            raise FatalError(
+                str(self._executable), "did not say its port", "a port number on its first line"
+            ) from error
         self._lines.append(asyncio.create_task(self._forward(self._process.stdout)))
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
         self._stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
@@ -208,9 +150,7 @@ class Plugin:
 
     async def check_config(self, urn: str, olds: Properties, news: Properties) -> Properties:
         """Return the provider's own configuration as it accepts it."""
-        request = provider_pb2.CheckRequest(
-            urn=urn, olds=self._wire(olds), news=self._wire(news), **_name_and_type(urn)
-        )
+        request = provider_pb2.CheckRequest(olds=self._wire(olds), news=self._wire(news), **_about(urn))
         try:
             return self._checked(await self._call("CheckConfig", request), news)
         except NotImplementedError:
@@ -220,7 +160,7 @@ class Plugin:
         """Return what a change of the provider's configuration means for its resources."""
         del id_  # providers are told theirs by Configure
         request = provider_pb2.DiffRequest(
-            urn=urn, olds=self._wire(olds), news=self._wire(news), old_inputs=self._wire(old_inputs), **_name_and_type(urn)
+            olds=self._wire(olds), news=self._wire(news), old_inputs=self._wire(old_inputs), **_about(urn)
         )
         try:
             return _diff(await self._call("DiffConfig", request))
@@ -229,7 +169,9 @@ class Plugin:
 
     async def configure(self, urn: str, id_: str, inputs: Properties) -> None:
         """Hand the provider its configuration."""
-        variables = {f"{self.package}:config:{key}": str(value) for key, value in reveal(inputs).items() if key != "version"}
+        variables = {
+            f"{self.package}:config:{key}": str(value) for key, value in reveal(inputs).items() if key != "version"
+        }
         request = provider_pb2.ConfigureRequest(
             variables=variables,
             args=to_struct(inputs),
@@ -238,8 +180,7 @@ class Plugin:
             sends_old_inputs=True,
             sends_old_inputs_to_delete=True,
             id=id_ or UNKNOWN,
-            urn=urn,
-            **_name_and_type(urn),
+            **_about(urn),
         )
         response: provider_pb2.ConfigureResponse = await self._call("Configure", request)
         self._understands_secrets = self._understands_secrets or response.acceptSecrets
@@ -254,7 +195,7 @@ class Plugin:
             If it refuses them; the message names property and reason.
         """
         request = provider_pb2.CheckRequest(
-            urn=urn, olds=self._wire(olds), news=self._wire(news), randomSeed=seed or _new_seed(), **_name_and_type(urn)
+            olds=self._wire(olds), news=self._wire(news), randomSeed=seed or _new_seed(), **_about(urn)
         )
         return self._checked(await self._call("Check", request), news)
 
@@ -271,19 +212,24 @@ class Plugin:
         inputs, outputs = old
         request = provider_pb2.DiffRequest(
             id=id_,
-            urn=urn,
             olds=self._wire(outputs),
             news=self._wire(news),
             old_inputs=self._wire(inputs),
             ignoreChanges=ignore,
-            **_name_and_type(urn),
+            **_about(urn),
         )
         return _diff(await self._call("Diff", request))
 
-    async def create(self, urn: str, inputs: Properties, timeout: float, *, preview: bool = False) -> Found:
-        """Make an object and return it; in a preview, say what it would be."""
+    async def create(self, urn: str, inputs: Properties, seconds: float, *, preview: bool = False) -> Found:
+        """Make an object and return it; in a preview, say what it would be.
+
+        Parameters
+        ----------
+        seconds
+            Time that it may take; 0 leaves it to the provider.
+        """
         request = provider_pb2.CreateRequest(
-            urn=urn, properties=self._wire(inputs), timeout=timeout, preview=preview, **_name_and_type(urn)
+            properties=self._wire(inputs), timeout=seconds, preview=preview, **_about(urn)
         )
         response = await self._call("Create", request)
         return Found(response.id, self._read(response.properties, inputs), inputs)
@@ -295,7 +241,7 @@ class Plugin:
         old: tuple[Properties, Properties],
         news: Properties,
         ignore: list[str],
-        timeout: float,
+        seconds: float,
         *,
         preview: bool = False,
     ) -> Found:
@@ -303,14 +249,13 @@ class Plugin:
         inputs, outputs = old
         request = provider_pb2.UpdateRequest(
             id=id_,
-            urn=urn,
             olds=self._wire(outputs),
             news=self._wire(news),
             old_inputs=self._wire(inputs),
             ignoreChanges=ignore,
-            timeout=timeout,
+            timeout=seconds,
             preview=preview,
-            **_name_and_type(urn),
+            **_about(urn),
         )
         response = await self._call("Update", request)
         return Found(id_, self._read(response.properties, news), news)
@@ -319,7 +264,7 @@ class Plugin:
         """Return the object as it is; an empty `id_` asks for the one that this URN owns."""
         inputs, outputs = old
         request = provider_pb2.ReadRequest(
-            id=id_, urn=urn, properties=self._wire(outputs), inputs=self._wire(inputs), **_name_and_type(urn)
+            id=id_, properties=self._wire(outputs), inputs=self._wire(inputs), **_about(urn)
         )
         try:
             response = await self._call("Read", request)
@@ -335,16 +280,15 @@ class Plugin:
         kept = self._read(left.inputs, inputs) if left.HasField("inputs") else inputs
         return Found(left.id, self._read(left.properties, inputs), kept, tuple(left.reasons))
 
-    async def delete(self, urn: str, id_: str, old: tuple[Properties, Properties], timeout: float) -> None:
+    async def delete(self, urn: str, id_: str, old: tuple[Properties, Properties], seconds: float) -> None:
         """Delete an object."""
         inputs, outputs = old
         request = provider_pb2.DeleteRequest(
             id=id_,
-            urn=urn,
             properties=self._wire(outputs),
             old_inputs=self._wire(inputs),
-            timeout=timeout,
-            **_name_and_type(urn),
+            timeout=seconds,
+            **_about(urn),
         )
         await self._call("Delete", request)
 
@@ -362,16 +306,14 @@ class Plugin:
     async def stop(self) -> None:
         """Tell the provider that nothing more comes, and end its process."""
         if self._channel and self._process and self._process.returncode is None:
-            try:
-                await asyncio.wait_for(self._call("Cancel", empty_pb2.Empty()), 5)
-            except (ProviderError, NotImplementedError, TimeoutError):
-                pass  # it ends anyway
+            with suppress(ProviderError, NotImplementedError, TimeoutError):  # it ends anyway
+                await asyncio.wait_for(self._call("Cancel", empty_pb2.Empty()), _PATIENCE_SECONDS)
         if self._channel:
             await self._channel.close()
         if self._process and self._process.returncode is None:
             self._process.terminate()
             try:
-                await asyncio.wait_for(self._process.wait(), 5)
+                await asyncio.wait_for(self._process.wait(), _PATIENCE_SECONDS)
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
@@ -385,9 +327,15 @@ class Plugin:
         return found
 
 
-def _name_and_type(urn: str) -> dict[str, str]:
+class _About(TypedDict):
+    urn: str
+    name: str
+    type: str
+
+
+def _about(urn: str) -> _About:
     _, _, chain, name = urn.split("::", 3)
-    return {"name": name, "type": chain.rpartition("$")[2]}
+    return {"urn": urn, "name": name, "type": chain.rpartition("$")[2]}
 
 
 def _diff(response: provider_pb2.DiffResponse) -> Diff:

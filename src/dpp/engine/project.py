@@ -69,7 +69,9 @@ class Project:
         runtime = found.get("runtime") or {}
         runtime = {"name": runtime} if isinstance(runtime, str) else runtime
         if runtime.get("name") != "python":
-            raise FatalError(str(path), f"runtime {runtime.get('name')!r}", "python", "other languages need the pulumi command")
+            raise FatalError(
+                str(path), f"runtime {runtime.get('name')!r}", "python", "other languages need the pulumi command"
+            )
         options = runtime.get("options") or {}
         virtualenv = folder / str(options.get("virtualenv", ".venv")) / "bin/python"
         providers = (found.get("plugins") or {}).get("providers") or []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dpp.engine.goal import Goal, make_urn
@@ -118,9 +118,9 @@ class Providers:
         assert found is not None  # noqa: S101 - it was just settled
         return found
 
-    async def _once(self, urn: str, start: Callable[[], object]) -> Provider:
+    async def _once(self, urn: str, start: Callable[[], Awaitable[Provider]]) -> Provider:
         if urn not in self._ready:
-            self._ready[urn] = asyncio.ensure_future(start())  # type: ignore[arg-type]
+            self._ready[urn] = asyncio.ensure_future(start())
         return await asyncio.shield(self._ready[urn])
 
     async def _settle_default(self, urn: str, package: str) -> Provider:
@@ -142,13 +142,17 @@ class Providers:
             if old:
                 diff = await plugin.diff_config(urn, old.id, old.inputs, old.outputs, inputs)
                 if diff.replaces:
-                    raise FatalError(urn, f"its {', '.join(diff.replaces)} changed", "what its resources were made with")
+                    raise FatalError(
+                        urn, f"its {', '.join(diff.replaces)} changed", "what its resources were made with"
+                    )
             await plugin.configure(urn, id_, inputs)
         self._journal.add(self._entry(urn, id_, package, inputs, goal, old), old)
         return Provider(plugin, f"{urn}::{id_ or UNKNOWN}")
 
     @staticmethod
-    def _entry(urn: str, id_: str, package: str, inputs: Properties, goal: Goal | None, old: Resource | None) -> Resource:
+    def _entry(
+        urn: str, id_: str, package: str, inputs: Properties, goal: Goal | None, old: Resource | None
+    ) -> Resource:
         changed = old is None or old.inputs != inputs
         times = {"created": old.fields.get("created") if old else now()}
         times["modified"] = now() if changed or old is None else old.fields.get("modified")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from dpp.engine.answers import ProviderError
 from dpp.engine.deployment import Deployment
 from dpp.engine.events import Event
 from dpp.engine.paths import changed_paths
-from dpp.engine.plugin import ProviderError
 from dpp.engine.state import Operation, Resource, now
 from dpp.model.errors import DppError, FatalError
 
@@ -44,12 +44,16 @@ async def settle_pending(deployment: Deployment) -> None:
 async def _settle(deployment: Deployment, operation: Operation) -> str:
     journal, draft = deployment.journal, operation.resource
     plugin = (await deployment.providers.of_reference(draft.provider)).process
-    found = await plugin.read(draft.urn, "" if operation.type == "creating" else draft.id, (draft.inputs, draft.outputs))
+    found = await plugin.read(
+        draft.urn, "" if operation.type == "creating" else draft.id, (draft.inputs, draft.outputs)
+    )
     twin = _twin(deployment, draft)
     unfinished = {"initErrors": [f"{operation.type} was cut short"], "modified": now()}
     journal.state.pending.remove(operation)
     if operation.type == "creating":
-        if not found.id or any(known.id == found.id for known in journal.left if known.urn == draft.urn and not known.gone):
+        if not found.id or any(
+            known.id == found.id for known in journal.left if known.urn == draft.urn and not known.gone
+        ):
             return "nothing was made"
         if twin and twin.gone:
             journal.drop(twin)

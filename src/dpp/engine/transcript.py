@@ -51,7 +51,9 @@ class Transcript:
         if self._file:
             self._file.close()
 
-    def _write(self, method: str, request: Message, metadata: dict[str, str], progress: str, rest: dict[str, Any]) -> None:
+    def _write(
+        self, method: str, request: Message, metadata: dict[str, str], progress: str, rest: dict[str, Any]
+    ) -> None:
         if not self._file:
             return
         head = {"method": f"/pulumirpc.{method}", "request": MessageToDict(request)}

@@ -68,9 +68,24 @@ class VendorWorkspace:
         """Run a verb; its lines become events, its numbers come from the history that it writes."""
         result = Result(verb, stack, engine="pulumi")
         began = time.monotonic()
-        command = [self.command, verb, "-s", stack, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", *options]
+        command = [
+            self.command,
+            verb,
+            "-s",
+            stack,
+            "--yes",
+            "--skip-preview",
+            "--non-interactive",
+            "--suppress-outputs",
+            *options,
+        ]
         process = subprocess.Popen(
-            command, cwd=self.environment.project, env=self._variables(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=self.environment.project,
+            env=self._variables(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert process.stdout  # noqa: S101 - it is a pipe
         for line in process.stdout:
@@ -115,8 +130,6 @@ def _planned(step: dict[str, Any]) -> Event:
     old, new = step.get("oldState") or {}, step.get("newState") or {}
     before, after = old.get("inputs") or {}, new.get("inputs") or {}
     named = step.get("diffReasons") or [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    diff = {
-        key: {word: side[key] for word, side in (("old", before), ("new", after)) if key in side} for key in named
-    }
+    diff = {key: {word: side[key] for word, side in (("old", before), ("new", after)) if key in side} for key in named}
     parent = str((new or old).get("parent", ""))
     return Event("step", step["urn"], _VERBS.get(step["op"], step["op"]), "planned", diff=diff, parent=parent)

@@ -61,7 +61,9 @@ class Project:
     def configure(self, **values: str) -> None:
         path = self.folder / f"Pulumi.{self.stack}.yaml"
         found = yaml.safe_load(path.read_text())
-        found["config"] = {key: value for key, value in found["config"].items() if isinstance(value, dict) or "upstream" in key}
+        found["config"] = {
+            key: value for key, value in found["config"].items() if isinstance(value, dict) or "upstream" in key
+        }
         found["config"] |= {f"{self.name}:{key}": value for key, value in values.items()}
         path.write_text(yaml.safe_dump(found))
 
@@ -84,7 +86,9 @@ class Project:
     def calls(self, method: str) -> list[dict[str, Any]]:
         """The ended calls of a method."""
         lines = map(json.loads, self.transcript.read_text().splitlines())
-        return [line for line in lines if line["method"].endswith(f"/{method}") and line["progress"] == "response_completed"]
+        return [
+            line for line in lines if line["method"].endswith(f"/{method}") and line["progress"] == "response_completed"
+        ]
 
 
 def open_state(deployment: dict[str, Any], stack: str, project: str) -> State:

@@ -31,7 +31,14 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 VOLATILE = {
     *("stackTrace", "sourcePosition", "randomSeed", "resourceStatusAddress", "resourceStatusToken", "engineAddress"),
-    *("mapperTarget", "loaderTarget", "resolverTarget", "supportedFeatures", "supportsViews", "supportsRefreshBeforeUpdate"),
+    *(
+        "mapperTarget",
+        "loaderTarget",
+        "resolverTarget",
+        "supportedFeatures",
+        "supportsViews",
+        "supportsRefreshBeforeUpdate",
+    ),
     *("acceptsByteString", "configureWithUrn", "invokeWithPreview"),
 }
 ADDED_READS = {"08-up-failing": {"broken"}, "11-up-pending": {"slow"}, "12-up-delete": {"slow"}, "13-destroy": {"slow"}}
@@ -114,7 +121,14 @@ APPLIED = [
     # step, its state before, the program's mode, operation, options, verbs by resource
     ("02-up-create", None, "", "up", {}, {"storage": "create", "node": "create", "extra": "create"}),
     ("03-up-unchanged", "02-up-create", "", "up", {}, {"storage": "same", "node": "same", "extra": "same"}),
-    ("05-up-update-replace", "04-preview-update-replace", "second", "up", {}, {"storage": "update", "extra": "replace"}),
+    (
+        "05-up-update-replace",
+        "04-preview-update-replace",
+        "second",
+        "up",
+        {},
+        {"storage": "update", "extra": "replace"},
+    ),
     ("06-refresh-drift", "05-up-update-replace", "second", "refresh", {"DRIFT": "storage"}, {"storage": "update"}),
     ("07-up-repair", "06-refresh-drift", "second", "up", {}, {"storage": "update", "node": "same"}),
     ("11-up-pending", "10-up-locked", "shrunk", "up", {}, {"extra": "delete", "node": "same"}),
@@ -123,8 +137,20 @@ APPLIED = [
 ]
 
 
-@pytest.mark.parametrize(("step", "former", "mode", "operation", "environment", "verbs"), APPLIED, ids=lambda v: v if isinstance(v, str) else "")
-def test_step(sample: Project, step: str, former: str | None, mode: str, operation: str, environment: dict[str, str], verbs: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("step", "former", "mode", "operation", "environment", "verbs"),
+    APPLIED,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_step(
+    sample: Project,
+    step: str,
+    former: str | None,
+    mode: str,
+    operation: str,
+    environment: dict[str, str],
+    verbs: dict[str, str],
+) -> None:
     if former:
         sample.put_state(recorded_state(former))
     if mode:
@@ -176,7 +202,11 @@ def test_killed_create_stays_pending(sample: Project) -> None:
     arguments = [sys.executable, "-c", code, str(sample.folder), sample.backend.as_uri(), sample.stack]
     source = str(Path(__file__).parents[3] / "src")
     process = subprocess.Popen(arguments, env={**os.environ, **sample.environment, "PYTHONPATH": source})
-    awaited = {("slow", "Create", "request_started"), ("extra", "RegisterResource", "response_completed"), ("sample-lab.sample", "RegisterResourceOutputs", "response_completed")}
+    awaited = {
+        ("slow", "Create", "request_started"),
+        ("extra", "RegisterResource", "response_completed"),
+        ("sample-lab.sample", "RegisterResourceOutputs", "response_completed"),
+    }
     deadline = time.monotonic() + 30
     while awaited and time.monotonic() < deadline:
         time.sleep(0.05)
