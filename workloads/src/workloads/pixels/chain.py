@@ -176,7 +176,7 @@ def difference_of(
     result = subtract(
         science.image, science.psf, aligned, template.psf, stars["x"], stars["y"], config.difference, threads=threads
     )
-    sources = detect_differences(result, science.image, science.psf, aligned.pixels, config.difference, threads=threads)
+    sources = detect_differences(result, science.image, science.psf, config.difference, threads=threads)
     if len(sources):
         sources["ra"], sources["dec"] = solved.pixel_to_sky(sources["x"], sources["y"])
     quality = {

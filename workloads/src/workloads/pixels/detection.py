@@ -5,9 +5,8 @@ from __future__ import annotations
 from enum import IntFlag
 
 import numpy as np
-import scipy.fft
 
-from workloads.pixels import parallel
+from workloads.pixels.convolution import matched_filter
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Doubles, Floats, Image, Table
 from workloads.pixels.kernels.measuring import aperture_fluxes, psf_fluxes, windowed_centroids
@@ -53,38 +52,6 @@ SOURCE_FIELDS: list[tuple[str, str]] = [
 SOURCE_DTYPE = np.dtype(SOURCE_FIELDS)
 
 
-def significance(image: Image, psf: Psf, extra_variance: Floats | None = None, threads: int | None = None) -> Floats:
-    """Signal to noise of a point source centred on each pixel: the PSF as matched filter, masked pixels left out."""
-    usable = image.mask & UNUSABLE.value == 0
-    data = np.where(usable, image.pixels, np.float32(0))
-    noise = image.variance if extra_variance is None else image.variance + extra_variance
-    variance = np.where(usable & np.isfinite(noise), noise, np.float32(0))
-    stamp = psf.mean
-    half = psf.size // 2
-    shape = tuple(scipy.fft.next_fast_len(n + half, real=True) for n in image.shape)
-    workers = parallel.available(threads)
-
-    def convolve(array: Floats, kernel: Floats) -> Floats:
-        spectrum = scipy.fft.rfft2(array, shape, workers=workers) * scipy.fft.rfft2(
-            _wrapped(kernel, shape), workers=workers
-        )
-        result: Floats = scipy.fft.irfft2(spectrum, shape, workers=workers)[: image.shape[0], : image.shape[1]]
-        return result
-
-    signal = convolve(data, stamp[::-1, ::-1])
-    noise2 = convolve(variance, stamp[::-1, ::-1] ** 2)
-    floor = max(float(np.median(noise2[:: max(1, noise2.shape[0] // 256)])) * 0.05, 1e-12)
-    return np.ascontiguousarray(signal / np.sqrt(np.maximum(noise2, floor)), np.float32)
-
-
-def _wrapped(kernel: Floats, shape: tuple[int, ...]) -> Floats:
-    """A centred stamp on a large grid, its centre at the first pixel."""
-    half = kernel.shape[0] // 2
-    grid = np.zeros(shape, np.float32)
-    grid[: kernel.shape[0], : kernel.shape[1]] = kernel
-    return np.roll(grid, (-half, -half), axis=(0, 1))
-
-
 def detect(
     image: Image,
     psf: Psf,
@@ -93,7 +60,7 @@ def detect(
     negative: bool = False,
     prominence: float = 2.0,
     contrast: float = 0.01,
-    extra_variance: Floats | None = None,
+    snr: Floats | None = None,
     fit_shape: bool = True,
     threads: int | None = None,
 ) -> Table:
@@ -107,8 +74,8 @@ def detect(
         Look for holes as well (difference images).
     prominence, contrast
         How far a summit must stand out of a brighter neighbour's flank, in signal to noise and as a fraction of it.
-    extra_variance
-        Electrons squared that count as noise for detection alone.
+    snr
+        Significance map to use in place of the matched filter's.
 
     Returns
     -------
@@ -117,7 +84,8 @@ def detect(
     """
     if not threshold > 0:
         raise InvalidValueError("detection threshold", str(threshold), "a positive number")
-    snr = significance(image, psf, extra_variance, threads)
+    if snr is None:
+        snr = matched_filter(image, psf, threads=threads).significance()
     peaks = [_peaks(snr, sign, threshold, prominence, contrast) for sign in ((1, -1) if negative else (1,))]
     table = np.concatenate(peaks)
     measure(image, psf, table, snr, fit_shape=fit_shape)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
 import scipy.signal
 
 from workloads.pixels import parallel
-from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry, significance
+from workloads.pixels.convolution import Filtered, Transformer, matched_filter
+from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry
 from workloads.pixels.errors import ShapeError
 from workloads.pixels.images import Doubles, Floats, Image, Planes, Table
 from workloads.pixels.kernels.filling import fill_rows
@@ -62,9 +62,11 @@ class Difference:
     image
         Science minus matched template, electrons of the science image.
     matched
-        What was subtracted (or what was left after the science image was matched), same units.
+        What was subtracted, same units.
     psf
         Of a new point source in it.
+    snr
+        Significance of a point source at each pixel; the PSF match's error counts as noise.
     flux_ratio
         Science electrons per template electron.
     quality
@@ -74,8 +76,8 @@ class Difference:
     image: Image
     matched: Floats
     psf: Psf
+    snr: Floats
     flux_ratio: float
-    mismatch: float
     quality: dict[str, float] = field(default_factory=dict)
 
 
@@ -121,19 +123,22 @@ def subtract(
     pixels, variance = _whiten(residual, sharp.variance, broad.variance, kernel, whitener, threads)
     mask = _combine_masks(sharp.mask, broad.mask, kernel)
     image = Image(np.float32(sign) * pixels, np.float32(sign * sign) * variance, mask)
-    psf = _whitened_psf(broad_psf, whitener)
+    psf = convolved_psf(science_psf, whitener if forward else _compose(whitener, kernel))
+    matched = np.float32(abs(sign)) * matched
+    filtered = matched_filter(image, psf, matched, threads)
+    mismatch = _mismatch(filtered, mask, x, y)
+    snr = filtered.significance(mismatch)
     quality = {
         "direction": 0.0 if forward else 1.0,
         "kernel_sum": kernel.total,
         "kernel_condition": kernel.condition,
         "stamps_used": float(kernel.stamps),
-        "kernel_mismatch": kernel.mismatch,
+        "kernel_mismatch": mismatch,
         "residual_over_predicted_variance": variance_ratio(image),
+        "significance_scatter": _scatter(snr, mask),
     }
-    ratio = kernel.total if forward else 1.0 / kernel.total
-    return Difference(
-        image, np.float32(abs(sign)) * matched, psf, ratio, kernel.mismatch, {**quality, "ok": _usable(quality)}
-    )
+    quality["ok"] = _usable(quality)
+    return Difference(image, matched, psf, snr, kernel.total if forward else 1.0 / kernel.total, quality)
 
 
 def _usable(quality: dict[str, float]) -> float:
@@ -150,7 +155,8 @@ def _failed(science: Image, psf: Psf, forward: bool) -> Difference:
     nothing = Image(np.zeros_like(science.pixels), science.variance, science.mask | np.uint16(Mask.NO_DATA.value))
     quality = {"direction": 0.0 if forward else 1.0, "kernel_sum": float("nan"), "kernel_condition": float("nan"), "stamps_used": 0.0,
                "kernel_mismatch": float("nan"), "residual_over_predicted_variance": float("nan"), "ok": 0.0}  # fmt: skip
-    return Difference(nothing, np.zeros_like(science.pixels), psf, float("nan"), float("nan"), quality)
+    blank = np.zeros_like(science.pixels)
+    return Difference(nothing, blank, psf, blank, float("nan"), quality)
 
 
 def fill(image: Image, threads: int | None = None) -> Image:
@@ -179,42 +185,45 @@ def variance_ratio(image: Image) -> float:
     return float(((quartiles[1] - quartiles[0]) / 1.34898) ** 2)
 
 
-def _grid(shape: tuple[int, int], margin: int) -> tuple[int, int]:
-    return scipy.fft.next_fast_len(shape[0] + margin, real=True), scipy.fft.next_fast_len(shape[1] + margin, real=True)
-
-
-def _spectrum(array: Floats, grid: tuple[int, int], workers: int) -> np.ndarray:
-    return scipy.fft.rfft2(array, grid, workers=workers)
-
-
-def _kernel_spectrum(stamp: Floats, grid: tuple[int, int], workers: int) -> np.ndarray:
-    half = stamp.shape[0] // 2
-    wide = np.zeros(grid, np.float32)
-    wide[: stamp.shape[0], : stamp.shape[1]] = stamp
-    return _spectrum(np.roll(wide, (-half, -half), axis=(0, 1)), grid, workers)
-
-
 def _apply(sharp: Image, broad: Image, kernel: MatchingKernel, threads: int | None) -> tuple[Floats, Floats]:
-    """``broad - kernel (x) sharp - background`` and the matched image."""
-    workers, grid = parallel.available(threads), _grid(sharp.shape, kernel.terms.shape[1])
-    spectrum = _spectrum(sharp.pixels, grid, workers)
+    """``broad - kernel (x) sharp - background`` and the part of ``broad`` that it explains."""
+    transform = Transformer(sharp.shape, kernel.terms.shape[1] // 2, parallel.available(threads))
+    spectrum = transform.image(sharp.pixels)
     rows, columns = sharp.shape
-    terms = np.empty((len(kernel.terms), rows, columns), np.float32)
+    terms = np.empty((max(len(kernel.terms), 3), rows, columns), np.float32)
+    terms[len(kernel.terms) :] = 0
     for j, stamp in enumerate(kernel.terms):
-        terms[j] = scipy.fft.irfft2(spectrum * _kernel_spectrum(stamp, grid, workers), grid, workers=workers)[
-            :rows, :columns
-        ]
-    terms[0] += np.float32(kernel.background[0])
-    if len(terms) >= 3:
-        terms[1] += np.float32(kernel.background[1])
-        terms[2] += np.float32(kernel.background[2])
+        terms[j] = transform.back(spectrum * transform.stamp(stamp))
+    for j, level in enumerate(kernel.background):
+        terms[j] += np.float32(level)
     residual = np.empty(sharp.shape, np.float32)
-    parallel.run(
-        blend_rows,
-        [(broad.pixels, terms, columns, rows, *band, residual) for band in parallel.bands(rows, threads)],
-        threads,
-    )
+    jobs = [(broad.pixels, terms, columns, rows, *band, residual) for band in parallel.bands(rows, threads)]
+    parallel.run(blend_rows, jobs, threads)
     return residual, broad.pixels - residual
+
+
+def _mismatch(filtered: Filtered, mask: Planes, x: Doubles, y: Doubles) -> float:
+    """Share of a bright star's light that the match leaves, beyond noise: two thirds of the stars leave less."""
+    shares = []
+    light = filtered.light if filtered.light is not None else filtered.signal
+    for cx, cy in zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True):
+        window = np.s_[max(cy - 2, 0) : cy + 3, max(cx - 2, 0) : cx + 3]
+        if mask[window].size == 0 or (mask[window] & UNUSABLE.value).any():
+            continue
+        noise, collected = float(np.sqrt(np.median(filtered.noise2[window]))), float(light[window].max())
+        if collected > 100 * noise:
+            # The largest of a few correlated samples exceeds its deviation by about a half.
+            shares.append(max(float(np.abs(filtered.signal[window]).max()) - 1.5 * noise, 0.0) / collected)
+    return max(float(np.quantile(shares, 0.68)), 1e-3) if len(shares) >= 5 else 0.01
+
+
+def _scatter(snr: Floats, mask: Planes) -> float:
+    """Robust deviation of the significance map; 1 if noise is understood."""
+    usable = mask[::3, ::3] & (UNUSABLE | Mask.EDGE).value == 0
+    if not usable.any():
+        return float("nan")
+    low, high = np.quantile(snr[::3, ::3][usable], [0.25, 0.75])
+    return float(high - low) / 1.34898
 
 
 def _delta(size: int) -> Floats:
@@ -248,21 +257,24 @@ def _whiten(
     threads: int | None,
 ) -> tuple[Floats, Floats]:
     """Whitened residual and its exact variance for independent pixel noise in both images."""
-    workers, grid = parallel.available(threads), _grid(residual.shape, whitener.shape[0])
-    rows, columns = residual.shape
-    response = _kernel_spectrum(whitener, grid, workers)
-    pixels = scipy.fft.irfft2(_spectrum(residual, grid, workers) * response, grid, workers=workers)[:rows, :columns]
+    transform = Transformer(residual.shape, whitener.shape[0] // 2, parallel.available(threads))
+    pixels = transform.back(transform.image(residual) * transform.stamp(whitener))
     combined = scipy.signal.fftconvolve(whitener, kernel.central, mode="same")
-    total = _spectrum(broad_variance, grid, workers) * _kernel_spectrum(whitener**2, grid, workers)
-    total += _spectrum(sharp_variance, grid, workers) * _kernel_spectrum(combined**2, grid, workers)
-    variance = scipy.fft.irfft2(total, grid, workers=workers)[:rows, :columns]
+    total = transform.image(broad_variance) * transform.stamp(whitener**2)
+    total += transform.image(sharp_variance) * transform.stamp(combined**2)
+    variance = transform.back(total)
     floor = np.float32(0.05 * _typical(variance))
-    return np.ascontiguousarray(pixels), np.maximum(variance, floor)
+    return pixels, np.maximum(variance, floor)
 
 
-def _whitened_psf(psf: Psf, whitener: Floats) -> Psf:
-    coefficients = np.stack([scipy.signal.fftconvolve(c, whitener, mode="same") for c in psf.coefficients])
-    coefficients /= coefficients[0].sum()
+def _compose(whitener: Floats, kernel: MatchingKernel) -> Floats:
+    """Whitener after matching kernel, which sums to 1 then."""
+    return scipy.signal.fftconvolve(whitener, kernel.central / np.float32(kernel.total), mode="same")
+
+
+def convolved_psf(psf: Psf, kernel: Floats) -> Psf:
+    """A PSF after convolution with a stamp."""
+    coefficients = np.stack([scipy.signal.fftconvolve(c, kernel, mode="same") for c in psf.coefficients])
     return Psf(np.ascontiguousarray(coefficients, np.float32), psf.width, psf.height, psf.stars, psf.residual)
 
 
@@ -290,23 +302,20 @@ def detect_differences(
     difference: Difference,
     science: Image,
     science_psf: Psf,
-    template: Floats,
     config: DifferenceConfig | None = None,
     *,
     threads: int | None = None,
 ) -> Table:
     """Find and judge sources of either sign in a difference (`DIA_SOURCE_DTYPE`, without coordinates on the sky)."""
     config = config or DifferenceConfig()
-    if not difference.quality.get("ok", 1.0) and not np.isfinite(difference.flux_ratio):
+    if not np.isfinite(difference.flux_ratio):
         return np.zeros(0, DIA_SOURCE_DTYPE)
-    # The error of the PSF match counts as noise, in proportion to what was subtracted.
-    error = (np.float32(1.5 * max(difference.mismatch, 2e-3)) * np.maximum(difference.matched, 0)) ** 2
     found = detect(
         difference.image,
         difference.psf,
         config.threshold,
         negative=True,
-        extra_variance=error,
+        snr=difference.snr,
         contrast=0.1,
         threads=threads,
     )
@@ -318,14 +327,14 @@ def detect_differences(
     flux, flux_error, _, _ = forced_photometry(science, science_psf, table["x"], table["y"])
     table["science_flux"], table["science_flux_err"] = flux, flux_error
     table["template_flux"] = flux - table["psf_flux"]
-    _flag_dipoles(table, difference, error, threads)
+    _flag_dipoles(table, difference)
     _flag_shapes(table, difference)
     return table
 
 
-def _flag_dipoles(table: Table, difference: Difference, error: Floats, threads: int | None) -> None:
+def _flag_dipoles(table: Table, difference: Difference) -> None:
     """A source with another of the opposite sign beside it is a bad subtraction."""
-    snr = significance(difference.image, difference.psf, error, threads)
+    snr = difference.snr
     reach = max(round(1.5 * difference.psf.fwhm), 3)
     for i, source in enumerate(table):
         x, y = round(float(source["x"])), round(float(source["y"]))

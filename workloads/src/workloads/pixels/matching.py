@@ -56,8 +56,6 @@ class MatchingKernel:
         Of the normal equations (base-10 logarithm).
     stamps
         Stars that the fit rests on.
-    mismatch
-        Relative error of the matched PSF beyond noise.
     """
 
     terms: Floats
@@ -65,7 +63,6 @@ class MatchingKernel:
     total: float
     condition: float
     stamps: int
-    mismatch: float
 
     @property
     def central(self) -> Floats:
@@ -180,9 +177,8 @@ def _solve(
         residual = target - np.einsum("nb,nbp->np", local[:, :functions].astype(np.float32), stamps)
         residual -= _background_design(cx, cy, shape, half, target.shape[1]) @ solution[-3:].astype(np.float32)
         chi2 = (residual**2 * weight).sum(axis=1) / np.maximum((weight > 0).sum(axis=1), 1)
-        mismatch = _mismatch(residual, target, weight)
         kernels = _assemble(solution, basis, functions, terms)
-        result = MatchingKernel(kernels, solution[-3:], float(solution[0]), condition, int(alive.sum()), mismatch)
+        result = MatchingKernel(kernels, solution[-3:], float(solution[0]), condition, int(alive.sum()))
         keep = chi2 < np.median(chi2[alive]) + 4 * max(
             1.4826 * float(np.median(np.abs(chi2[alive] - np.median(chi2[alive])))), 0.05
         )
@@ -255,13 +251,3 @@ def _assemble(solution: Doubles, basis: Basis, functions: int, terms: int) -> Fl
     kernels = np.einsum("ft,fij->tij", solution[1:-3].reshape(functions - 1, terms), images[1:])
     kernels[0] += solution[0] * images[0]
     return np.ascontiguousarray(kernels, np.float32)
-
-
-def _mismatch(residual: Floats, target: Floats, weight: Floats) -> float:
-    """Median over bright stars of the residual beyond noise, relative to the star, in root mean square."""
-    good = weight > 0
-    noise2 = np.where(good, 1 / np.where(good, weight, 1) - (0.005 * target) ** 2, 0)
-    power = np.where(good, target**2, 0).sum(axis=1)
-    excess = (np.where(good, residual**2, 0) - noise2).sum(axis=1) / np.maximum(power, 1e-6)
-    bright = np.argsort(-power)[: max(len(power) // 3, 3)]
-    return float(np.sqrt(max(np.median(excess[bright]), 0.0)))
