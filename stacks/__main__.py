@@ -7,7 +7,7 @@ import pulumi
 from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
 from dpp.model.names import kebab, snake
-from units import UNITS
+from dpp.model.units import UNITS
 
 environment, _, unit = pulumi.get_stack().partition(".")
 if unit not in UNITS:

@@ -33,8 +33,9 @@ class HostLayer(pulumi.ComponentResource):
         environment: Environment,
         hosts: Sequence[Host],
         depends_on: Iterable[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("dpp:hosts:HostLayer", name)
+        super().__init__("dpp:hosts:HostLayer", name, None, opts)
         self.machines = {host.name: self._machine(environment, host) for host in hosts}
         self.convergence = Convergence(
             name,

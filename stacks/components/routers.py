@@ -23,7 +23,7 @@ class WideAreaNetwork(pulumi.ComponentResource):
         super().__init__("dpp:network:WideAreaNetwork", "wide-area-network")
         here = pulumi.ResourceOptions(parent=self)
         routers = environment.hosts_of(group="border_router")
-        layer = HostLayer("border-routers", environment, routers)
+        layer = HostLayer("border-routers", environment, routers, opts=here)
         links = self._links(environment, layer) if environment.name == "lab" else []
         for router in routers:
             DeviceConfiguration(
@@ -50,7 +50,9 @@ class WideAreaNetwork(pulumi.ComponentResource):
                     end.host: {"interface": end.interface, "machine": layer.machines[end.host].identity}
                     for end in (circuit.a, circuit.b)
                 },
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[layer.machines[circuit.a.host], layer.machines[circuit.b.host]]),
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=[layer.machines[circuit.a.host], layer.machines[circuit.b.host]]
+                ),
             )
             for circuit in environment.circuits.values()
         ]

@@ -34,7 +34,9 @@ class Site(pulumi.ComponentResource):
 
     def __init__(self, environment: Environment, site: str) -> None:
         super().__init__("dpp:sites:Site", site)
-        self.services = HostLayer(f"{site}-services", environment, service_hosts(environment, site))
+        self.services = HostLayer(
+            f"{site}-services", environment, service_hosts(environment, site), opts=pulumi.ResourceOptions(parent=self)
+        )
         self.images: list[pulumi.Resource] = []
         if environment.registry(site):
             self.images = [
@@ -64,7 +66,7 @@ class KubernetesCluster(pulumi.ComponentResource):
     def __init__(self, environment: Environment, cluster: Cluster, depends_on: Sequence[pulumi.Resource] = ()) -> None:
         super().__init__("dpp:clusters:KubernetesCluster", cluster.name)
         hosts = [environment.host(name) for name in cluster.hosts]
-        HostLayer(f"{cluster.name}-cluster", environment, hosts, depends_on)
+        HostLayer(f"{cluster.name}-cluster", environment, hosts, depends_on, pulumi.ResourceOptions(parent=self))
         self.endpoint = f"https://{cluster.endpoint}:6443"
         self.register_outputs({"endpoint": self.endpoint})
 

@@ -1,11 +1,1 @@
-"""The units of provisioning, in the order in which they are applied; each module has one function, `provision`."""
-
-UNITS = (
-    "wan",
-    "chilean-itc",
-    "ncsa-itc",
-    "satellite-itc",
-    "summit-storage",
-    "commissioning-cluster",
-    "workloads",
-)
+"""One module per unit of provisioning (`dpp.model.units`); each has one function, `provision`."""

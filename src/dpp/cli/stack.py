@@ -31,7 +31,8 @@ Target = Annotated[list[str] | None, typer.Option("--target", hidden=True)]
 _PENDING = 3
 
 
-def _workspace(stack: str, parallel: int = 8) -> Workspace | VendorWorkspace:
+def workspace_of(stack: str, parallel: int = 8) -> Workspace | VendorWorkspace:
+    """Return the engine for a stack: the vendor's command where it is to be used, else the offline one."""
     environment = Environment.of_stack(stack)
     command = vendor_command()
     return VendorWorkspace(environment, command) if command else environment.workspace(parallel)
@@ -94,7 +95,7 @@ def preview(
     """Show what `up` would do. Exit code 3 if it would change something."""
     _refuse_targets(target)
     shown = _Shown(as_json, diff)
-    workspace = _workspace(stack)
+    workspace = workspace_of(stack)
     with shown as listener:
         result = workspace.preview(stack, listener, refresh=refresh)
     _show(result, shown.display)
@@ -116,7 +117,7 @@ def up(
 ) -> None:
     """Bring a stack to what its program asks for. Interrupted or killed, it goes on where it was."""
     _refuse_targets(target)
-    workspace = _workspace(stack, parallel)
+    workspace = workspace_of(stack, parallel)
     if not yes:
         shown = _Shown(as_json, diff)
         with shown as listener:
@@ -142,7 +143,7 @@ def refresh(
     """Read every object of a stack, show what drifted, and note it in the state; the next `up` repairs it."""
     _refuse_targets(target)
     shown = _Shown(as_json, diff)
-    workspace = _workspace(stack)
+    workspace = workspace_of(stack)
     with shown as listener:
         result = workspace.refresh(stack, listener)
     _end(_show(result, shown.display), expect_no_changes)
@@ -154,7 +155,7 @@ def destroy(
 ) -> None:
     """Delete everything that a stack has."""
     _refuse_targets(target)
-    workspace = _workspace(stack)
+    workspace = workspace_of(stack)
     _confirm(f"Delete everything that {stack} has?", yes, as_json)
     shown = _Shown(as_json, diff)
     with shown as listener:

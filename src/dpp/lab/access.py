@@ -7,14 +7,20 @@ the site's operations host and nothing else of it. The console (podman) serves b
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from dpp.adapters.podman import Podman, PodmanError
 from dpp.adapters.secrets import Secrets
 from dpp.lab import wires
 from dpp.model.environment import Environment
+from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders
+from dpp.model.types import Cluster
 
 USER = "operator"
 _CONFIGURED = "/etc/ssh/dpp_user_authority.pub"
@@ -24,7 +30,9 @@ _RELAY = "exec 3<>/dev/tcp/$0/$1 4<&0 && { cat <&4 >&3 & exec cat <&3; }"
 
 
 def write_access(folders: Folders, environment: Environment) -> None:
-    """Write hosts file, known hosts and ssh configuration of an instance; nothing where they are right already."""
+    """Write hosts file, known hosts and ssh configuration of a lab; elsewhere operators sit on the network already."""
+    if environment.name != "lab":
+        return
     secrets = Secrets(folders.secrets)
     addresses = "".join(f"{address} {name}\n" for name, address in environment.addresses().items())
     _write(folders.state / "hosts", f"127.0.0.1 localhost\n::1 localhost\n{addresses}")
@@ -87,3 +95,53 @@ def _configured(container: str) -> bool:
             return False
         raise
     return True
+
+
+def forward(folders: Folders, host: str, port: int) -> int:
+    """Return a port on 127.0.0.1 that leads to a port of a host, in band; a way that is open already is used again.
+
+    Raises
+    ------
+    RetriableError
+        If the host's operations host cannot be entered.
+    """
+    record = folders.run / "forwards" / f"{host}-{port}"
+    if record.exists() and _listens(int(record.read_text())):
+        return int(record.read_text())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        local = int(probe.getsockname()[1])
+    options = ["-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none", "-o", "ControlMaster=no"]
+    words = ["ssh", "-F", str(folders.ssh_config), *options, "-f", "-N", "-L", f"127.0.0.1:{local}:{host}:{port}", host]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise RetriableError(f"way to {host}:{port}", done.stderr.strip(), "a host that answers", "see dpp lab status")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(str(local))
+    return local
+
+
+def local_kubeconfig(folders: Folders, cluster: Cluster) -> Path:
+    """Return a kubeconfig that works on this machine: the administrator's, through a way on 127.0.0.1.
+
+    Raises
+    ------
+    FatalError
+        If the cluster has not been made.
+    """
+    path = folders.state / "kubeconfig" / cluster.name
+    if not path.exists():
+        raise FatalError(f"cluster {cluster.name}", f"no {path}", "a cluster that stands", "run dpp lab up")
+    config = yaml.safe_load(path.read_text())
+    local = forward(folders, cluster.endpoint, 6443)
+    for entry in config["clusters"]:
+        entry["cluster"] |= {"server": f"https://127.0.0.1:{local}", "tls-server-name": cluster.endpoint}
+    target = path.with_name(f"{cluster.name}-local")
+    _write(target, yaml.safe_dump(config))
+    target.chmod(0o600)
+    return target
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
