@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpp.cli.output import JsonOption, print_json
-from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, workspace_of
+from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Yes, workspace_of
 from dpp.engine.display import Display
 from dpp.engine.events import Result
 from dpp.engine.workspace import ignore
@@ -22,6 +22,7 @@ app = typer.Typer()
 @app.command()
 def up(
     environment: Annotated[str, typer.Argument(help="Folder of inventories/.")] = "lab",
+    yes: Yes = False,
     as_json: JsonOption = False,
     diff: Full = False,
     refresh: Reread = False,
@@ -31,7 +32,14 @@ def up(
         list[str] | None, typer.Option("--only", help="Only this unit; may be given several times.")
     ] = None,
 ) -> None:
-    """Apply every stack of an environment in order; the first that fails ends it, and running again goes on there."""
+    """Apply every stack of an environment in order; the first that fails ends it, and running again goes on there.
+
+    The lab is applied without asking; any other environment wants --yes.
+    """
+    if environment != "lab" and not yes:
+        raise UsageError(
+            "--yes", "not given", "consent", f"look first: dpp stack preview {environment}.{UNITS[0]} and so on"
+        )
     Environment.load(environment)  # a mistake in a declaration is told before anything is touched
     results = []
     for unit in _chosen(only):
