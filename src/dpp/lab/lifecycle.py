@@ -1,0 +1,260 @@
+"""The lab as a whole: up in steps that are skipped when their result is there, down so that nothing is left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpp.lab import doctor, wires
+from dpp.lab.access import write_access
+from dpp.lab.image import BaseImage
+from dpp.lab.links import Links
+from dpp.lab.machines import LABEL, Machines
+from dpp.lab.progress import Reporter
+from dpp.lab.tools import TOOLS
+from dpp.lab.tools.build import Builder
+from dpp.model.environment import Environment
+from dpp.model.errors import FatalError, RetriableError
+from dpp.model.folders import Folders
+
+SESSION = "DPP_SESSION"
+"""Environment variable that marks the processes of an instance's `up`, so that `down` finds them after a crash."""
+
+_GRACE_SECONDS = 5.0
+_PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One instance of the one-machine observatory.
+
+    Parameters
+    ----------
+    folders
+        The instance's folders.
+    reporter
+        Where progress is shown.
+    """
+
+    folders: Folders
+    reporter: Reporter
+
+    def up(self, *, quiet: bool = False) -> None:
+        """Bring everything up: machine checked, tools, base image, machines that a reboot stopped, all stacks.
+
+        Raises
+        ------
+        FatalError
+            If this machine cannot carry the lab, or a step fails for good.
+        RetriableError
+            If another `up` or `down` is running, or a stack did not finish: run it again.
+        """
+        with self._alone(), _marked(self.folders.instance):
+            environment = Environment.load("lab")
+            self._check(environment)
+            self._tools()
+            BaseImage(self.reporter).ensure()
+            write_access(self.folders, environment)
+            self._revive()
+            _run_stacks(quiet=quiet)
+
+    def down(self) -> list[str]:
+        """Take everything away that carries the instance's name, whatever state it is in; return what was removed.
+
+        Caches of tools and images stay.
+        """
+        removed = self._end_processes(_session_processes(self.folders.instance))
+        with self._alone(seconds=_GRACE_SECONDS):
+            removed += self._remove_containers()
+            Links.remove_all(self.folders)
+            inside = _inside(wires.namespaces(self.folders.instance))
+            removed += self._end_processes(inside)
+            for name in wires.namespaces(self.folders.instance):
+                wires.remove_namespace(name)
+                removed.append(f"namespace {name}")
+            _unmount_below(self.folders.state)
+            for folder in (self.folders.state, self.folders.run):
+                if folder.exists():
+                    shutil.rmtree(folder)
+                    removed.append(f"folder {folder}")
+        return removed
+
+    def restart(self, host: str) -> None:
+        """Shut a machine down and boot it again."""
+        machines = Machines(self.folders)
+        machines.stop(host)
+        machines.start(host)
+
+    # -- steps of up -------------------------------------------------------------------------------------------------
+
+    def _check(self, environment: Environment) -> None:
+        with self.reporter.step("preflight"):
+            missing = doctor.missing_packages()
+            if missing and os.geteuid() == 0:
+                self.reporter.note(f"installing {', '.join(missing)}")
+                doctor.install_packages(missing)
+            checks = doctor.examine(environment, self.folders)
+        for check in checks:
+            if check.verdict == "warning":
+                self.reporter.note(f"{check.name}: {check.found}, better {check.expected}: {check.remedy}")
+        if lacks := doctor.lacks(checks):
+            first = lacks[0]
+            more = f" (and {len(lacks) - 1} more: dpp doctor)" if len(lacks) > 1 else ""
+            raise FatalError(first.name, first.found, first.expected, first.remedy + more)
+
+    def _tools(self) -> None:
+        if missing := [tool for tool in TOOLS.values() if not tool.built]:
+            Builder(self.reporter).build(missing)
+
+    def _revive(self) -> None:
+        """Start machines that exist and do not run, their networks made anew: what a reboot of the host leaves."""
+        machines = Machines(self.folders)
+        stopped = [state for state in machines.all() if state.system == "off" or not state.plugged]
+        if not stopped:
+            return
+        with self.reporter.step("starting machines", len(stopped)) as step, ThreadPoolExecutor(_PARALLEL) as pool:
+            for state in pool.map(lambda one: machines.start(one.host), stopped):
+                step.advance(state.host)
+
+    # -- steps of down -----------------------------------------------------------------------------------------------
+
+    def _remove_containers(self) -> list[str]:
+        podman = Machines(self.folders).podman
+        found = podman.containers({f"{LABEL}instance": self.folders.instance})
+        names = [container["Names"][0] for container in found]
+        if not names:
+            return []
+        with self.reporter.step("removing machines", len(names)) as step, ThreadPoolExecutor(_PARALLEL) as pool:
+            for name in pool.map(lambda one: (podman.run("rm", "--force", "--time=0", "--ignore", one), one)[1], names):
+                step.advance(name)
+        return [f"machine {name}" for name in names]
+
+    @staticmethod
+    def _end_processes(pids: list[int]) -> list[str]:
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            alive = [pid for pid in pids if _signal(pid, signal_number)]
+            deadline = time.monotonic() + _GRACE_SECONDS
+            while alive and time.monotonic() < deadline:
+                time.sleep(0.05)
+                alive = [pid for pid in alive if _signal(pid, 0)]
+            if not alive:
+                break
+        return [f"process {pid}" for pid in pids]
+
+    @contextmanager
+    def _alone(self, seconds: float = 0.0) -> Iterator[None]:
+        """Hold the instance alone; a holder that died holds nothing."""
+        path = self.folders.run.with_name(f"{self.folders.instance}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as stream:
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        stream.seek(0)
+                        holder = stream.read().strip() or "another process"
+                        raise RetriableError(
+                            f"lab {self.folders.instance}", f"{holder} is at work on it", "nobody else", "wait for it"
+                        ) from None
+                    time.sleep(0.1)
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} ({' '.join(sys.argv[1:]) or 'dpp'})")
+            stream.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+
+def _run_stacks(*, quiet: bool) -> None:
+    """Apply every stack of the lab in order, in a process of its own that shares this terminal."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dpp")), "up", "lab"],
+        check=False,
+        stdout=subprocess.DEVNULL if quiet else None,
+    )
+    if done.returncode != 0:
+        raise RetriableError(
+            "stacks of the lab", f"dpp up lab ended with code {done.returncode}", "0", "run dpp lab up again"
+        )
+
+
+@contextmanager
+def _marked(instance: str) -> Iterator[None]:
+    os.environ[SESSION] = instance
+    os.environ["DPP_LAB"] = instance
+    try:
+        yield
+    finally:
+        del os.environ[SESSION]
+
+
+def _lineage() -> set[int]:
+    """Return this process and all that it descends from."""
+    pids, pid = set(), os.getpid()
+    while pid > 1:
+        pids.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pids
+
+
+def _processes() -> Iterator[tuple[int, Path]]:
+    own = _lineage()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in own:
+            yield int(entry.name), entry
+
+
+def _session_processes(instance: str) -> list[int]:
+    """Return the processes that an `up` of the instance started and left behind."""
+    mark, found = f"{SESSION}={instance}".encode(), []
+    for pid, entry in _processes():
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(pid)
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def _inside(names: list[str]) -> list[int]:
+    """Return the processes that live in these network namespaces."""
+    if not names:
+        return []
+    inodes = {(wires.NAMESPACES / name).stat().st_ino for name in names}
+    found = []
+    for pid, entry in _processes():
+        try:
+            if (entry / "ns/net").stat().st_ino in inodes:
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def _signal(pid: int, number: int) -> bool:
+    """Send a signal; return whether the process was there to take it (a zombie is not)."""
+    try:
+        os.kill(pid, number)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def _unmount_below(folder: Path) -> None:
+    targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for target in sorted((t for t in targets if Path(t).is_relative_to(folder)), reverse=True):
+        subprocess.run(["umount", "--lazy", target], check=True)
