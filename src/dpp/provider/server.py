@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -60,10 +60,12 @@ class Provider(p.Provider):
         The folders of the instance that is worked on.
     engine_address
         Where the engine listens for log messages.
+    kinds
+        The kinds of resources to serve.
     """
 
-    def __init__(self, folders: Folders, engine_address: str) -> None:
-        self.kinds: dict[str, Resource] = {kind.token: kind(folders) for kind in KINDS}
+    def __init__(self, folders: Folders, engine_address: str, kinds: Sequence[type[Resource]] = KINDS) -> None:
+        self.kinds: dict[str, Resource] = {kind.token: kind(folders) for kind in kinds}
         self._engine_address = engine_address
         self._engine: engine_pb2_grpc.EngineStub | None = None
 
@@ -190,15 +192,20 @@ class Provider(p.Provider):
 
 async def serve(engine_address: str) -> None:
     """Serve the protocol on a port of loopback and print it on the first line of standard output."""
-    options = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
-    server = grpc.aio.server(options=options)
-    provider = Provider(Folders.current(), engine_address)
-    servicer = Servicer([engine_address], VERSION, provider, engine_address=engine_address)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server, port = await start(Provider(Folders.current(), engine_address), engine_address)
     print(port, flush=True)
     await server.wait_for_termination()
 
 
-__all__ = ["VERSION", "Properties", "Provider", "serve"]
+async def start(provider: Provider, engine_address: str) -> tuple[grpc.aio.Server, int]:
+    """Start a server for `provider` and return it with its port."""
+    options = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
+    server = grpc.aio.server(options=options)
+    servicer = Servicer([engine_address], VERSION, provider, engine_address=engine_address)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
+__all__ = ["VERSION", "Properties", "Provider", "serve", "start"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.runtime import rpc
 
 
 class Unknown:
@@ -21,7 +22,7 @@ UNKNOWN: Final = Unknown()
 def plain(value: PropertyValue) -> Any:
     """Return `value` as Python: numbers that are whole become int, unknowns `UNKNOWN`."""
     content = value.value
-    if isinstance(content, Computed):
+    if isinstance(content, Computed) or content == rpc.UNKNOWN:  # the SDK leaves the protocol's mark as it is
         return UNKNOWN
     if isinstance(content, Mapping):
         return {key: plain(item) for key, item in content.items()}
@@ -40,7 +41,7 @@ def plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
 def wire(value: Any) -> PropertyValue:
     """Return Python `value` for the protocol."""
     if value is UNKNOWN:
-        return PropertyValue.computed()
+        return PropertyValue(rpc.UNKNOWN)  # the SDK cannot send its own Computed
     if isinstance(value, Mapping):
         return PropertyValue({str(key): wire(item) for key, item in value.items()})
     if isinstance(value, Sequence) and not isinstance(value, str):
