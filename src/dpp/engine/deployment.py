@@ -68,6 +68,7 @@ class Deployment:
         self.stopped = asyncio.Event()
         self.interrupted = False
         self.claimed: set[str] = set()
+        self._replaced: set[str] = set()
 
     def stop(self) -> None:
         """Let no further step begin."""
@@ -169,7 +170,8 @@ class Deployment:
             old = await self.reread(old, plugin)
         if old and (old.external or old.gone):
             inputs = await plugin.check(goal.urn, {}, goal.inputs)
-            return await self._create(goal, plugin, inputs, old)
+            verb = "replace" if goal.urn in self._replaced else "create"
+            return await self._create(goal, plugin, inputs, old, verb)
         olds = old.inputs if old else {}
         wanted = keep_ignored(goal.inputs, olds, goal.ignore_changes) if old else goal.inputs
         inputs = await plugin.check(goal.urn, olds, wanted)
@@ -294,6 +296,7 @@ class Deployment:
         return await self._create(goal, plugin, fresh, old, "replace", shown)
 
     def _mark_gone(self, old: Resource) -> None:
+        self._replaced.add(old.urn)
         self.journal.amend(old.with_fields(pendingReplacement=True), old)
 
     async def _replaced_with(self, root: Resource) -> list[Resource]:

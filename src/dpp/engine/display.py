@@ -194,11 +194,11 @@ class Display:
         note = self._paint(f" failed: {step.message}", "31") if step.progress == "failed" else note
         indent = "  " * depth
         yield f" {self._paint(sign, colour)} {indent}{kind} {self._paint(name, '1')}{note}"
-        if step.verb in {"create", "update", "replace"}:
+        if step.verb in {"create", "update", "replace"} and step.progress != "failed":
             yield from self._differences(step, f"   {indent}    ")
 
     def _differences(self, event: Event, indent: str) -> Iterable[str]:
-        for path, pair in event.diff.items():
+        for path, pair in sorted(event.diff.items()):
             old, new = pair.get("old"), pair.get("new")
             if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
                 yield f"{indent}{path}:"

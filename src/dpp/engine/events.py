@@ -97,6 +97,8 @@ class Result:
     def note(self, event: Event) -> None:
         """Remember how a step ended."""
         if event.kind == "step" and event.progress != "running":
+            foreseen = (event.urn, event.verb, "planned")
+            self.steps = [step for step in self.steps if (step.urn, step.verb, step.progress) != foreseen]
             self.steps.append(event)
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dpp.engine.processes import lives, stat
 from dpp.model.errors import FatalError, RetriableError
 
 _CLOCK_SLACK = 2.0
@@ -46,14 +47,12 @@ class Holder:
         """Whether its process may still be at work; one of another host always may."""
         if self.host != socket.gethostname():
             return True
-        try:
-            return _started(self.pid) <= datetime.fromisoformat(self.since).timestamp() + _CLOCK_SLACK
-        except (FileNotFoundError, ProcessLookupError):
-            return False
+        taken = datetime.fromisoformat(self.since).timestamp()
+        return lives(self.pid) and _started(self.pid) <= taken + _CLOCK_SLACK
 
 
 def _started(pid: int) -> float:
-    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    ticks = int(stat(pid)[19])
     boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
     return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
 

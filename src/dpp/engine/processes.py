@@ -34,8 +34,27 @@ def end_leftovers(owner: str) -> list[int]:
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         with suppress(OSError):
-            session = (folder / "stat").read_text().rpartition(")")[2].split()[3]
-            if not Path(f"/proc/{session}").exists() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+            session = stat(folder.name)[3]
+            if not lives(session) and wanted in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
                 ended.append(int(folder.name))
     return ended
+
+
+def stat(process: str | int) -> list[str]:
+    """Return the fields of a process's entry in /proc from its state on.
+
+    Raises
+    ------
+    OSError
+        If there is no such process.
+    """
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def lives(process: str | int) -> bool:
+    """Return whether a process is there and does something."""
+    try:
+        return stat(process)[0] != "Z"  # a zombie only waits for its parent
+    except OSError:
+        return False

@@ -17,13 +17,12 @@ from dpp.engine.transcript import Transcript
 
 folder, backend, stack, number = sys.argv[1:]
 counter = itertools.count(1)
-reached = 0
+reached = [0]
 
 
 def boundary() -> None:
-    global reached
-    reached = next(counter)
-    if reached == int(number):
+    reached[0] = next(counter)
+    if reached[0] == int(number):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -51,5 +50,5 @@ import dpp.engine.workspace as under_test  # noqa: E402
 
 under_test.Transcript = Watched  # type: ignore[misc]
 result = Workspace(Path(folder), backend).up(stack, listen)
-print(reached)
+print(reached[0])
 sys.exit(0 if result.ok else 1)

@@ -18,7 +18,7 @@ from dpp.engine.state import Resource, State, decode
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "recorded"
-PASSPHRASE = "sample"
+PASSPHRASE = "sample"  # noqa: S105 - of the recorded states
 
 
 @dataclass
@@ -76,15 +76,15 @@ class Project:
         return open_state(json.loads(self.checkpoint.read_text())["checkpoint"]["latest"], self.stack, self.name)
 
     def living(self) -> dict[str, Resource]:
-        """The managed resources of the state by the id of their object."""
+        """Return the managed resources of the state by the id of their object."""
         return {found.id: found for found in self.state().resources if found.managed}
 
     def objects(self) -> dict[str, dict[str, Any]]:
-        """The objects of the ledger by their id."""
+        """Return the objects of the ledger by their id."""
         return {path.name: json.loads(path.read_text()) for path in self.ledger.iterdir() if path.name[0] != "."}
 
     def calls(self, method: str) -> list[dict[str, Any]]:
-        """The ended calls of a method."""
+        """Return the ended calls of a method."""
         lines = map(json.loads, self.transcript.read_text().splitlines())
         return [
             line for line in lines if line["method"].endswith(f"/{method}") and line["progress"] == "response_completed"
@@ -113,7 +113,9 @@ def make_ledger(folder: Path) -> Project:
     shutil.copytree(DATA / "ledger", folder / "ledger")
     project = Project(folder / "ledger", folder / "state", "lab.ledger")
     project.ledger.mkdir()
-    secrets = Passphrase.create(PASSPHRASE, "test")
+    secrets = Passphrase(
+        PASSPHRASE, yaml.safe_load((RECORDED / "Pulumi.lab.sample.yaml").read_text())["encryptionsalt"], "test"
+    )
     config = {"ledger:token": {"secure": secrets.encrypt_text("hidden-token")}}
     path = project.folder / "Pulumi.lab.ledger.yaml"
     path.write_text(yaml.safe_dump({"encryptionsalt": secrets.salt, "config": config}))
@@ -121,7 +123,7 @@ def make_ledger(folder: Path) -> Project:
 
 
 def steps(result: Result) -> dict[str, str]:
-    """The last verb of each resource's step, by name."""
+    """Return the last verb of each resource's step, by name."""
     return {step.urn.rpartition("::")[2]: step.verb if step.progress != "failed" else "failed" for step in result.steps}
 
 

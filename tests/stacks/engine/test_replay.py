@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stacks.engine.projects import RECORDED, Project, open_state, steps
 
 from dpp.engine.state import State
 from dpp.model.errors import RetriableError
+from stacks.engine.projects import RECORDED, Project, open_state, steps
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -57,7 +57,7 @@ def normal(value: Any, project: Project | None) -> Any:
 
 
 def conversation(lines: list[str], project: Project | None) -> dict[str, list[Any]]:
-    """What was said about each resource, in order."""
+    """Return what was said about each resource, in order."""
     said: dict[str, list[Any]] = defaultdict(list)
     for line in filter(None, map(str.strip, lines)):
         message = json.loads(line)
@@ -97,7 +97,7 @@ def compare(project: Project, step: str) -> None:
 
 
 def plain_state(state: State, before: State) -> dict[str, Any]:
-    """All that a state says, with times as facts about change."""
+    """Return all that a state says, with times as facts about change."""
     was = {found.urn: found.fields for found in before.resources}
     result = {}
     for found in state.resources:

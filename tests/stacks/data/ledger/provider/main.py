@@ -49,16 +49,16 @@ def outputs(record):
 
 
 class Ledger(p.Provider):
-    async def get_schema(self, request):
+    async def get_schema(self, request):  # noqa: ARG002 - the protocol's
         return p.GetSchemaResponse(schema='{"name":"ledger","version":"0.1.0"}')
 
     async def check_config(self, request):
         return p.CheckResponse(inputs=request.new_inputs, failures=[])
 
-    async def diff_config(self, request):
+    async def diff_config(self, request):  # noqa: ARG002 - the protocol's
         return p.DiffResponse()
 
-    async def configure(self, request):
+    async def configure(self, request):  # noqa: ARG002 - the protocol's
         return p.ConfigureResponse()
 
     async def check(self, request):
