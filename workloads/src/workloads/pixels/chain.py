@@ -205,9 +205,11 @@ def difference_of(
 
 
 def _clean(image: Image, layout: DetectorLayout, config: Config, threads: int | None) -> tuple[Image, int]:
+    # Without defects filled, every dead column makes sharp edges on its neighbours.
+    image = fill(image, threads, Mask.BAD.value)
     bad = image.mask & (Mask.BAD | Mask.SAT).value != 0
     saturation = min(a.gain * a.saturation for a in layout.amplifiers)
-    guarded = protect(image.pixels, bad, saturation)
+    guarded = protect(image.pixels, bad, saturation, threads)
     found = find_cosmic_rays(image.pixels, image.variance, guarded, config.cosmic_rays, threads=threads)
     mask = image.mask | np.where(found.mask, np.uint16((Mask.CR | Mask.INTRP).value), np.uint16(0))
     return Image(found.cleaned, image.variance, mask), int(found.mask.sum())

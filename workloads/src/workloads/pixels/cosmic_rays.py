@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Floats, require
-from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits
+from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits, guard_rows
 
 Bits = npt.NDArray[np.bool_]
 
@@ -104,17 +103,17 @@ def find_cosmic_rays(
     return CosmicRays(hits.astype(bool), image)
 
 
-def protect(pixels: Floats, mask: Bits, saturation: float) -> Bits:
+def protect(pixels: Floats, mask: Bits, saturation: float, threads: int | None = None) -> Bits:
     """Pixels where the method must not look: the mask grown by one, cores of saturated stars grown by four."""
-    grown: Bits = scipy.ndimage.binary_dilation(mask, np.ones((3, 3), bool))
-    bright = pixels >= saturation
-    if bright.any():
-        smooth = scipy.ndimage.median_filter(pixels, (1, 7))
-        smooth = scipy.ndimage.median_filter(smooth, (7, 1))
-        disk = np.ones((5, 5), bool)
-        disk[[0, 0, -1, -1], [0, -1, 0, -1]] = False
-        grown |= scipy.ndimage.binary_dilation(bright & (smooth > saturation / 10), disk, iterations=2)
-    return grown
+    require(pixels, np.float32, 2, "pixels")
+    masked = np.ascontiguousarray(mask, np.uint8)
+    require(masked, np.uint8, 2, "mask", pixels.shape)
+    guarded = np.zeros(pixels.shape, np.uint8)
+    jobs = [
+        (pixels, masked, np.float32(saturation), *band, guarded) for band in parallel.bands(pixels.shape[0], threads)
+    ]
+    parallel.run(guard_rows, jobs, threads)
+    return guarded.view(bool)
 
 
 def _minima(variance: Floats, threads: int | None) -> Floats:

@@ -159,14 +159,14 @@ def _failed(science: Image, psf: Psf, forward: bool) -> Difference:
     return Difference(nothing, blank, psf, blank, float("nan"), quality)
 
 
-def fill(image: Image, threads: int | None = None) -> Image:
+def fill(image: Image, threads: int | None = None, planes: int = UNUSABLE.value) -> Image:
     """Interpolate over unusable pixels (INTRP is set); variances there become the image's median."""
-    bad = image.mask & UNUSABLE.value != 0
+    bad = image.mask & planes != 0
     if not bad.any():
         return image
     pixels, mask = image.pixels.copy(), image.mask.copy()
     jobs = [
-        (image.pixels, mask, np.uint16(UNUSABLE.value), np.uint16(Mask.INTRP.value), np.float32(0), *band, pixels)
+        (image.pixels, mask, np.uint16(planes), np.uint16(Mask.INTRP.value), np.float32(0), *band, pixels)
         for band in parallel.bands(image.shape[0], threads)
     ]
     parallel.run(fill_rows, jobs, threads)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Floats, Image
@@ -213,28 +214,24 @@ def _normal_equations(
     return gram, right
 
 
-def _unknowns(functions: int, terms: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Which function and which spatial term each unknown multiplies: the flux is one number for the whole detector."""
-    function = [0] + [i for i in range(1, functions) for _ in range(terms)] + [functions, functions + 1, functions + 2]
-    term = [0] + [j for _ in range(1, functions) for j in range(terms)] + [0, 0, 0]
-    return np.array(function), np.array(term)
-
-
 def _solve_once(gram: Doubles, right: Doubles, spatial: Doubles, functions: int) -> tuple[Doubles, float]:
-    function, term = _unknowns(functions, spatial.shape[1])
-    factors = spatial[:, term]
-    matrix = np.zeros((len(function), len(function)))
-    vector = np.zeros(len(function))
-    for g, r, f in zip(gram, right, factors, strict=True):
-        matrix += g[np.ix_(function, function)] * np.outer(f, f)
-        vector += r[function] * f
+    """Amplitudes: the flux once, every other function times every spatial term, three of the background."""
+    n, terms = spatial.shape
+    products = (spatial[:, :, None] * spatial[:, None, :]).reshape(n, -1)
+    size = functions + 3
+    matrix = (products.T @ gram.reshape(n, -1)).reshape(terms, terms, size, size)
+    matrix = matrix.transpose(2, 0, 3, 1).reshape(size * terms, size * terms)
+    vector = (right.T @ spatial).ravel()
+    # Flux and background do not vary with place (the background's slopes are functions of their own).
+    index = np.arange(size * terms).reshape(size, terms)
+    used = np.concatenate([index[0, :1], index[1:functions].ravel(), index[functions:, 0]])
+    matrix, vector = matrix[np.ix_(used, used)], vector[used]
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    scaled = matrix / np.outer(scale, scale)
     # A touch of ridge keeps nearly dependent functions from cancelling each other with huge amplitudes.
-    values, vectors = np.linalg.eigh(scaled + 1e-7 * np.eye(len(scaled)))
-    values = np.maximum(values, 1e-9)
-    solution = vectors @ ((vectors.T @ (vector / scale)) / values) / scale
-    return solution, float(np.log10(values[-1] / values[0]))
+    factor = scipy.linalg.cho_factor(matrix / np.outer(scale, scale) + 1e-7 * np.eye(len(scale)), lower=True)
+    pivots = np.diag(factor[0])
+    condition = 2 * float(np.log10(pivots.max() / pivots.min()))
+    return scipy.linalg.cho_solve(factor, vector / scale) / scale, condition
 
 
 def _local_solutions(solution: Doubles, spatial: Doubles, functions: int) -> Doubles:

@@ -218,3 +218,25 @@ def clean_hits(image, variance, masked, hits, fresh, active, level, variance_lev
                 for u in range(max(x - 9, 0), min(x + 10, columns)):
                     active[v, u] = 1
     return count
+
+
+@kernel("void(f4[:,::1], u1[:,::1], f4, i8, i8, u1[:,::1])")
+def guard_rows(image, masked, saturation, first, last, guarded):  # type: ignore[no-untyped-def]
+    """Grow the mask by one pixel and the cores of saturated stars by four, from rows ``first`` to ``last``.
+
+    A saturated pixel belongs to a star, not to a hit, if the medians around it are above a tenth of saturation.
+    """
+    rows, columns = image.shape
+    inner, outer = np.empty(9, np.float32), np.empty(9, np.float32)
+    for y in range(first, last):
+        for x in range(columns):
+            if masked[y, x]:
+                for v in range(max(y - 1, 0), min(y + 2, rows)):
+                    for u in range(max(x - 1, 0), min(x + 2, columns)):
+                        guarded[v, u] = 1
+            if image[y, x] >= saturation and _separable_median(image, y, x, 3, inner, outer) > saturation / 10:
+                for v in range(max(y - 4, 0), min(y + 5, rows)):
+                    for u in range(max(x - 4, 0), min(x + 5, columns)):
+                        # Twice a 5 x 5 square without its corners.
+                        if abs(v - y) + abs(u - x) <= 6:
+                            guarded[v, u] = 1
