@@ -72,9 +72,10 @@ class DeviceConfigurations:
         """
         return self._again(lambda: self._driver(host).running())
 
-    def diff(self, host: str) -> Change:
-        """Return what `apply` would change. Raises as `read` does."""
-        return self._again(lambda: self._driver(host).difference(self.intended(host)))
+    def diff(self, host: str, text: str | None = None) -> Change:
+        """Return what `apply` (or `push` of `text`) would change. Raises as `read` does."""
+        wanted = self.intended(host) if text is None else text
+        return self._again(lambda: self._driver(host).difference(wanted))
 
     def apply(self, host: str, confirm_seconds: float = 60.0) -> Applied:
         """Make the configuration of `host` exactly the intended one.

@@ -4,9 +4,10 @@ from typing import Final
 
 from dpp.provider.resource import Resource
 from dpp.provider.resources.convergence import Convergence
+from dpp.provider.resources.device_configuration import DeviceConfiguration
 from dpp.provider.resources.link import Link
 from dpp.provider.resources.machine import Machine
 from dpp.provider.resources.platform_images import PlatformImages
 
-KINDS: Final[tuple[type[Resource], ...]] = (Machine, Link, Convergence, PlatformImages)
+KINDS: Final[tuple[type[Resource], ...]] = (Machine, Link, Convergence, DeviceConfiguration, PlatformImages)
 """All kinds that programs can use."""
