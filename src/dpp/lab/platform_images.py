@@ -105,13 +105,13 @@ RECIPES: tuple[Recipe, ...] = (
         "cilium",
         files={"/usr/local/bin/cilium-agent": "bin/cilium-agent", "/var/lib/cilium/bpf": "lib/bpf"},
         programs={
-            "/usr/local/bin/clang": "/usr/lib/llvm-19/bin/clang",
+            "/usr/lib/llvm-19/bin/clang": "/usr/lib/llvm-19/bin/clang",  # it looks for its libraries beside itself
             "/usr/sbin/xtables-nft-multi": "/usr/sbin/xtables-nft-multi",
             "/usr/sbin/ipset": "/usr/sbin/ipset",
             "/usr/bin/mount": "/usr/bin/mount",
         },
         folders=("/usr/lib/x86_64-linux-gnu/xtables",),
-        links=_IPTABLES,
+        links={**_IPTABLES, "/usr/local/bin/clang": "/usr/lib/llvm-19/bin/clang"},
         packages=("clang-19", "iptables", "ipset"),
         entrypoint="/usr/local/bin/cilium-agent",
     ),
