@@ -13,6 +13,7 @@ from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from workloads.common.errors import NonRetriableError
 from workloads.common.names import INSTRUMENT, RawName
+from workloads.common.plan import Field, field_at
 from workloads.common.settings import Detector, science_raft
 from workloads.pixels.errors import PixelError
 from workloads.pixels.wcs import Wcs
@@ -144,6 +145,15 @@ def visit_records(header: Header) -> dict[str, dict[str, Any]]:
         "visit_system_membership": {**key, "visit_system": VISIT_SYSTEM},
         "visit_detector_region": {**key, "detector": int(header["DETNUM"]), "region": detector_region(header)},
     }
+
+
+def field_of_visit(registry: Any, data_id: Any) -> Field | None:
+    """Return the field that a visit (of one exposure with the same number) looked at, or None."""
+    for record in registry.queryDimensionRecords(
+        "exposure", instrument=data_id["instrument"], exposure=data_id["visit"]
+    ):
+        return field_at(record.tracking_ra, record.tracking_dec)
+    return None
 
 
 def detector_region(header: Header) -> ConvexPolygon:

@@ -10,6 +10,7 @@ from lsst.resources import ResourcePath
 
 from workloads.common.names import INSTRUMENT
 from workloads.common.settings import Settings
+from workloads.data_backbone.fields import field_records
 from workloads.data_backbone.instrument import LabCam
 
 LOG = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ RAW_RUN = f"{INSTRUMENT}/raw/all"
 PROMPT_RUN = f"{INSTRUMENT}/prompt"
 CALIBRATIONS = f"{INSTRUMENT}/calib"
 TEMPLATES = f"{INSTRUMENT}/templates"
-SKYMAP = "lab-fields"
+LATEST_CALIBRATION = f"{INSTRUMENT}/calib/latest"
 
 _ARCHIVE = "workloads.data_backbone.formatters.ArchiveFormatter"
 _STORAGE_CLASSES = {
@@ -34,6 +35,8 @@ _PATCH = ("skymap", "tract", "patch", "band")
 DATASETS: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "raw": (("instrument", "exposure", "detector"), "RawExposure", False),
     "calibration": (("instrument", "detector"), "PixelCalibration", True),
+    "electronics": (("instrument", "detector"), "StructuredDataDict", False),
+    "reference": (("skymap", "tract"), "ArrowNumpy", False),
     "science": (_VISIT, "PixelScience", False),
     "template": (_PATCH, "PixelTemplate", False),
     "difference_image": (_VISIT, "PixelImage", False),
@@ -43,33 +46,42 @@ DATASETS: dict[str, tuple[tuple[str, ...], str, bool]] = {
 """Dataset types: dimensions, storage class, and whether they are calibrations with a validity."""
 
 
-def repository_config(database_url: str) -> Config:
-    """Return the configuration that differs from the stock one: the database, and storage classes that need no C++."""
+def repository_config(database_url: str = "") -> Config:
+    """Return what differs from the stock configuration: storage classes that need no C++, and the database if given."""
     return Config(
         {
-            "registry": {"db": database_url},
+            **({"registry": {"db": database_url}} if database_url else {}),
             "storageClasses": {name: {"pytype": pytype} for name, (pytype, _) in _STORAGE_CLASSES.items()},
             "datastore": {"formatters": {name: formatter for name, (_, formatter) in _STORAGE_CLASSES.items()}},
         }
     )
 
 
-def ensure_repository(settings: Settings, root: str = ROOT, database_url: str = "") -> Butler:
-    """Make the repository if it is not there, register instrument and dataset types, and open it for writing."""
+def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
+    """Make the archive's repository if it is not there, register what it keeps, and open it for writing."""
     settings.export_credentials()
     if not ResourcePath(root, forceDirectory=True).join("butler.yaml").exists():
         LOG.info("making the repository %s", root)
-        Butler.makeRepo(root, config=repository_config(database_url or settings.database_url("butler")))
+        Butler.makeRepo(root, config=repository_config(settings.database_url("butler")))
     butler = Butler.from_config(root, writeable=True)
-    LabCam().register_detectors(butler.registry, settings.site.camera.detectors)
-    for name, (dimensions, storage_class, is_calibration) in DATASETS.items():
-        kind = DatasetType(name, dimensions, storage_class, universe=butler.dimensions, isCalibration=is_calibration)
-        butler.registry.registerDatasetType(kind)
+    prepare(butler, settings)
     for collection in (RAW_RUN, PROMPT_RUN):
         butler.collections.register(collection, CollectionType.RUN)
     butler.collections.register(CALIBRATIONS, CollectionType.CALIBRATION)
-    butler.collections.register(TEMPLATES, CollectionType.CHAINED)
+    for chain in (TEMPLATES, LATEST_CALIBRATION):
+        butler.collections.register(chain, CollectionType.CHAINED)
     return butler
+
+
+def prepare(butler: Butler, settings: Settings) -> None:
+    """Register the instrument, the fields and the dataset types; what is there already is right."""
+    camera = settings.site.camera
+    LabCam().register_detectors(butler.registry, camera.detectors)
+    for element, records in field_records(camera.detectors, camera.size).items():
+        butler.registry.insertDimensionData(element, *records, skip_existing=True)
+    for name, (dimensions, storage_class, is_calibration) in DATASETS.items():
+        kind = DatasetType(name, dimensions, storage_class, universe=butler.dimensions, isCalibration=is_calibration)
+        butler.registry.registerDatasetType(kind)
 
 
 def open_repository(settings: Settings, *collections: str, root: str = ROOT, **options: Any) -> Butler:

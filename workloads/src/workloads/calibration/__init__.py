@@ -1,0 +1,1 @@
+"""Calibrations and templates from exposures taken before the night, by tasks under stock `pipetask`."""

@@ -1,0 +1,203 @@
+"""A private repository on the Job's scratch: frames in, stock `pipetask`, products to the archive's Butler."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+from astropy.io import fits
+from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, FileDataset, Timespan
+
+from workloads.calibration.frames import PreNight
+from workloads.common.errors import RetriableError
+from workloads.common.names import INSTRUMENT
+from workloads.common.plan import FIELDS, Field
+from workloads.common.settings import Settings
+from workloads.data_backbone.fields import SKYMAP
+from workloads.data_backbone.formatters import RawFormatter
+from workloads.data_backbone.instrument import exposure_records, visit_records
+from workloads.data_backbone.repository import CALIBRATIONS, LATEST_CALIBRATION, TEMPLATES, prepare, repository_config
+
+LOG = logging.getLogger(__name__)
+_RAW, _AUXILIARY = f"{INSTRUMENT}/raw/calib", f"{INSTRUMENT}/auxiliary"
+
+
+class Preparation:
+    """Makes calibrations and templates of the instance's camera.
+
+    Parameters
+    ----------
+    settings
+        The workload's settings.
+    scratch
+        Folder for the private repository; emptied at the end.
+    processes
+        How many `pipetask` may use.
+    """
+
+    def __init__(self, settings: Settings, scratch: Path, processes: int) -> None:
+        self._settings, self._scratch, self._processes = settings, scratch, processes
+        self._night = PreNight(settings.site.camera)
+        camera = settings.site.camera.model_dump_json().encode()
+        code = b"".join(
+            resources.files("workloads.pixels").joinpath(name).read_bytes()
+            for name in ("chain.py", "coadd.py", "calibration.py", "isr.py")
+        )
+        self.version = hashlib.sha256(camera + code).hexdigest()[:12]
+
+    @property
+    def calibration_run(self) -> str:
+        """The RUN that this version's calibrations have in the archive."""
+        return f"{CALIBRATIONS}/{self.version}"
+
+    @property
+    def template_run(self) -> str:
+        """The RUN of its templates."""
+        return f"{TEMPLATES}/{self.version}"
+
+    def done(self, archive: Butler) -> bool:
+        """Tell whether the archive has all of this version."""
+        archive.registry.refresh()
+        detectors = len(self._settings.site.camera.detectors)
+        wanted = {
+            "calibration": (self.calibration_run, detectors),
+            "template": (self.template_run, detectors * len(FIELDS)),
+        }
+        for name, (run, count) in wanted.items():
+            archive.collections.register(run, CollectionType.RUN)
+            if len(archive.query_datasets(name, collections=run, explain=False, limit=None)) < count:
+                return False
+        return list(archive.collections.get_info(LATEST_CALIBRATION).children) == [self.calibration_run]
+
+    def make(self, archive: Butler) -> None:
+        """Make calibrations, then templates field by field, and publish them all at the end."""
+        root = self._scratch / "repository"
+        shutil.rmtree(root, ignore_errors=True)
+        Butler.makeRepo(str(root), config=repository_config())
+        local = Butler.from_config(str(root), writeable=True)
+        prepare(local, self._settings)
+        for run in (_RAW, _AUXILIARY):
+            local.collections.register(run, CollectionType.RUN)
+        self._auxiliary(local)
+        self._calibrations(local, root)
+        self._transfer(archive, local, "calibration", f"{CALIBRATIONS}/new", self.calibration_run)
+        for field in FIELDS:
+            self._templates(local, root, field)
+            self._transfer(archive, local, "template", f"{TEMPLATES}/{field.name}", self.template_run)
+        self._certify(archive)
+        archive.collections.redefine_chain(LATEST_CALIBRATION, [self.calibration_run])
+        archive.collections.redefine_chain(TEMPLATES, [self.template_run])
+        shutil.rmtree(root)
+
+    def _certify(self, archive: Butler) -> None:
+        """Make this version the one that is valid at all times."""
+        always = Timespan(None, None)
+        archive.registry.decertify(CALIBRATIONS, "calibration", always)
+        archive.registry.certify(CALIBRATIONS, archive.query_datasets("calibration", collections=self.calibration_run), always)
+
+    def _auxiliary(self, local: Butler) -> None:
+        for index, detector in enumerate(self._settings.site.camera.detectors):
+            local.put(
+                self._night.electronics(index),
+                "electronics",
+                instrument=INSTRUMENT,
+                detector=detector.id,
+                run=_AUXILIARY,
+            )
+        for field in FIELDS:
+            local.put(self._night.reference(field), "reference", skymap=SKYMAP, tract=field.number, run=_AUXILIARY)
+
+    def _calibrations(self, local: Butler, root: Path) -> None:
+        begun = time.monotonic()
+        for index in range(len(self._settings.site.camera.detectors)):
+            self._ingest(local, [frame.data for frame in self._night.calibration_frames(index)])
+        LOG.info("calibration frames taken in %.0f s", time.monotonic() - begun)
+        run = f"{CALIBRATIONS}/new"
+        self._pipetask(root, "calibration.yaml", f"{_RAW},{_AUXILIARY}", run, f"instrument='{INSTRUMENT}'")
+        local.registry.refresh()
+        local.collections.register(CALIBRATIONS, CollectionType.CALIBRATION)
+        local.registry.certify(CALIBRATIONS, local.query_datasets("calibration", collections=run), Timespan(None, None))
+
+    def _templates(self, local: Butler, root: Path, field: Field) -> None:
+        begun = time.monotonic()
+        for index in range(len(self._settings.site.camera.detectors)):
+            self._ingest(local, [frame.data for frame in self._night.field_frames(field, index)])
+        LOG.info("epochs of %s taken in %.0f s", field.name, time.monotonic() - begun)
+        run = f"{TEMPLATES}/{field.name}"
+        where = f"instrument='{INSTRUMENT}' AND skymap='{SKYMAP}' AND tract={field.number}"
+        self._pipetask(root, "templates.yaml", f"{_RAW},{_AUXILIARY},{CALIBRATIONS}", run, where)
+        local.registry.refresh()
+        science = local.query_datasets("science", collections=run, explain=False, limit=None)
+        local.pruneDatasets(science, disassociate=True, unstore=True, purge=True)
+
+    def _ingest(self, local: Butler, files: list[bytes]) -> None:
+        kind = local.get_dataset_type("raw")
+        staged = self._scratch / "staged"
+        staged.mkdir(parents=True, exist_ok=True)
+        datasets = []
+        for data in files:
+            path = staged / f"{hashlib.sha256(data).hexdigest()}.fits"
+            path.write_bytes(data)
+            header = fits.getheader(path, 0)
+            records = exposure_records(header)
+            if str(header["IMGTYPE"]) == "OBJECT":
+                records |= visit_records(header)
+            for element, record in records.items():
+                local.registry.insertDimensionData(element, record, skip_existing=True)
+            key = {"instrument": INSTRUMENT, "exposure": int(header["EXPID"]), "detector": int(header["DETNUM"])}
+            data_id = DataCoordinate.standardize(key, dimensions=kind.dimensions)
+            datasets.append(FileDataset(str(path), [DatasetRef(kind, data_id, _RAW)], formatter=RawFormatter))
+        local.ingest(*datasets, transfer="move", record_validation_info=False)
+
+    def _pipetask(self, root: Path, pipeline: str, inputs: str, run: str, where: str) -> None:
+        """Run a pipeline under stock `pipetask`, with its output in this process's log.
+
+        Raises
+        ------
+        RetriableError
+            If it fails; its last lines are in the message.
+        """
+        begun = time.monotonic()
+        path = resources.files("workloads.calibration").joinpath("pipelines", pipeline)
+        command = [
+            sys.executable,
+            "-c",
+            "from lsst.ctrl.mpexec.cli.pipetask import main; main()",
+            "--log-level",
+            "WARNING",
+            "run",
+            "-b",
+            str(root),
+            "-p",
+            str(path),
+        ]
+        command += [
+            "-i",
+            inputs,
+            "--output-run",
+            run,
+            "-d",
+            where,
+            "-j",
+            str(self._processes),
+            "--register-dataset-types",
+        ]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            raise RetriableError(f"pipetask run {pipeline}: exit code {finished.returncode}; {finished.stderr[-3000:]}")
+        LOG.info("pipetask run %s took %.0f s", pipeline, time.monotonic() - begun)
+
+    def _transfer(self, archive: Butler, local: Butler, name: str, source: str, target: str) -> None:
+        """Copy products into the archive under this version's RUN; what is there already stays."""
+        archive.collections.register(target, CollectionType.RUN)
+        there = {ref.dataId for ref in archive.query_datasets(name, collections=target, explain=False, limit=None)}
+        for ref in local.query_datasets(name, collections=source, explain=False, limit=None):
+            if ref.dataId not in there:
+                archive.put(local.get(ref), name, ref.dataId, run=target)
+        LOG.info("%s products are in %s", name, target)

@@ -1,0 +1,82 @@
+"""Run the workers of this site: everything is imported once, then one process per detector is forked from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+
+from workloads.common import log
+from workloads.common.errors import WorkloadError
+from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.settings import Detector, Settings
+from workloads.prompt_processing.warm import warm_up
+from workloads.prompt_processing.worker import Worker
+
+LOG = log.configure("prompt-processing")
+_RESTART_SECONDS = 2.0
+_GRACE_SECONDS = 45.0
+
+
+def _child(settings: Settings, detector: Detector, partition: int) -> None:
+    """Be the worker of one detector; never returns."""
+    code = 0
+    with log.about(detector=detector.name):
+        try:
+            Worker(settings, detector, partition).run(Stop())
+        except WorkloadError as error:
+            LOG.error("worker ends: %s", error)  # noqa: TRY400 - the text says it all
+            code = 1
+        except BaseException:  # noqa: BLE001 - a child must never run its parent's code
+            LOG.error("worker ends: %s", traceback.format_exc())  # noqa: TRY400
+            code = 2
+        os._exit(code)
+
+
+def main() -> int:
+    """Fork the workers and replace each that dies, until SIGTERM."""
+    settings = Settings.load()
+    wanted = dict(enumerate(settings.site.camera.detectors))
+    warm_up()
+    LOG.info("warm; forking %d workers", len(wanted))
+    children: dict[int, int] = {}
+    due = dict.fromkeys(wanted, 0.0)
+    stop: Stop | None = None
+    health = Health()
+    while not stop:
+        for partition, detector in wanted.items():
+            if partition not in children.values() and time.monotonic() >= due[partition]:
+                pid = os.fork()
+                if pid == 0:
+                    _child(settings, detector, partition)
+                children[pid] = partition
+        if stop is None:
+            stop = Stop()
+            serve_health(health)
+        health.beat()
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            partition = children.pop(pid)
+            due[partition] = time.monotonic() + _RESTART_SECONDS
+            LOG.warning(
+                "worker of %s ended with %d; replacing it", wanted[partition].name, os.waitstatus_to_exitcode(status)
+            )
+        stop.wait(0.5)
+    return _end(children)
+
+
+def _end(children: dict[int, int]) -> int:
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while children and time.monotonic() < deadline:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        children.pop(pid, None)
+        time.sleep(0.1)
+    return 1 if children else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

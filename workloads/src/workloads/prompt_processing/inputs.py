@@ -1,0 +1,96 @@
+"""What a detector needs before its pixels come: calibration and templates, loaded once and kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lsst.daf.butler import Butler, DatasetNotFoundError
+
+from workloads.common.errors import RetriableError
+from workloads.common.names import INSTRUMENT
+from workloads.common.plan import FIELDS, Field
+from workloads.common.settings import Detector
+from workloads.data_backbone.fields import SKYMAP
+from workloads.data_backbone.repository import LATEST_CALIBRATION, TEMPLATES
+
+LOG = logging.getLogger(__name__)
+_BAND = "r"
+_REFRESH_SECONDS = 600.0
+
+
+@dataclass
+class _Kept:
+    value: Any
+    dataset: Any
+    checked: float
+
+
+class Inputs:
+    """Calibration and templates of one detector.
+
+    Parameters
+    ----------
+    butler
+        The archive's Butler, reading.
+    detector
+        Which detector.
+    """
+
+    def __init__(self, butler: Butler, detector: Detector) -> None:
+        self._butler, self._detector = butler, detector
+        self._kept: dict[str, _Kept] = {}
+
+    def calibration(self) -> Any:
+        """Return the newest certified calibration.
+
+        Raises
+        ------
+        RetriableError
+            If there is none yet.
+        """
+        return self._get("calibration", "calibration", {"instrument": INSTRUMENT, "detector": self._detector.id})
+
+    def template(self, field: Field) -> Any:
+        """Return the template of a field; as `calibration` in all else."""
+        data_id = {"skymap": SKYMAP, "tract": field.number, "patch": self._detector.id, "band": _BAND}
+        return self._get(f"template {field.name}", "template", data_id)
+
+    def preload(self) -> None:
+        """Load all there is, so that the first visit finds it in memory."""
+        for field in FIELDS:
+            try:
+                self.calibration()
+                self.template(field)
+            except RetriableError as error:
+                LOG.warning("not preloaded: %s", error)
+                return
+
+    def _get(self, name: str, dataset_type: str, data_id: dict[str, Any]) -> Any:
+        kept = self._kept.get(name)
+        if kept and time.monotonic() - kept.checked < _REFRESH_SECONDS:
+            return kept.value
+        self._butler.registry.refresh()
+        try:
+            dataset = self._butler.find_dataset(dataset_type, data_id, collections=self._collections(dataset_type))
+        except LookupError as error:
+            raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
+        if dataset is None:
+            raise RetriableError(
+                f"{name} of {self._detector.name}: not in the repository; expected from the Job calibration"
+            )
+        if kept and kept.dataset == dataset.id:
+            kept.checked = time.monotonic()
+            return kept.value
+        try:
+            value = self._butler.get(dataset)
+        except (DatasetNotFoundError, FileNotFoundError) as error:
+            raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
+        self._kept[name] = _Kept(value, dataset.id, time.monotonic())
+        return value
+
+    @staticmethod
+    def _collections(dataset_type: str) -> str:
+        return LATEST_CALIBRATION if dataset_type == "calibration" else TEMPLATES

@@ -1,0 +1,183 @@
+"""One detector's worker: waits warm, processes each exposure once, and publishes in an order that a crash cannot break.
+
+Packets are durable first, then the alert database has its rows, then alerts, ledger and the source's offset are one Kafka
+transaction. Whatever a crash leaves, the next start finds the step it stopped at.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import astropy.time
+from lsst.dax.apdb import ApdbSql
+
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.kafka import Bus, Received, Receiver
+from workloads.common.ledger import Ledger, Step
+from workloads.common.log import about
+from workloads.common.names import ExposureName
+from workloads.common.plan import field_at
+from workloads.common.raw import decode_raw
+from workloads.common.s3 import Store
+from workloads.common.serve import Stop
+from workloads.common.settings import Detector, Settings
+from workloads.common.times import tai_now
+from workloads.data_backbone.instrument import detector_region
+from workloads.data_backbone.repository import open_repository
+from workloads.data_backbone.types import RawExposure
+from workloads.prompt_processing.apdb import open_apdb
+from workloads.prompt_processing.association import associate
+from workloads.prompt_processing.inputs import Inputs
+from workloads.prompt_processing.packets import Packets, PacketMaker, PacketStore
+from workloads.prompt_processing.sources import dia_sources
+from workloads.prompt_processing.tasks import DifferenceTask
+
+LOG = logging.getLogger(__name__)
+ALERTS = "lsst-alerts-v11"
+INGESTED = "dpp.raw.ingested"
+NEXT_VISIT = "lsst.sal.ScriptQueue.logevent_nextVisit"
+ATTEMPTS = 4
+
+
+class Worker:
+    """Processes the exposures of one detector.
+
+    Parameters
+    ----------
+    settings
+        The workload's settings.
+    detector
+        Which detector.
+    partition
+        Its partition of the topic of ingested files.
+    """
+
+    def __init__(self, settings: Settings, detector: Detector, partition: int) -> None:
+        self._detector, site = detector, settings.site.site
+        self._bus = Bus(settings)
+        group = f"prompt-processing-{detector.name}"
+        self._sender = self._bus.sender(group)
+        self._ledger = Ledger(self._bus, "prompt-processing", self._sender)
+        self._source = Receiver(settings, site, group, partitions=[(INGESTED, partition)])
+        self._announcements = Receiver(settings, site, f"{group}-preload", partitions=[(NEXT_VISIT, 0)], start="latest")
+        self._store = Store(settings, site)
+        self._packets, self._maker = PacketStore(self._store), PacketMaker()
+        self._inputs = Inputs(open_repository(settings), detector)
+        self._apdb: ApdbSql = open_apdb(settings)
+        self._task = DifferenceTask()
+
+    def run(self, stop: Stop) -> None:
+        """Work until told to stop; the exposure in hand is finished."""
+        self._inputs.preload()
+        LOG.info("ready")
+        while not stop:
+            for message in self._announcements.receive(timeout=0.01):
+                self._preload(message)
+            for message in self._source.receive(timeout=0.2, most=1):
+                self._take(message)
+
+    def _preload(self, message: Received) -> None:
+        record = self._bus.codec.decode(message.value)
+        field = field_at(*record["position"])
+        if field is not None:
+            try:
+                self._inputs.calibration()
+                self._inputs.template(field)
+            except RetriableError as error:
+                LOG.warning("not preloaded: %s", error)
+        self._announcements.commit(message)
+
+    def _take(self, message: Received) -> None:
+        record = self._bus.codec.decode(message.value)
+        exposure = ExposureName.from_obs_id(record["obsId"])
+        with about(
+            obs_id=record["obsId"], group=record["groupId"], day_obs=exposure.day_obs, detector=self._detector.name
+        ):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    packets = self._result(exposure, record)
+                except NonRetriableError as error:
+                    self._give_up(record, message, str(error))
+                    return
+                except RetriableError as error:
+                    LOG.warning("attempt %d: %s", attempt, error)
+                    if attempt == ATTEMPTS:
+                        self._give_up(record, message, f"after {ATTEMPTS} attempts: {error}")
+                        return
+                    time.sleep(2.0**attempt)
+                else:
+                    self._publish(record, message, packets)
+                    return
+
+    def _result(self, exposure: ExposureName, record: dict[str, Any]) -> Packets:
+        """Return the packets of an exposure: those that a former attempt finished, or new ones."""
+        kept = self._packets.load(exposure, self._detector.name)
+        if kept is not None and (
+            not kept.messages or self._apdb.containsVisitDetector(exposure.exposure_id, self._detector.id)
+        ):
+            LOG.info("already processed, %d alerts", len(kept.messages))
+            return kept
+        begun = time.monotonic()
+        raw = RawExposure(*decode_raw(self._store.get("raw", record["uri"].removeprefix("s3://raw/")), record["obsId"]))
+        field = field_at(float(raw.header["CRVAL1"]), float(raw.header["CRVAL2"]))
+        if field is None:
+            raise NonRetriableError(
+                f"{record['obsId']}: no template at ({raw.header['CRVAL1']:.4f}, {raw.header['CRVAL2']:.4f}) degrees"
+            )
+        calibration, template = self._inputs.calibration(), self._inputs.template(field)
+        loaded = time.monotonic()
+        found = self._task.run([raw], calibration, template)
+        pixels = time.monotonic()
+        sources = dia_sources(found.result, raw.header, self._detector.id)
+        when = astropy.time.Time(float(raw.header["MJD-BEG"]), format="mjd", scale="tai")
+        rows = associate(self._apdb, sources, detector_region(raw.header), when, str(raw.header["FILTER"]))
+        associated = time.monotonic()
+        messages = self._maker.make(rows.sources, rows.objects, rows.history, found.result, field.name)
+        figures = found.quality | {
+            "alerts": float(len(messages)),
+            "load_s": loaded - begun,
+            "pixels_s": pixels - loaded,
+            "association_s": associated - pixels,
+        }
+        packets = Packets(messages, {name: value for name, value in figures.items() if value == value})  # noqa: PLR0124 - NaN is no figure
+        self._packets.save(exposure, self._detector.name, packets)
+        if messages:
+            self._store_rows(rows.objects, rows.sources, when)
+        packets.figures["packets_s"] = time.monotonic() - associated
+        return packets
+
+    def _store_rows(self, objects: Any, sources: Any, when: astropy.time.Time) -> None:
+        try:
+            self._apdb.store(when, objects, sources)
+        except Exception as error:
+            raise NonRetriableError(f"alert database: rows may have been written: {error}") from error
+
+    def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
+        self._sender.begin()
+        try:
+            for number, packet in packets.messages.items():
+                self._sender.send(ALERTS, packet, key=str(number))
+            figures = packets.figures | {"latency_s": tai_now() - record["endOfReadout"]}
+            self._stamp(
+                Step.PROCESSED,
+                record,
+                "" if packets.figures.get("ok", 1.0) else "difference not good, no alerts",
+                **figures,
+            )
+            self._sender.commit(self._source, message)
+        except RetriableError:
+            self._sender.abort()
+            raise
+        LOG.info("%d alerts, %.1f s after the readout", len(packets.messages), tai_now() - record["endOfReadout"])
+
+    def _give_up(self, record: dict[str, Any], message: Received, reason: str) -> None:
+        LOG.error("given up: %s", reason)
+        self._sender.begin()
+        self._stamp(Step.FAILED, record, reason)
+        self._sender.commit(self._source, message)
+
+    def _stamp(self, step: Step, record: dict[str, Any], reason: str, **figures: float) -> None:
+        where = {"obs_id": record["obsId"], "detector": record["detectorName"], "group": record["groupId"]}
+        self._ledger.stamp(step, reason=reason, **where, **figures)
