@@ -9,13 +9,14 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from dpp.lab.process import exclusive, lines
 from dpp.lab.progress import Reporter, Step
 from dpp.lab.tools import licences
-from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, Tool
+from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
 from dpp.lab.tools.toolchain import find_go, find_maven
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
@@ -81,7 +82,15 @@ class Builder:
         partial = tool.folder.with_name(f".{tool.folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        contents = self._build_go(tool, partial) if isinstance(tool, GoTool) else self._assemble(tool, partial)
+        match tool:
+            case GoTool():
+                contents = self._build_go(tool, partial)
+            case MavenTool():
+                contents = self._assemble(tool, partial)
+            case PythonTool():
+                contents = self._install(tool, partial)
+            case _:
+                raise FatalError(f"tool {tool.name}", type(tool).__name__, "a kind of tool that can be built")
         record = {"name": tool.name, "version": tool.version, "digest": tool.digest, **contents}
         (partial / "tool.json").write_text(json.dumps(record, indent=1, sort_keys=True))
         shutil.rmtree(tool.folder, ignore_errors=True)
@@ -145,8 +154,7 @@ class Builder:
             )
         return components
 
-    def _assemble(self, tool: Tool, partial: Path) -> dict[str, Any]:
-        assert isinstance(tool, MavenTool)  # noqa: S101 - the catalogue knows two kinds
+    def _assemble(self, tool: MavenTool, partial: Path) -> dict[str, Any]:
         repository, libs = self._cache / "maven", partial / "libs"
         options = [
             "--batch-mode",
@@ -172,6 +180,7 @@ class Builder:
                 raise FatalError(
                     f"{name} of {tool.name}", found.get(name) or "missing", expected, f"see {tool.pins[1]}"
                 )
+        shutil.make_archive(str(partial / Path(tool.archive).stem), "tar", libs)
         names = [(jar, re.match(r"(.+?)-(\d.*)\.jar", jar.name)) for jar in sorted(libs.iterdir())]
         components = [
             {"name": match[1], "version": match[2], "licence": licences.of_jar(jar, repository)}
@@ -179,3 +188,24 @@ class Builder:
             if match is not None
         ]
         return {"files": {f"libs/{name}": digest for name, digest in found.items()}, "components": components}
+
+    def _install(self, tool: PythonTool, partial: Path) -> dict[str, Any]:
+        folder = partial / "python"
+        options = [
+            "--no-config",
+            "--require-hashes",
+            "--only-binary=:all:",
+            f"--python-version={tool.python}",
+            f"--target={folder}",
+        ]
+        with self.reporter.step(f"{tool.name} {tool.version}") as step:
+            for line in lines(
+                ["uv", "pip", "install", *options, "--requirement", str(tool.pins[0])], partial, os.environ
+            ):
+                step.advance(line)
+        shutil.make_archive(str(partial / Path(tool.archive).stem), "tar", folder)
+        components = [
+            {"name": found.name, "version": found.version, "licence": licences.of_distribution(found)}
+            for found in distributions(path=[str(folder)])
+        ]
+        return {"files": {tool.archive: _sha256(partial / tool.archive)}, "components": components}

@@ -168,7 +168,15 @@ class OwnTool(GoTool):
 
 @dataclass(frozen=True)
 class MavenTool(Tool):
-    """A tool assembled from Maven artifacts: the jars that pom.xml asks for, checked against jars.sha256."""
+    """A tool assembled from Maven artifacts: the jars that pom.xml asks for, checked against jars.sha256.
+
+    Parameters
+    ----------
+    archive
+        File of the tool's folder that holds all jars once more: hosts are sent one file, not a hundred.
+    """
+
+    archive: str = "libs.tar"
 
     @property
     def pins(self) -> tuple[Path, ...]:
@@ -185,6 +193,35 @@ class MavenTool(Tool):
         """File name of each jar to its SHA-256."""
         pairs = (line.split() for line in self.pins[1].read_text().splitlines())
         return {name: digest for digest, name in pairs}
+
+
+@dataclass(frozen=True)
+class PythonTool(Tool):
+    """A Python package with binary parts for the Python of the machines, where Debian's own is too old.
+
+    Parameters
+    ----------
+    package
+        The package whose version is the tool's.
+    python
+        Version of Python on the machines.
+    archive
+        File of the tool's folder that holds all of it.
+    """
+
+    package: str
+    python: str = "3.11"
+    archive: str = "python.tar"
+
+    @property
+    def pins(self) -> tuple[Path, ...]:
+        """The requirements with the digests of their files."""
+        return (self.recipe / "requirements.txt",)
+
+    @property
+    def version(self) -> str:
+        """Version of the package, as its requirement pins it."""
+        return self.pins[0].read_text().partition(f"{self.package}==")[2].split()[0]
 
 
 _KUBERNETES_VERSION = "k8s.io/component-base/version."
@@ -218,6 +255,7 @@ TOOLS: dict[str, Tool] = {
             stamps={"k8s.io/client-go/pkg/version.gitVersion": "v{version}"},
         ),
         MavenTool("kafka"),
+        PythonTool("kafka-client", "confluent-kafka"),
     )
 }
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import distributions
 
 from pydantic import BaseModel
 
-from dpp.lab.tools.catalogue import TOOLS, GoTool
+from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool
+from dpp.lab.tools.licences import of_distribution
 from dpp.model.folders import Folders
-
-_LONGEST = 40
-"""Characters; Python distributions that put a whole text into their licence field name it in a classifier too."""
 
 
 class Component(BaseModel):
@@ -38,7 +36,7 @@ def components() -> list[Component]:
 
 def _of_tools() -> Iterator[Component]:
     for tool in TOOLS.values():
-        kind = "go" if isinstance(tool, GoTool) else "jar"
+        kind = "go" if isinstance(tool, GoTool) else "jar" if isinstance(tool, MavenTool) else "python"
         for component in tool.read_record()["components"]:
             yield Component(kind=kind, used_by=tool.name, **component)
 
@@ -53,21 +51,7 @@ def _of_image() -> Iterator[Component]:
 
 def _of_python() -> Iterator[Component]:
     for distribution in sorted(distributions(), key=lambda one: one.name.lower()):
-        licence = _licence(distribution)
+        licence = of_distribution(distribution)
         yield Component(
             kind="python", name=distribution.name, version=distribution.version, licence=licence, used_by="environment"
         )
-
-
-def _licence(distribution: Distribution) -> str:
-    metadata = distribution.metadata
-    classifiers = [
-        value.rsplit(" :: ", 1)[-1] for value in metadata.get_all("Classifier", []) if value.startswith("License ::")
-    ]
-    plain = (metadata["License"] or "").strip()
-    return (
-        metadata["License-Expression"]
-        or (plain if 0 < len(plain) <= _LONGEST else "")
-        or ", ".join(classifiers)
-        or "unknown"
-    )

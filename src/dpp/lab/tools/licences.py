@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import Distribution
 from pathlib import Path
 from xml.etree import ElementTree as ET
 from zipfile import ZipFile
+
+_LONGEST = 40
+"""Characters; distributions that put a whole text into their licence field name the licence in a classifier too."""
 
 _TEXTS = re.compile(r"(LICEN[CS]E|COPYING|COPYRIGHT)([.-].*)?", re.IGNORECASE)
 
@@ -54,6 +58,21 @@ def of_jar(jar: Path, repository: Path) -> str:
             inside = [name for name in archive.namelist() if _TEXTS.fullmatch(name.rsplit("/", 1)[-1])]
             names = [identify(archive.read(name).decode(errors="replace")) for name in inside]
     return ", ".join(sorted(set(names) - {"unknown"})) or "unknown"
+
+
+def of_distribution(distribution: Distribution) -> str:
+    """Return the licence that a Python distribution's metadata declare."""
+    metadata = distribution.metadata
+    classifiers = [
+        value.rsplit(" :: ", 1)[-1] for value in metadata.get_all("Classifier", []) if value.startswith("License ::")
+    ]
+    plain = (metadata["License"] or "").strip()
+    return (
+        metadata["License-Expression"]
+        or (plain if 0 < len(plain) <= _LONGEST else "")
+        or ", ".join(classifiers)
+        or "unknown"
+    )
 
 
 def _declared(pom: Path, repository: Path) -> Iterator[str]:
