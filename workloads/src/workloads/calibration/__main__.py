@@ -21,7 +21,7 @@ def main() -> int:
     archive = ensure_repository(settings)
     scratch = Path(os.environ.get("DPP_SCRATCH", "/var/tmp/dpp"))  # noqa: S108 - the pod's own scratch volume
     scratch.mkdir(parents=True, exist_ok=True)
-    preparation = Preparation(settings, scratch, int(os.environ.get("PIPETASK_PROCESSES", "2")))
+    preparation = Preparation(settings, scratch, int(os.environ.get("PIPETASK_PROCESSES", "1")))
     if preparation.done(archive):
         logger.info("version %s is in the archive; nothing to do", preparation.version)
         return 0

@@ -1,0 +1,129 @@
+"""Sees every committed alert, checks that it decodes, and stamps a detector's visit when all its alerts are out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from prometheus_client import Counter, Gauge, Histogram
+
+from workloads.common.errors import NonRetriableError
+from workloads.common.kafka import Bus, Received
+from workloads.common.ledger import TOPIC as LEDGER
+from workloads.common.ledger import Ledger, Step
+from workloads.common.names import ExposureName
+from workloads.common.settings import Settings
+from workloads.common.times import tai_now
+
+LOG = logging.getLogger(__name__)
+ALERTS = "lsst-alerts-v11"
+DISTRIBUTED = Counter("alerts_distributed", "Alerts that stand in the stream")
+UNDECODABLE = Counter("alerts_undecodable", "Packets that do not decode with the schema they name")
+BYTES = Counter("alerts_bytes", "Bytes of alerts")
+LATENCY = Histogram(
+    "alerts_latency_seconds", "End of readout to the stream", buckets=(5, 10, 15, 20, 30, 45, 60, 90, 120, 300)
+)
+LAG = Gauge("alerts_lag", "Alerts that a group has not read", ["group"])
+
+
+@dataclass
+class _Detector:
+    expected: int = -1
+    seen: int = 0
+    group: str = ""
+    last: float = 0.0
+    end_of_readout: float = 0.0
+
+
+class Watch:
+    """Counts alerts against what prompt processing says it sent.
+
+    Parameters
+    ----------
+    bus
+        The Kafka of the stream.
+    ledger
+        Where the stamp ``alerted`` goes.
+    names
+        Detector names by number.
+    """
+
+    def __init__(self, bus: Bus, ledger: Ledger, names: dict[int, str]) -> None:
+        self._bus, self._ledger, self._names = bus, ledger, names
+        self._open: dict[tuple[str, str], _Detector] = {}
+
+    def take(self, message: Received) -> None:
+        """Take one message of the stream or of the ledger."""
+        if message.topic == LEDGER:
+            record = self._bus.codec.decode(message.value)
+            if record["step"] == Step.PROCESSED:
+                self._processed(record)
+        else:
+            self._alert(message)
+
+    def _alert(self, message: Received) -> None:
+        BYTES.inc(len(message.value))
+        try:
+            source = self._bus.codec.decode(message.value)["diaSource"]
+        except NonRetriableError as error:
+            UNDECODABLE.inc()
+            LOG.error("alert at %d/%d: %s", message.partition, message.offset, error)  # noqa: TRY400 - the text says it all
+            return
+        DISTRIBUTED.inc()
+        day, number = divmod(int(source["visit"]), 100000)
+        key = ExposureName(day, number).obs_id, self._names.get(source["detector"], str(source["detector"]))
+        state = self._open.setdefault(key, _Detector())
+        state.seen += 1
+        state.last = tai_now()
+        self._close(key, state)
+
+    def _processed(self, record: dict[str, Any]) -> None:
+        key = record["obsId"], record["detector"]
+        state = self._open.setdefault(key, _Detector())
+        state.expected, state.group = int(record["figures"].get("alerts", 0)), record["groupId"]
+        state.end_of_readout = record["time"] - record["figures"].get("latency_s", 0.0)
+        state.last = max(state.last, record["time"])
+        self._close(key, state)
+
+    def _close(self, key: tuple[str, str], state: _Detector) -> None:
+        if state.expected < 0 or state.seen < state.expected:
+            return
+        LATENCY.observe(state.last - state.end_of_readout)
+        self._ledger.stamp(
+            Step.ALERTED, obs_id=key[0], detector=key[1], group=state.group, time=state.last, alerts=state.seen
+        )
+        del self._open[key]
+
+
+class Lags:
+    """How far behind each consumer group is.
+
+    Parameters
+    ----------
+    settings, site
+        Which Kafka.
+    """
+
+    def __init__(self, settings: Settings, site: str) -> None:
+        self._admin = AdminClient(settings.kafka_options(site))
+        self.current: dict[str, int] = {}
+        self._measured = 0.0
+
+    def measure(self, groups: list[str], every: float = 15.0) -> None:
+        """Measure again if the last time is `every` seconds ago."""
+        if time.monotonic() - self._measured < every:
+            return
+        self._measured = time.monotonic()
+        count = len(self._admin.list_topics(ALERTS, timeout=10).topics[ALERTS].partitions)
+        partitions = [TopicPartition(ALERTS, number) for number in range(count)]
+        ends = self._admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
+        last = {partition.partition: future.result(timeout=10).offset for partition, future in ends.items()}
+        for group in groups:
+            request = ConsumerGroupTopicPartitions(group, partitions)
+            committed = self._admin.list_consumer_group_offsets([request])[group].result(timeout=10).topic_partitions
+            self.current[group] = sum(last[one.partition] - max(one.offset, 0) for one in committed)
+            LAG.labels(group).set(self.current[group])

@@ -1,0 +1,143 @@
+"""Run the five groups; each keeps receipts in the object store, the first one the packets as well.
+
+Packets are decoded with the stock `lsst.alert.packet` schemas, not with anything of this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import threading
+import time
+import zipfile
+from typing import Any
+
+from lsst.alert.packet import Schema
+from lsst.alert.packet.schemaRegistry import SchemaRegistry
+from prometheus_client import Counter
+
+from workloads.broker.groups import GROUPS
+from workloads.common import log
+from workloads.common.errors import WorkloadError
+from workloads.common.kafka import Received, Receiver
+from workloads.common.s3 import Store
+from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.settings import Settings
+
+LOG = logging.getLogger(__name__)
+TOPIC, BUCKET = "lsst-alerts-v11", "alerts"
+RECEIVED = Counter("broker_received", "Alerts received", ["group"])
+BROKEN = Counter("broker_broken", "Alerts that could not be decoded", ["group"])
+
+
+class Group:
+    """One consumer group.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    receiver, store
+        Where alerts come from and receipts go.
+    schemas
+        Stock schemas by the id in a packet's header.
+    keep_packets
+        Whether the packets themselves are kept.
+    """
+
+    def __init__(
+        self, name: str, receiver: Receiver, store: Store, schemas: dict[int, Schema], *, keep_packets: bool
+    ) -> None:
+        self._name, self._receiver, self._store, self._schemas, self._keep = (
+            name,
+            receiver,
+            store,
+            schemas,
+            keep_packets,
+        )
+
+    def run(self, stop: Stop, health: Health) -> None:
+        """Receive until told to stop; offsets are committed when the batch is kept."""
+        while not stop:
+            health.beat(self._name)
+            messages = self._receiver.receive(timeout=2.0, most=2000)
+            if not messages:
+                continue
+            try:
+                self._keep_batch(messages)
+            except WorkloadError as error:
+                LOG.warning("%s: %s; this batch comes again", self._name, error)
+                stop.set()
+                return
+            self._receiver.commit(*messages)
+
+    def _keep_batch(self, messages: list[Received]) -> None:
+        now = time.time()
+        receipts = [self.check(message, now) for message in messages]
+        RECEIVED.labels(self._name).inc(len(receipts))
+        BROKEN.labels(self._name).inc(sum("error" in receipt for receipt in receipts))
+        stem = f"{time.strftime('%Y%m%d', time.gmtime(now))}/{messages[0].partition}-{messages[0].offset:012d}"
+        lines = "".join(json.dumps(receipt) + "\n" for receipt in receipts)
+        self._store.put(BUCKET, f"receipts/{self._name}/{stem}.jsonl", lines.encode())
+        if self._keep:
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+                for message in messages:
+                    archive.writestr(f"{message.partition}-{message.offset}.avro", message.value)
+            self._store.put(BUCKET, f"{self._name}/{stem}.zip", buffer.getvalue())
+
+    def check(self, message: Received, now: float) -> dict[str, Any]:
+        """Decode a packet and return its receipt; `now` is UTC seconds."""
+        receipt = {
+            "partition": message.partition,
+            "offset": message.offset,
+            "sha256": hashlib.sha256(message.value).hexdigest(),
+            "received": now,
+        }
+        try:
+            schema = self._schemas[int.from_bytes(message.value[1:5], "big")]
+            with io.BytesIO(message.value[5:]) as body:
+                alert = schema.deserialize(body.read())
+            return receipt | {
+                "diaSourceId": alert["diaSourceId"],
+                "visit": alert["diaSource"]["visit"],
+                "detector": alert["diaSource"]["detector"],
+            }
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a packet is a fact to keep, not a reason to stop
+            return receipt | {"error": f"{type(error).__name__}: {error}"}
+
+
+def stock_schemas() -> dict[int, Schema]:
+    """Return the stock schemas by the id that packets carry: 100 * major + minor."""
+    registry = SchemaRegistry.all_schemas_from_filesystem()
+    found = {}
+    for version in registry.known_versions:
+        major, minor = version.split(".")
+        found[100 * int(major) + int(minor)] = registry.get_by_version(version)
+    return found
+
+
+def main() -> None:
+    """Run the service."""
+    log.configure("broker")
+    settings = Settings.load()
+    site = settings.site.site
+    schemas = stock_schemas()
+    health, stop = Health(), Stop()
+    serve_health(health)
+    threads = []
+    for number, name in enumerate(GROUPS):
+        group = Group(
+            name, Receiver(settings, site, name, [TOPIC]), Store(settings, site), schemas, keep_packets=number == 0
+        )
+        threads.append(threading.Thread(target=group.run, args=(stop, health), name=name))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()
