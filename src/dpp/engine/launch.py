@@ -7,6 +7,7 @@ What to run comes as JSON on standard input, so that no secret is in arguments o
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import runpy
@@ -14,9 +15,11 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import pulumi
-from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
+from pulumi.runtime import Settings, configure, resource, run_in_stack, set_all_config
+from pulumi.runtime.proto import source_pb2
 
 _CALLS_IN_FLIGHT = 512
 """Every registration holds a thread until its resource stands; threads are only made when they are needed."""
@@ -31,6 +34,31 @@ async def _run(program: str) -> None:
     await run_in_stack(lambda: _load(program))
 
 
+def _hurry() -> None:
+    """Spare the SDK what nobody reads: four debugging calls a resource, and the whole stack where its top is enough."""
+    pulumi.log.debug = lambda *_, **__: None
+    if hasattr(resource, "_get_stack_trace"):
+        resource._get_stack_trace = _origin  # noqa: SLF001 - a third of the program's time
+
+
+def _origin() -> source_pb2.StackTrace:
+    """Return the place in the program that makes the resource: outside the third constructor, counted from within."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - extracting all frames reads their sources
+    constructors = 0
+    while frame and constructors < 3:
+        constructors += frame.f_code.co_name == "__init__"
+        frame = frame.f_back
+    if frame is None:
+        return source_pb2.StackTrace()
+    place = source_pb2.SourcePosition(uri=_uri(frame.f_code.co_filename), line=frame.f_lineno)
+    return source_pb2.StackTrace(frames=[source_pb2.StackFrame(pc=place)])
+
+
+@functools.lru_cache
+def _uri(file: str) -> str:
+    return Path(file).absolute().as_uri()
+
+
 def main() -> int:
     """Run the program that standard input describes and return its exit code."""
     given = json.load(sys.stdin)
@@ -40,7 +68,7 @@ def main() -> int:
     configure(Settings(**given["settings"]))
     set_all_config(given["config"], given["secret_keys"])
     if not os.environ.get("DPP_DEBUG"):
-        pulumi.log.debug = lambda *_, **__: None  # otherwise the SDK makes four calls a resource that nobody reads
+        _hurry()
     try:
         asyncio.run(_run(program))
     except pulumi.RunError as error:
