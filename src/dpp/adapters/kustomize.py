@@ -1,0 +1,71 @@
+"""Rendering of manifests: kustomize as it stands in kubectl, then images by digest of a site's own registry."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dpp.model.errors import FatalError
+
+Manifest = dict[str, Any]
+
+
+def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, str] | None = None) -> list[Manifest]:
+    """Return the objects that the kustomization in `folder` yields.
+
+    Parameters
+    ----------
+    folder
+        Folder with a kustomization.yaml.
+    kubectl
+        The kubectl to render with.
+    images
+        Image name in the manifests, such as ``dpp/services``, to the reference that takes its place; with None, images
+        stay as they are written.
+
+    Raises
+    ------
+    FatalError
+        If kustomize refuses, or a manifest names an image that `images` lacks.
+    """
+    command = [str(kubectl), "kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise FatalError(str(folder), done.stderr.strip(), "a kustomization", "mend the file it names")
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    if images is not None:
+        for one in objects:
+            _substitute(one, images)
+    return objects
+
+
+def containers(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield every container, initial ones included, of an object that makes pods."""
+    for pod in pod_specs(manifest):
+        for kind in ("initContainers", "containers", "ephemeralContainers"):
+            yield from pod.get(kind) or []
+
+
+def pod_specs(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield the pod specification of an object that makes pods."""
+    spec = manifest.get("spec") or {}
+    match manifest["kind"]:
+        case "Pod":
+            yield spec
+        case "CronJob":
+            yield spec["jobTemplate"]["spec"]["template"]["spec"]
+        case "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicaSet":
+            yield spec["template"]["spec"]
+
+
+def _substitute(manifest: Manifest, images: Mapping[str, str]) -> None:
+    for container in containers(manifest):
+        name = container["image"]
+        if name not in images:
+            subject = f"{manifest['kind']} {manifest['metadata']['name']}"
+            raise FatalError(subject, f"image {name!r}", f"one of {', '.join(sorted(images))}", "mend its manifest")
+        container["image"] = images[name]
