@@ -209,7 +209,8 @@ def _clean(image: Image, layout: DetectorLayout, config: Config, threads: int | 
     image = fill(image, threads, Mask.BAD.value)
     bad = image.mask & (Mask.BAD | Mask.SAT).value != 0
     saturation = min(a.gain * a.saturation for a in layout.amplifiers)
-    guarded = protect(image.pixels, bad, saturation, threads)
+    # A star blended with a saturated one looks like a hit once the median takes the blend for sky.
+    guarded = protect(image.pixels, bad, saturation, 10, threads)
     found = find_cosmic_rays(image.pixels, image.variance, guarded, config.cosmic_rays, threads=threads)
     mask = image.mask | np.where(found.mask, np.uint16((Mask.CR | Mask.INTRP).value), np.uint16(0))
     return Image(found.cleaned, image.variance, mask), int(found.mask.sum())

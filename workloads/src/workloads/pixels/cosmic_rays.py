@@ -103,14 +103,15 @@ def find_cosmic_rays(
     return CosmicRays(hits.astype(bool), image)
 
 
-def protect(pixels: Floats, mask: Bits, saturation: float, threads: int | None = None) -> Bits:
-    """Pixels where the method must not look: the mask grown by one, cores of saturated stars grown by four."""
+def protect(pixels: Floats, mask: Bits, saturation: float, reach: int = 4, threads: int | None = None) -> Bits:
+    """Pixels where the method must not look: the mask grown by one, cores of saturated stars grown by ``reach``."""
     require(pixels, np.float32, 2, "pixels")
     masked = np.ascontiguousarray(mask, np.uint8)
     require(masked, np.uint8, 2, "mask", pixels.shape)
     guarded = np.zeros(pixels.shape, np.uint8)
     jobs = [
-        (pixels, masked, np.float32(saturation), *band, guarded) for band in parallel.bands(pixels.shape[0], threads)
+        (pixels, masked, np.float32(saturation), reach, *band, guarded)
+        for band in parallel.bands(pixels.shape[0], threads)
     ]
     parallel.run(guard_rows, jobs, threads)
     return guarded.view(bool)

@@ -65,6 +65,8 @@ def require(
         raise ShapeError(name, f"shape {array.shape}", str(shape) if shape else f"{ndim} dimensions, none empty")
     if not array.flags.c_contiguous:
         raise TypeMismatchError(name, "a strided view", "a C-contiguous array")
+    if not array.flags.writeable:
+        raise TypeMismatchError(name, "a read-only array", "one that owns its memory (numpy.array copies)")
 
 
 def cutout(image: Floats, x: float, y: float, size: int = 31) -> Floats:

@@ -220,9 +220,9 @@ def clean_hits(image, variance, masked, hits, fresh, active, level, variance_lev
     return count
 
 
-@kernel("void(f4[:,::1], u1[:,::1], f4, i8, i8, u1[:,::1])")
-def guard_rows(image, masked, saturation, first, last, guarded):  # type: ignore[no-untyped-def]
-    """Grow the mask by one pixel and the cores of saturated stars by four, from rows ``first`` to ``last``.
+@kernel("void(f4[:,::1], u1[:,::1], f4, i8, i8, i8, u1[:,::1])")
+def guard_rows(image, masked, saturation, reach, first, last, guarded):  # type: ignore[no-untyped-def]
+    """Grow the mask by one pixel and the cores of saturated stars by ``reach``, from rows ``first`` to ``last``.
 
     A saturated pixel belongs to a star, not to a hit, if the medians around it are above a tenth of saturation.
     """
@@ -235,8 +235,8 @@ def guard_rows(image, masked, saturation, first, last, guarded):  # type: ignore
                     for u in range(max(x - 1, 0), min(x + 2, columns)):
                         guarded[v, u] = 1
             if image[y, x] >= saturation and _separable_median(image, y, x, 3, inner, outer) > saturation / 10:
-                for v in range(max(y - 4, 0), min(y + 5, rows)):
-                    for u in range(max(x - 4, 0), min(x + 5, columns)):
-                        # Twice a 5 x 5 square without its corners.
-                        if abs(v - y) + abs(u - x) <= 6:
+                for v in range(max(y - reach, 0), min(y + reach + 1, rows)):
+                    for u in range(max(x - reach, 0), min(x + reach + 1, columns)):
+                        # With a reach of 4: twice a 5 x 5 square without its corners.
+                        if 2 * (abs(v - y) + abs(u - x)) <= 3 * reach:
                             guarded[v, u] = 1
