@@ -59,13 +59,13 @@ class Display:
     Parameters
     ----------
     stream
-        Where to.
+        Where to; by default standard output.
     full
         Whether to show whole differences and debugging lines.
     """
 
-    def __init__(self, stream: TextIO = sys.stdout, *, full: bool = False) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, *, full: bool = False) -> None:
+        self._stream = stream = stream or sys.stdout
         self._full = full
         self._terminal = stream.isatty()
         self._running: dict[tuple[str, str], float] = {}

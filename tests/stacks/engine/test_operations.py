@@ -180,12 +180,12 @@ def test_missing_stack_reference(sample: Project) -> None:
 
 def test_wrong_passphrase(ledger: Project) -> None:
     with pytest.raises(FatalError, match=r"Pulumi\.lab\.ledger\.yaml: the passphrase does not open its secrets"):
-        ledger.workspace(PULUMI_CONFIG_PASSPHRASE="other").preview(ledger.stack)
+        ledger.workspace(PULUMI_CONFIG_PASSPHRASE="other").preview(ledger.stack)  # noqa: S106
 
 
 def test_no_passphrase(ledger: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
-    workspace = ledger.workspace(PULUMI_CONFIG_PASSPHRASE_FILE="/nowhere")
+    workspace = ledger.workspace(PULUMI_CONFIG_PASSPHRASE_FILE="/nowhere")  # noqa: S106
     workspace.environment = {
         key: value for key, value in workspace.environment.items() if key != "PULUMI_CONFIG_PASSPHRASE"
     }
