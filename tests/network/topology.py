@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dpp.adapters.ansible import Play
+from dpp.adapters.devices import DeviceConfigurations
+from dpp.adapters.vantage import Vantage
 from dpp.lab import wires
 from dpp.lab.access import write_access
 from dpp.lab.image import BaseImage
 from dpp.lab.links import Links
 from dpp.lab.machines import Machines, MachineSpec
 from dpp.lab.progress import Reporter
+from dpp.lab.tools import tool
+from dpp.lab.tools.build import Builder
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 
@@ -28,21 +34,26 @@ class Topology:
         self.environment = Environment.load("lab")
         self.machines = Machines(folders)
         self.links = Links(folders, self.environment)
+        self.devices = DeviceConfigurations(self.environment, folders)
+        self.console = DeviceConfigurations(self.environment, folders, console=True)
         self.routers = [host.name for host in self.environment.hosts_of(group="border_router")]
 
     def up(self) -> None:
-        image = os.environ.get("DPP_IMAGE") or BaseImage(Reporter(quiet=True)).ensure()
+        reporter = Reporter(quiet=True)
+        Builder(reporter, keep_caches=True).build([tool("delayline")])
+        image = os.environ.get("DPP_IMAGE") or BaseImage(reporter).ensure()
         for name in self.routers:
             place = self.environment.attachment(name)
             site = self.environment.host(name).site
-            spec = MachineSpec(name, site, place.network.name, str(place.address), None, image, URN)
-            self.machines.ensure(spec)
+            self.machines.ensure(MachineSpec(name, site, place.network.name, str(place.address), None, image, URN))
         for site in self.environment.sites:
             self._operators(site)
         for circuit in self.environment.circuits:
             self.links.ensure(circuit, URN)
         write_access(self.folders, self.environment)
         Play("lab", self.folders).run(self.routers, console=True, playbook=str(PLAYBOOK))
+        for host in self.routers:
+            self.console.apply(host)
 
     def down(self) -> None:
         Links.remove_all(self.folders)
@@ -52,6 +63,29 @@ class Topology:
             wires.remove_namespace(name)
         shutil.rmtree(self.folders.state, ignore_errors=True)
         shutil.rmtree(self.folders.run, ignore_errors=True)
+
+    def settle(self) -> None:
+        """Bring every router to its intended configuration and wait until all sessions are up."""
+        for host in self.routers:
+            if self.console.diff(host):
+                self.console.apply(host)
+        wait(lambda: not self.down_sessions(), 60, lambda: f"sessions down: {self.down_sessions()}")
+
+    def down_sessions(self) -> list[str]:
+        return [f"{host} to {peer}" for host in self.routers for peer, up in self.sessions(host).items() if not up]
+
+    def sessions(self, host: str) -> dict[str, bool]:
+        return self.console._driver(host).sessions()
+
+    def shell(self, host: str, *command: str) -> str:
+        """Run a command on a router by its console (never where routing, autonomy or rollback is judged)."""
+        return self.machines.podman.execute(self.machines.name(host), command)
+
+    def vtysh(self, host: str, *commands: str) -> str:
+        return self.shell(host, "vtysh", *(word for command in commands for word in ("-c", command)))
+
+    def vantage(self, site: str) -> Vantage:
+        return Vantage.at(site, "lab", self.folders)
 
     def operations(self, site: str) -> str:
         """Return the namespace where the operators of a site sit."""
@@ -66,3 +100,12 @@ class Topology:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(wires.NAMESPACES / self.operations(site))
+
+
+def wait(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str]) -> float:
+    """Wait until the condition holds and return how long that took."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, otherwise()
+        time.sleep(0.2)
+    return time.monotonic() - start

@@ -1,0 +1,30 @@
+"""One wide-area network for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dpp.model.folders import Folders
+from network.topology import Topology
+
+
+@pytest.fixture(scope="session")
+def topology() -> Iterator[Topology]:
+    made = Topology(Folders("dppnet"))
+    made.down()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def network(topology: Topology) -> Iterator[Topology]:
+    """Bring the network to its intended state before the test, its circuits after it."""
+    topology.settle()
+    yield topology
+    for circuit in topology.environment.circuits:
+        topology.links.restore(circuit)
