@@ -27,7 +27,7 @@ READY = ("running", "degraded")
 """States of systemd in which a machine can be worked with; degraded means that some unit failed."""
 
 VOLUMES: Mapping[str, tuple[str, ...]] = {
-    "container_runtime": ("/var/lib/containerd",),
+    "container_runtime": ("/var/lib/containerd", "/var/lib/dpp"),
     "kubernetes_control_plane": ("/var/lib/etcd", "/var/lib/kubelet"),
     "kubernetes_node": ("/var/lib/kubelet",),
     "container_registry": ("/var/lib/docker-registry",),
