@@ -164,8 +164,6 @@ def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16) -> None:
     )
     for plane, flag in _FLAG_OF_PLANE.items():
         table["flags"] |= np.where(core & plane.value, flag.value, 0).astype(np.uint32)
-    wide = Mask.SAT.value | Mask.NO_DATA.value
-    table["flags"] |= np.where(bits & wide & Mask.SAT.value, Flag.SATURATED.value, 0).astype(np.uint32)
     table["flags"] |= np.where(covered < 0.7, Flag.EDGE.value, 0).astype(np.uint32)
 
 

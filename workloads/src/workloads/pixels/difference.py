@@ -340,15 +340,16 @@ def _flag_dipoles(table: Table, difference: Difference) -> None:
         x, y = round(float(source["x"])), round(float(source["y"]))
         window = snr[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
         opposite = -window.min() if source["snr"] > 0 else window.max()
-        if opposite > max(4.0, 0.3 * abs(source["snr"])):
+        if opposite > max(5.0, 0.5 * abs(source["snr"])):
             table["flags"][i] |= Flag.DIPOLE.value
 
 
 def _flag_shapes(table: Table, difference: Difference) -> None:
-    """Sources that are no points: the PSF does not fit, or their moments are not the PSF's."""
+    """Flag what is no point: the PSF does not fit, the moments are not the PSF's, a hit was there and left a rest."""
     expected = np.sqrt(2.0) * difference.psf.fwhm / 2.3548 / 2
     size = np.sqrt(np.maximum((table["ixx"] + table["iyy"]) / 2, 0))
     limit = 4.0 + (0.03 * table["snr"]) ** 2
     misfit = (table["psf_chi2"] > limit) | ~np.isfinite(table["psf_flux"])
     odd = np.isfinite(size) & (np.abs(table["snr"]) > 10) & ((size < 0.5 * expected) | (size > 2.5 * expected))
-    table["flags"] |= np.where(misfit | odd, Flag.BAD_SHAPE.value, 0).astype(np.uint32)
+    rest = (table["flags"] & Flag.CR.value > 0) & (np.abs(table["snr"]) < 50)
+    table["flags"] |= np.where(misfit | odd | rest, Flag.BAD_SHAPE.value, 0).astype(np.uint32)

@@ -72,10 +72,12 @@ class MatchingKernel:
         return np.tensordot(weights, self.terms, 1)
 
 
-def make_basis(sharp_fwhm: float, broad_fwhm: float, half: int = 12, degrees: tuple[int, ...] = (4, 3, 2)) -> Basis:
-    """Choose widths by what the match needs: the quadratic difference of the two seeings and half and twice of it."""
+def make_basis(sharp_fwhm: float, broad_fwhm: float, half: int = 15, degrees: tuple[int, ...] = (4, 3, 2, 0)) -> Basis:
+    """Choose widths by what the match needs (the quadratic difference of the seeings), and one for the wings."""
     needed = max(np.sqrt(max(broad_fwhm**2 - sharp_fwhm**2, 0.0)) / 2.3548, 0.25 * sharp_fwhm / 2.3548, 0.6)
-    sigmas = [max(needed * 0.75, 0.6), max(needed * 1.3, 1.2), max(needed * 2.4, 2.4)][: len(degrees)]
+    sigmas = [max(needed * 0.75, 0.6), max(needed * 1.3, 1.2), max(needed * 2.4, 2.4), max(needed * 4.5, 4.8)][
+        : len(degrees)
+    ]
     axis = np.arange(-half, half + 1, dtype=np.float64)
     filters, columns, rows = [], [], []
     for sigma, degree in zip(sigmas, degrees, strict=True):
