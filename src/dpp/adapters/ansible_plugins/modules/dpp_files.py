@@ -32,7 +32,7 @@ options:
 """
 
 EXAMPLES = """
-- ansible.legacy.dpp_files:
+- dpp_files:
     files:
       - {path: /etc/motd, content: "{{ lookup('ansible.builtin.template', 'etc/motd.j2') }}"}
       - {path: /etc/app/key, content: "{{ app_key }}", group: app, mode: "0640"}
