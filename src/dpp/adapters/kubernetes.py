@@ -273,6 +273,8 @@ class Cluster:
             found: Manifest = client.get(  # type: ignore[no-untyped-call]
                 resource, name=key.name, namespace=key.namespace or None, _request_timeout=_CALL_SECONDS
             ).to_dict()
+        except ResourceNotFoundError:  # not even its kind is there
+            return None
         except DynamicApiError as error:
             if error.status == 404:
                 return None
