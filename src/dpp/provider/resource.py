@@ -86,6 +86,14 @@ class Resource(ABC):
     def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
         """Make the object, or finish one that `urn` owns already; return its id and outputs."""
 
+    def find(self, wanted: Properties) -> str:
+        """Return the id that a creation with these inputs gives its object, so that `read` finds one that was cut short.
+
+        Empty where nothing is left that a further `create` would not simply do again.
+        """
+        del wanted
+        return ""
+
     @abstractmethod
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Return what the object is now, or None where it is gone."""

@@ -132,12 +132,14 @@ class Provider(p.Provider):
         return p.CreateResponse(identifier, wire_map(wanted | outputs))
 
     async def read(self, request: p.ReadRequest) -> p.ReadResponse:
-        """Look at the object itself."""
-        kind, state = self._kind(request.urn), plain_map(request.properties)
-        seen = await asyncio.to_thread(kind.read, request.urn, request.resource_id, state)
+        """Look at the object itself; without an id, at what a creation of these inputs left."""
+        kind, inputs = self._kind(request.urn), plain_map(request.inputs)
+        state = plain_map(request.properties) or inputs
+        identifier = request.resource_id or kind.find(inputs)
+        seen = await asyncio.to_thread(kind.read, request.urn, identifier, state) if identifier else None
         if seen is None:
             return p.ReadResponse(properties={}, inputs={})
-        return p.ReadResponse(request.resource_id, wire_map(seen.inputs | seen.outputs), wire_map(seen.inputs))
+        return p.ReadResponse(identifier, wire_map(seen.inputs | seen.outputs), wire_map(seen.inputs))
 
     async def update(self, request: p.UpdateRequest) -> p.UpdateResponse:
         """Change the object."""

@@ -41,6 +41,10 @@ class Machine(Resource):
         state = Machines(self.folders).ensure(_spec(urn, wanted))
         return state.name, {"identity": state.digest}
 
+    def find(self, wanted: Properties) -> str:
+        """Return the container's name; outside the lab nothing is made that could be left."""
+        return Machines(self.folders).name(wanted["host"]) if wanted["environment"] == "lab" else ""
+
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Return what the machine's container says of itself."""
         if state["environment"] != "lab":
