@@ -156,5 +156,5 @@ class TemplateTask(pipe_base.PipelineTask):
         if len(science) < self.config.minimum:
             raise pipe_base.NoWorkFound(f"{len(science)} exposures, expected at least {self.config.minimum}")
         return pipe_base.Struct(
-            template=coadd.build_template(science, science[0].wcs, science[0].nanojansky_per_electron)
+            template=coadd.build_template(science, science[0].wcs)
         )

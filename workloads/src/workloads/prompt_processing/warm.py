@@ -30,3 +30,7 @@ def warm_up() -> None:
     template = coadd.build_template(epochs, exposures[0].wcs)
     chain.process_difference(exposures[2].raw, layout, built, template, exposures[2].wcs, 30.0)
     LOG.info("warm after %.1f s", time.monotonic() - begun)
+
+
+if __name__ == "__main__":
+    warm_up()

@@ -30,7 +30,7 @@ from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import open_apdb
 from workloads.prompt_processing.association import associate
 from workloads.prompt_processing.inputs import Inputs
-from workloads.prompt_processing.packets import Packets, PacketMaker, PacketStore
+from workloads.prompt_processing.packets import PacketMaker, Packets, PacketStore
 from workloads.prompt_processing.sources import dia_sources
 from workloads.prompt_processing.tasks import DifferenceTask
 
