@@ -1,0 +1,255 @@
+"""The two images of the workloads: a small Debian with Python, the locked environment above it, the code on top.
+
+Each is a layer of its own, so that a change of code rebuilds and sends kilobytes. Built with buildah, kept in the cache by
+digest of all that goes in, brought to a site's registry from the site's own vantage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dpp.adapters.registry import Layout, Registry
+from dpp.lab.progress import Reporter
+from dpp.model.errors import FatalError
+from dpp.model.folders import REPOSITORY, Folders
+
+USER = 10001
+"""User and group that workloads run as."""
+
+_REVISION = 1
+_PYTHON = "3.11"
+_ENVIRONMENT, _CODE, _NUMBA = "/opt/dpp/env", "/opt/dpp/code", "/opt/dpp/numba"
+_SOURCE = REPOSITORY / "workloads" / "src"
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the images.
+
+    Parameters
+    ----------
+    name
+        Its name below ``dpp/``.
+    extras
+        Extras of the workloads' distribution that its environment has.
+    compiles
+        Whether kernels are compiled into it.
+    """
+
+    name: str
+    extras: tuple[str, ...] = ()
+    compiles: bool = False
+
+
+FLAVOURS = (Flavour("services"), Flavour("pixels", ("pixels",), compiles=True))
+
+
+class WorkloadImages:
+    """The workloads' images as this checkout defines them.
+
+    Parameters
+    ----------
+    folders
+        Where cache and secrets lie.
+    base
+        An image of Debian bookworm with Python 3.11: the bare system that machines begin with.
+    reporter
+        Where progress is shown.
+    """
+
+    def __init__(self, folders: Folders, base: str, reporter: Reporter) -> None:
+        self._folders, self._base, self._reporter = folders, base, reporter
+
+    def ensure(self) -> dict[str, str]:
+        """Build what is missing; return the digest of each image by name.
+
+        Raises
+        ------
+        FatalError
+            If a command fails; the error ends with what it printed.
+        """
+        missing = [flavour for flavour in FLAVOURS if not self.layout(flavour).folder.exists()]
+        if missing:
+            with self._reporter.step("workload images", 3 * len(missing)) as step:
+                for flavour in missing:
+                    below = self._environment(flavour)
+                    step.advance(f"{flavour.name}: environment", by=2)
+                    self._build(flavour, below)
+                    step.advance(flavour.name)
+        return {flavour.name: self.layout(flavour).digest for flavour in FLAVOURS}
+
+    def push(self, site: str, environment: str = "lab") -> dict[str, str]:
+        """Bring both images to a site's registry, unless it has them; return their references by name."""
+        digests = self.ensure()
+        registry = Registry.at(site, environment, self._folders)
+        for flavour in FLAVOURS:
+            registry.push(self.layout(flavour), f"dpp/{flavour.name}", self._digest(flavour))
+        return {name: registry.reference(f"dpp/{name}", digest) for name, digest in digests.items()}
+
+    def layout(self, flavour: Flavour) -> Layout:
+        """Return where an image lies in the cache, whether built or not."""
+        return Layout(self._folders.cache / "images" / f"{flavour.name}-{self._digest(flavour)}")
+
+    def requirements(self, flavour: Flavour) -> str:
+        """Return the locked requirements of an image, with digests, as `uv export` writes them."""
+        extras = [word for extra in flavour.extras for word in ("--extra", extra)]
+        words = [
+            "uv",
+            "export",
+            "--frozen",
+            "--no-dev",
+            "--no-emit-workspace",
+            "--no-header",
+            "--package",
+            "dpp-workloads",
+            *extras,
+        ]
+        return _output(*words)
+
+    def _digest(self, flavour: Flavour) -> str:
+        return _hash(self._environment_digest(flavour), self._code_digest if flavour.compiles else self._light_digest)
+
+    def _environment_digest(self, flavour: Flavour) -> str:
+        if flavour.name not in self._environment_digests:
+            parts = (str(_REVISION), self._base, self.requirements(flavour))
+            self._environment_digests[flavour.name] = _hash(*parts)
+        return self._environment_digests[flavour.name]
+
+    @cached_property
+    def _environment_digests(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
+    def _code_digest(self) -> str:
+        return _hash(*_tree(_SOURCE))
+
+    @cached_property
+    def _light_digest(self) -> str:
+        """Digest of the code without the pixel core, which the light image does not run."""
+        return _hash(*_tree(_SOURCE, leave_out="workloads/pixels"))
+
+    def _environment(self, flavour: Flavour) -> str:
+        """Return the image with Python and the locked environment, built if it is not there."""
+        name = f"localhost/dpp/{flavour.name}-environment:{self._environment_digest(flavour)}"
+        if not _exists(name):
+            with _container(self._base) as container, tempfile.TemporaryDirectory(prefix="dpp-env-") as scratch:
+                wanted = Path(scratch) / "requirements.txt"
+                wanted.write_text(self.requirements(flavour))
+                root = Path(_output("buildah", "mount", container))
+                target = root / _ENVIRONMENT.lstrip("/")
+                words = [
+                    "uv",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--link-mode",
+                    "copy",
+                    "--python-version",
+                    _PYTHON,
+                    "--target",
+                    str(target),
+                    "-r",
+                    str(wanted),
+                ]
+                _output(*words)
+                _output("buildah", "umount", container)
+                _output("buildah", "commit", "--quiet", "--timestamp", "0", container, name)
+        return name
+
+    def _build(self, flavour: Flavour, below: str) -> None:
+        target = self.layout(flavour).folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            _container(below) as container,
+            tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{flavour.name}-") as scratch,
+        ):
+            root = Path(_output("buildah", "mount", container))
+            shutil.copytree(_SOURCE, root / _CODE.lstrip("/"), ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            numba = root / _NUMBA.lstrip("/")
+            numba.mkdir(parents=True)
+            shutil.chown(numba, USER, USER)
+            _output("buildah", "umount", container)
+            environment = {
+                "PYTHONPATH": f"{_CODE}:{_ENVIRONMENT}",
+                "NUMBA_CACHE_DIR": _NUMBA,
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HOME": "/tmp",
+            }  # noqa: S108 - in the container
+            variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
+            _output(
+                "buildah",
+                "config",
+                *variables,
+                "--user",
+                f"{USER}:{USER}",
+                "--entrypoint",
+                '["python3", "-m"]',
+                "--cmd",
+                "",
+                container,
+            )
+            if flavour.compiles:
+                _output(
+                    "buildah",
+                    "run",
+                    "--isolation",
+                    "chroot",
+                    container,
+                    "--",
+                    "python3",
+                    "-m",
+                    "workloads.prompt_processing.warm",
+                )
+            image = _output("buildah", "commit", "--quiet", "--timestamp", "0", container)
+            partial = Path(scratch) / "layout"
+            _output("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
+            _output("buildah", "rmi", image)
+            partial.rename(target)
+
+
+def _tree(folder: Path, leave_out: str = "-") -> Iterator[str]:
+    """Yield name and digest of every source file."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(leave_out):
+            yield f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _exists(image: str) -> bool:
+    return (
+        subprocess.run(["buildah", "inspect", "--type", "image", image], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+@contextmanager
+def _container(image: str) -> Iterator[str]:
+    container = _output("buildah", "from", "--pull-never", image)
+    try:
+        yield container
+    finally:
+        _output("buildah", "rm", container)
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=REPOSITORY
+    )
+    if done.returncode != 0:
+        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
+        raise FatalError(" ".join(command[:3]), f"exit code {done.returncode}: {said}")
+    return done.stdout if command[1:2] == ("export",) else (done.stdout.strip().splitlines() or [""])[-1]
