@@ -44,6 +44,7 @@ _DOING: Final = {
 }
 _COUNTED: Final = ("create", "update", "replace", "delete", "forget")
 _REMIND_SECONDS: Final = 15.0
+_SLOW_SECONDS: Final = 2.0
 _DIFF_LINES: Final = 16
 
 
@@ -69,6 +70,7 @@ class Display:
         self._full = full
         self._terminal = stream.isatty()
         self._running: dict[tuple[str, str], float] = {}
+        self._status: dict[str, tuple[str, float]] = {}
         self._guard = threading.RLock()
         self._ended = threading.Event()
         self._reminder = threading.Thread(target=self._remind, daemon=True)
@@ -87,8 +89,19 @@ class Display:
         with self._guard:
             if event.kind == "step":
                 self._step(event)
+            elif event.severity == "status":
+                self._note_status(event)
             elif event.kind == "log" and event.message and (event.severity != "debug" or self._full):
                 self._log(event)
+
+    def _note_status(self, event: Event) -> None:
+        """Keep what a resource does for the last line; without a terminal, print it now and then."""
+        _, shown = self._status.get(event.urn, ("", 0.0))
+        now = time.monotonic()
+        if not self._terminal and now - shown >= _REMIND_SECONDS:
+            self._log(event)
+            shown = now
+        self._status[event.urn] = (event.message.strip(), shown)
 
     def _step(self, event: Event) -> None:
         key = (event.urn, event.verb)
@@ -98,6 +111,7 @@ class Display:
                 self._line(event, _DOING[event.verb])
         elif event.progress in {"done", "failed"}:
             self._running.pop(key, None)
+            self._status.pop(event.urn, None)
             if event.progress == "failed":
                 self._line(event, self._paint(f"failed: {event.message}", "31"))
             elif event.verb not in {"same", "read"}:
@@ -124,8 +138,8 @@ class Display:
         while not self._ended.wait(1.0):
             with self._guard:
                 now = time.monotonic()
-                slow = [(now - began, short(urn)[1]) for (urn, _), began in self._running.items()]
-                text = ", ".join(f"{name} {_seconds(age)}" for age, name in sorted(slow, reverse=True)[:6] if age >= 2)
+                slow = sorted((now - began, urn) for (urn, _), began in self._running.items())
+                text = ", ".join(self._working(urn, age) for age, urn in reversed(slow[-6:]) if age >= _SLOW_SECONDS)
                 if self._terminal and text:
                     width = shutil.get_terminal_size().columns - 1
                     self._stream.write(f"\r\x1b[K{f'  … {text}'[:width]}\r")
@@ -133,6 +147,10 @@ class Display:
                 elif text and now - last >= _REMIND_SECONDS:
                     self._print(f"{_clock(now - self._began)} … still at work: {text}")
                     last = now
+
+    def _working(self, urn: str, age: float) -> str:
+        status = self._status.get(urn, ("", 0.0))[0] if self._terminal else ""
+        return f"{short(urn)[1]} {age:.0f} s" + (f" ({status})" if status else "")
 
     def finish(self, result: Result) -> None:
         """Show how an operation ended; a preview also shows its tree."""

@@ -44,7 +44,7 @@ class Event:
     message
         The line, or why the step failed.
     severity
-        Of a line: ``debug``, ``info``, ``warning`` or ``error``.
+        Of a line: ``debug``, ``info``, ``warning``, ``error``, or ``status`` for what a resource does at the moment.
     diff
         What changes: property to old and new value, secrets masked.
     seconds

@@ -238,7 +238,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
 
     async def Log(self, request: Any, context: Any) -> Message:  # noqa: N802, ARG002
         """Pass a line on; errors are kept for the end."""
-        severity = _SEVERITIES.get(request.severity, "info")
+        severity = "status" if request.ephemeral else _SEVERITIES.get(request.severity, "info")
         deployment = self._run.deployment
         if deployment.stopped.is_set() and "monitor has terminated" in request.message:
             return empty_pb2.Empty()  # the program's view of an end that has its own message
