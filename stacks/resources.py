@@ -64,3 +64,5 @@ class Manifests(_Resource):
     """The objects of one service on one cluster."""
 
     token = "dpp:clusters:Manifests"  # noqa: S105
+    outputs = ("owner",)
+    owner: pulumi.Output[str]

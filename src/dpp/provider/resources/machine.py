@@ -39,7 +39,7 @@ class Machine(Resource):
             return self._adopt(wanted)
         progress(f"starting {wanted['host']}")
         state = Machines(self.folders).ensure(_spec(urn, wanted))
-        return state.name, {"identity": state.digest}
+        return state.name, {"identity": state.container}
 
     def find(self, wanted: Properties) -> str:
         """Return the container's name; outside the lab nothing is made that could be left."""
@@ -62,7 +62,7 @@ class Machine(Resource):
         }
         if found.system not in READY or not found.plugged:
             seen["address"] = f"{found.spec.address} ({_illness(found.system, plugged=found.plugged)})"
-        return Observation(seen, {"identity": found.digest})
+        return Observation(seen, {"identity": found.container})
 
     def probe(self, identifier: str, state: Properties) -> dict[str, str]:
         """Say whether the lab's machine is off, off its network or gone."""
