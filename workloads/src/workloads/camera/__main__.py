@@ -65,6 +65,7 @@ def main() -> int:
             "visits": plan.visits,
             "interval": plan.interval,
             "detectors": names,
+            "detectorNumbers": {d.name: d.id for d in camera.detectors},
             "begun": tai_now(),
         }
     )

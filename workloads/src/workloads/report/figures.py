@@ -1,0 +1,185 @@
+"""From facts to figures: what was lost, how fast it was, what was found. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from workloads.common.names import ExposureName
+from workloads.report.facts import Facts, Row
+
+STEPS = ("expected", "arrived", "verified", "ingested", "processed", "alerted", "archived")
+VARIABLE = 3
+MINIMUM_SNR = 8.0
+LIMIT_SECONDS = 60.0
+
+
+def exposures(facts: Facts) -> dict[str, Any]:
+    """Count exposures (one detector of one visit) by what became of them.
+
+    Lost is whatever the camera read out and any store lacks, or holds with other pixels or another digest than the rest.
+    """
+    by_step = Counter(row["step"] for row in _firsts(facts))
+    lost = [f"{row['obsId']}_{row['detector']}: {reason}" for row in facts.stores if (reason := _loss(row))]
+    read = {(row["obsId"], row["detector"]) for row in facts.stores}
+    lost += [
+        f"{row['obsId']}_{row['detector']}: not looked for"
+        for row in facts.exposures
+        if (row["obsId"], row["detector"]) not in read
+    ]
+    return {
+        "expected": len(facts.exposures), "arrived": by_step["arrived"], "verified": by_step["verified"], "ingested": by_step["ingested"],
+        "processed": by_step["processed"], "archived": by_step["archived"], "lost": len(lost), "losses": lost,
+        "failures": [_sentence(row) for row in facts.ledger if row["step"] in ("quarantined", "failed", "lost", "late", "cancelled")],
+    }  # fmt: skip
+
+
+def alerts(facts: Facts) -> dict[str, Any]:
+    """Compare alerts made (by the ledger's stamps) with alerts received by the independent consumer."""
+    made = sum(int(row["figures"].get("alerts", 0)) for row in _firsts(facts) if row["step"] == "processed")
+    decoded = [row for row in facts.alerts if "error" not in row]
+    distinct = {row["diaSourceId"] for row in decoded}
+    return {
+        "made": made, "received": len(facts.alerts), "decoded": len(decoded), "undecodable": len(facts.alerts) - len(decoded),
+        "duplicates": len(decoded) - len(distinct), "missing": max(0, made - len(distinct)), "bytes": sum(row["bytes"] for row in facts.alerts),
+    }  # fmt: skip
+
+
+def latency(facts: Facts) -> dict[str, Any]:
+    """Return seconds from the end of readout to the consumer over all alerts, and their growth over the visits."""
+    ends = facts.end_of_readout()
+    visits = {
+        ExposureName.from_obs_id(obs_id).exposure_id: (number, end)
+        for number, (obs_id, end) in enumerate(sorted(ends.items(), key=lambda item: item[1]))
+    }
+    pairs = [
+        (visits[row["visit"]][0], row["received"] - visits[row["visit"]][1])
+        for row in facts.alerts
+        if "error" not in row
+    ]
+    if not pairs:
+        return {"count": 0}
+    seconds = np.array([pair[1] for pair in pairs])
+    per_visit = defaultdict(list)
+    for number, value in pairs:
+        per_visit[number].append(value)
+    worst = [(number, float(np.quantile(values, 0.98))) for number, values in sorted(per_visit.items())]
+    slope = float(np.polyfit([n for n, _ in worst], [value for _, value in worst], 1)[0]) if len(worst) > 2 else 0.0
+    counts, edges = np.histogram(seconds, bins=np.arange(0.0, max(62.0, float(seconds.max()) + 2.0), 2.0))
+    return {
+        "count": len(pairs), "p50_s": float(np.quantile(seconds, 0.5)), "p90_s": float(np.quantile(seconds, 0.9)), "p98_s": float(np.quantile(seconds, 0.98)),
+        "max_s": float(seconds.max()), "within_60_s": float((seconds <= LIMIT_SECONDS).mean()), "slope_s_per_visit": slope,
+        "per_visit_p98_s": [value for _, value in worst], "histogram": {"edges_s": edges.tolist(), "counts": counts.tolist()},
+    }  # fmt: skip
+
+
+def waterfall(facts: Facts) -> list[dict[str, Any]]:
+    """Return when, after the end of readout, each step was done: median and 98 % over all detectors, seconds."""
+    ends, received = facts.end_of_readout(), _received(facts)
+    moments: dict[str, list[float]] = defaultdict(list)
+    for row in _firsts(facts):
+        if row["step"] in STEPS and row["obsId"] in ends:
+            moments[row["step"]].append(row["time"] - ends[row["obsId"]])
+    for (obs_id, _), moment in received.items():
+        moments["received"].append(moment - ends[obs_id])
+    parts: dict[str, list[float]] = defaultdict(list)
+    for row in _firsts(facts):
+        for name, value in row["figures"].items() if row["step"] == "processed" else ():
+            if name.endswith("_s") and name != "latency_s":
+                parts[name.removesuffix("_s")].append(value)
+    steps = [
+        {"step": step, "kind": "moment", **_spread(moments[step])}
+        for step in (*STEPS[1:-1], "received", "archived")
+        if moments[step]
+    ]
+    return steps + [{"step": name, "kind": "duration", **_spread(values)} for name, values in parts.items()]
+
+
+def transients(facts: Facts) -> dict[str, Any]:
+    """Match alerts with the truth: recovered within one pixel; false where nothing is injected or variable within three."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in facts.alerts:
+        if "error" not in row:
+            found[_image(row)].append((row["x"], row["y"]))
+    names = {number: name for number, name in _detector_numbers(facts).items()}
+    placed = {(obs_id, names.get(detector, str(detector))): values for (obs_id, detector), values in found.items()}
+    truth: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in facts.truth:
+        truth[row["obsId"], row["detector"]].append(row)
+    wanted, got, missed, false = 0, 0, [], 0
+    for fact in facts.exposures:
+        key = (fact["obsId"], fact["detector"])
+        hits = np.array(placed.get(key, [])).reshape(-1, 2)
+        rows = truth[key]
+        counted = [row for row in rows if row["kind"] != VARIABLE and row["snr"] >= MINIMUM_SNR and not row["masked"]]
+        near = _nearest(np.array([[row["x"], row["y"]] for row in counted]).reshape(-1, 2), hits)
+        wanted += len(counted)
+        got += int((near <= 1.0).sum())
+        missed += [
+            f"{key[0]}_{key[1]} ({row['x']:.1f}, {row['y']:.1f}) {row['snr']:.1f} sigma"
+            for row, gap in zip(counted, near, strict=True)
+            if gap > 1.0
+        ]
+        false += int((_nearest(hits, np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2)) > 3.0).sum())
+    images = max(1, len(facts.exposures))
+    return {
+        "injected": wanted,
+        "recovered": got,
+        "completeness": got / wanted if wanted else 1.0,
+        "missed": missed[:200],
+        "false": false,
+        "false_per_image": false / images,
+    }
+
+
+def _firsts(facts: Facts) -> list[Row]:
+    """Return the first stamp of each step of each detector."""
+    found: dict[tuple[str, str, str], Row] = {}
+    for row in facts.ledger:
+        if row["obsId"] and row["detector"]:
+            found.setdefault((row["obsId"], row["detector"], row["step"]), row)
+    return list(found.values())
+
+
+def _received(facts: Facts) -> dict[tuple[str, Any], float]:
+    latest: dict[tuple[str, Any], float] = {}
+    for row in facts.alerts:
+        if "error" not in row:
+            latest[_image(row)] = max(latest.get(_image(row), 0.0), row["received"])
+    return latest
+
+
+def _image(alert: Row) -> tuple[str, Any]:
+    day, number = divmod(int(alert["visit"]), 100000)
+    return ExposureName(day, number).obs_id, alert["detector"]
+
+
+def _detector_numbers(facts: Facts) -> dict[int, str]:
+    return {int(number): name for name, number in facts.night.get("detectorNumbers", {}).items()}
+
+
+def _nearest(points: Any, others: Any) -> Any:
+    if len(points) == 0 or len(others) == 0:
+        return np.full(len(points), np.inf)
+    return cKDTree(others).query(points)[0]
+
+
+def _loss(row: Row) -> str:
+    if row["errors"]:
+        return "; ".join(f"{site}: {error}" for site, error in row["errors"].items())
+    if len(set(row["sites"].values())) != 1:
+        return f"digests differ: {row['sites']}"
+    wrong = [site for site, right in row["pixels"].items() if not right]
+    return f"other pixels than the camera read out at {', '.join(wrong)}" if wrong else ""
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median_s": float(np.median(values)), "p98_s": float(np.quantile(values, 0.98))}
+
+
+def _sentence(row: Row) -> str:
+    where = "_".join(part for part in (row["obsId"] or row["groupId"], row["detector"]) if part)
+    return f"{row['step']}: {where}: {row['reason']}"

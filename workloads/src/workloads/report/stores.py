@@ -1,0 +1,51 @@
+"""Reads every raw file back from every store: its digest, and whether the pixels are those that the camera read out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from workloads.common.errors import WorkloadError
+from workloads.common.names import ExposureName
+from workloads.common.raw import decode_raw
+from workloads.common.s3 import MissingObjectError, Store, sha256
+from workloads.common.settings import Settings
+
+SITES = ("summit", "base", "ncsa")
+
+
+def read_stores(folder: Path) -> int:
+    """Write `stores.jsonl`: one line per detector and exposure that the camera's ledger has."""
+    settings = Settings.load()
+    stores = {site: Store(settings, site) for site in SITES}
+    facts = [json.loads(line) for line in (folder / "exposures.jsonl").read_text().splitlines()]
+    with ThreadPoolExecutor(4) as pool, (folder / "stores.jsonl").open("w") as output:
+        for line in pool.map(lambda fact: examine(stores, fact), facts):
+            output.write(json.dumps(line) + "\n")
+    return 0
+
+
+def examine(stores: dict[str, Store], fact: dict[str, Any]) -> dict[str, Any]:
+    """Return digest or error of one file at each site, and whether the pixels are the camera's."""
+    key = ExposureName.from_obs_id(fact["obsId"]).key(fact["detector"])
+    line: dict[str, Any] = {
+        "obsId": fact["obsId"],
+        "detector": fact["detector"],
+        "sites": {},
+        "errors": {},
+        "pixels": {},
+    }
+    for site, store in stores.items():
+        try:
+            data = store.get("raw", key)
+            line["sites"][site] = sha256(data)
+            pixels, _, _ = decode_raw(data, key)
+            line["pixels"][site] = hashlib.sha256(pixels.astype("<u2").tobytes()).hexdigest() == fact["sha256"]
+        except MissingObjectError:
+            line["errors"][site] = "no such object"
+        except WorkloadError as error:
+            line["errors"][site] = str(error)
+    return line
