@@ -1,0 +1,54 @@
+"""``dpp night``: take a night of visits and report on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpp.cli.output import JsonOption, print_json, print_rows
+from dpp.lab.progress import Reporter
+from dpp.model.environment import Environment
+from dpp.model.errors import UsageError
+from dpp.model.folders import Folders
+from dpp.operations.night import Night, Plan
+
+app = typer.Typer(no_args_is_help=True, help="Run a night of visits and report on it.")
+
+
+@app.callback()
+def _area() -> None:
+    """Keep `run` a command of its own."""
+
+
+@app.command()
+def run(
+    visits: Annotated[int, typer.Option(min=1, help="Number of visits.")] = 6,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds from visit to visit.")] = 45.0,
+    detectors: Annotated[int, typer.Option(min=0, help="How many detectors are read out; 0 is all.")] = 0,
+    sky: Annotated[str, typer.Option(help="`synthetic`, or a folder of FITS exposures to replay.")] = "synthetic",
+    seed: Annotated[int | None, typer.Option(help="Seed of the night; by default a new one.")] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="cancel:N, unannounced:N or missing:N:DETECTOR, for tests.")
+    ] = None,
+    environment: Annotated[str, typer.Option(help="Environment, a folder of inventories/.")] = "lab",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a night, follow it to the last alert, and report.
+
+    The last line printed is the absolute path of report.json. Exit code 1 if anything was lost or a requirement missed.
+    """
+    if sky != "synthetic" and not Path(sky).is_dir():
+        raise UsageError(f"--sky {sky}", "no such folder", "`synthetic` or a folder of FITS exposures")
+    plan = Plan(visits, interval, detectors, sky, seed, tuple(fault or ()))
+    night = Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json))
+    report = night.run()
+    path = (night.folder / "report.json").resolve()
+    if as_json:
+        print_json({"report": str(path), "passed": report["passed"], "requirements": report["requirements"]})
+    else:
+        print_rows(report["requirements"], ("title", "value", "comparison", "limit", "met"), as_json=False)
+        print(path)
+    if not report["passed"]:
+        raise typer.Exit(1)

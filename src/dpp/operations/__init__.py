@@ -1,0 +1,1 @@
+"""Service management over the model: what people do with the observatory."""

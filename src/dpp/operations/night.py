@@ -1,0 +1,362 @@
+"""A night: the camera's and the archiver's Jobs on the summit, an independent consumer at the archive, and the report.
+
+Everything goes in band, from the operations hosts of the sites.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dpp.adapters.kubernetes import Cluster, Manifest
+from dpp.adapters.kustomize import containers, render
+from dpp.adapters.secrets import Secrets
+from dpp.adapters.vantage import Vantage
+from dpp.lab.image import BaseImage
+from dpp.lab.progress import Reporter
+from dpp.lab.tools import tool_folder
+from dpp.lab.workload_images import WorkloadImages
+from dpp.model.environment import Environment
+from dpp.model.errors import FatalError, RetriableError
+from dpp.model.folders import REPOSITORY, Folders
+from dpp.model.site_config import as_yaml, site_settings
+
+NAMESPACE = "workloads"
+RECORDS = "/var/lib/dpp/volumes/night-runs"
+"""Where the camera's records lie on the summit's node."""
+ARCHIVE = "ncsa"
+_CAMERA_CLUSTER = "summit"
+_SETTLED = frozenset({"archived", "quarantined", "lost"})
+_ANSWERED = frozenset({"alerted", "failed", "quarantined", "lost"})
+_DRAIN_SECONDS = 240.0
+_STARTUP_SECONDS = 300.0
+_CALIBRATION_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a night is to be.
+
+    Parameters
+    ----------
+    visits
+        Number of visits.
+    interval
+        Seconds from visit to visit.
+    detectors
+        How many are read out; 0 is all.
+    sky
+        ``synthetic``, or a folder of FITS exposures on this machine.
+    seed
+        Of the night; None is a new one.
+    faults
+        What goes wrong on purpose, as the camera understands it.
+    """
+
+    visits: int = 6
+    interval: float = 45.0
+    detectors: int = 0
+    sky: str = "synthetic"
+    seed: int | None = None
+    faults: tuple[str, ...] = ()
+    name: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
+
+    def arguments(self) -> list[str]:
+        """Return the camera's command line."""
+        words = [
+            "--night",
+            self.name,
+            "--visits",
+            str(self.visits),
+            "--interval",
+            str(self.interval),
+            "--detectors",
+            str(self.detectors),
+        ]
+        words += ["--sky", "synthetic" if self.sky == "synthetic" else "/var/lib/dpp/night/sky"]
+        words += ["--seed", str(self.seed)] if self.seed is not None else []
+        return words + [word for fault in self.faults for word in ("--fault", fault)]
+
+
+class Night:
+    """Runs one night of an environment.
+
+    Parameters
+    ----------
+    environment, folders
+        Where.
+    plan
+        What.
+    reporter
+        Where progress is shown.
+    """
+
+    def __init__(self, environment: Environment, folders: Folders, plan: Plan, reporter: Reporter) -> None:
+        self._environment, self._folders, self._plan, self._reporter = environment, folders, plan, reporter
+        self.folder = folders.state / "nights" / plan.name
+
+    def run(self) -> dict[str, Any]:
+        """Take the night and return its report (also in `folder`).
+
+        Raises
+        ------
+        RetriableError
+            If something that the night needs is not up in time.
+        FatalError
+            If the camera fails.
+        """
+        self.folder.mkdir(parents=True)
+        self._wait_prepared()
+        references = WorkloadImages(self._folders, BaseImage(self._reporter).layers[0].reference, self._reporter).push(
+            self._environment.cluster(_CAMERA_CLUSTER).site, self._environment.name
+        )
+        if self._plan.sky != "synthetic":
+            self._send_sky(Path(self._plan.sky))
+        with self._consumer() as news:
+            self._start(references)
+            self._watch(news)
+            self._fetch_records()
+            self._drain(news)
+        self._report_step("stores")
+        self._report_step("build", failing=True)
+        content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return content
+
+    # -- before ----------------------------------------------------------------------------------------------------
+
+    def _wait_prepared(self) -> None:
+        """Wait for calibrations and templates, then for the workers that load them."""
+        with self._reporter.step("calibrations and templates") as step:
+            self._until(lambda: self._job(ARCHIVE, "calibration"), _CALIBRATION_SECONDS, step.advance)
+        with self._reporter.step("prompt processing") as step:
+            self._until(lambda: self._deployment(ARCHIVE, "prompt-processing"), _STARTUP_SECONDS, step.advance)
+
+    def _until(self, probe: Callable[[], str], seconds: float, tell: Callable[..., None]) -> None:
+        deadline = time.monotonic() + seconds
+        while reason := probe():
+            if time.monotonic() > deadline:
+                raise RetriableError(
+                    f"night {self._plan.name}", reason, f"ready within {seconds:g} s", "see `dpp status`"
+                )
+            tell(reason, by=0)
+            time.sleep(3.0)
+
+    def _start(self, references: dict[str, str]) -> None:
+        """Apply what both devices need, and their Jobs anew."""
+        cluster = Cluster(_CAMERA_CLUSTER, self._environment.name, self._folders)
+        objects = [one for service in ("archiver", "camera") for one in self._objects(service, references)]
+        jobs = [one for one in objects if one["kind"] == "Job"]
+        with self._reporter.step("camera and archiver") as step:
+            cluster.apply(
+                [one for one in objects if one["kind"] != "Job"], "night-settings", _STARTUP_SECONDS, step.advance
+            )
+            cluster.delete("night-jobs")
+            cluster.apply(jobs, "night-jobs", _STARTUP_SECONDS, step.advance)
+
+    def _objects(self, service: str, references: dict[str, str]) -> list[Manifest]:
+        images = {f"dpp/{name}": reference for name, reference in references.items()}
+        found = []
+        for content in render(REPOSITORY / "k8s" / service, self._kubectl, images):
+            if content["kind"] != "PersistentVolume":
+                content["metadata"]["namespace"] = NAMESPACE
+            if content["kind"] == "Job" and service == "camera":
+                for container in containers(content):
+                    container["args"] = ["workloads.camera", *self._plan.arguments()]
+            found.append(content)
+        return found
+
+    def _send_sky(self, source: Path) -> None:
+        files = sorted(source.glob("*.fits"))
+        if not files:
+            raise FatalError(f"--sky {source}", "no FITS files", "a folder with exposures as *.fits")
+        pack = subprocess.Popen(
+            ["tar", "-C", str(source), "-c", *(file.name for file in files)], stdout=subprocess.PIPE
+        )
+        target = f"{RECORDS}/sky"
+        unpack = f"sudo sh -c 'rm -rf {target} && mkdir -p {target} && tar -C {target} --no-same-owner -x && chmod -R a+rX {target}'"
+        done = subprocess.run([*self._ssh, unpack], stdin=pack.stdout, capture_output=True, text=True, check=False)
+        if pack.wait() or done.returncode:
+            raise RetriableError(
+                f"--sky {source}", f"not brought to the summit: {done.stderr.strip()}", remedy="see `dpp status`"
+            )
+
+    # -- during ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Callable[[], dict[str, int]]]:
+        """Run the independent consumer; what is yielded returns its newest counts."""
+        output = (self.folder / "consumer.log").open("wb")
+        progress = (self.folder / "consumer.progress").open("wb")
+        process = subprocess.Popen(
+            self._report_command("follow"), stdout=progress, stderr=output, env=self._report_environment
+        )
+        try:
+            self._until(
+                lambda: (
+                    "" if (self.folder / "following").exists() else self._dead(process) or "consumer joins its group"
+                ),
+                60.0,
+                lambda *_, **__: None,
+            )
+            yield self._news
+        finally:
+            process.terminate()
+            process.wait(30)
+            output.close()
+            progress.close()
+
+    def _dead(self, process: subprocess.Popen[bytes]) -> str:
+        if process.poll() is not None:
+            said = (self.folder / "consumer.log").read_text()[-500:]
+            raise FatalError(
+                "independent consumer", f"ended with {process.returncode}: {said}", "a consumer for the whole night"
+            )
+        return ""
+
+    def _news(self) -> dict[str, int]:
+        lines = (self.folder / "consumer.progress").read_text().splitlines()
+        counts: dict[str, int] = json.loads(lines[-1]) if lines else {"alerts": 0, "stamps": 0}
+        return counts
+
+    def _watch(self, news: Callable[[], dict[str, int]]) -> None:
+        """Follow the camera to the end of the night."""
+        limit = _STARTUP_SECONDS + (self._plan.visits + 2) * self._plan.interval + 600.0
+        deadline, begun = time.monotonic() + limit, time.monotonic()
+        with self._reporter.step(f"night {self._plan.name}", self._plan.visits) as step:
+            while reason := self._job(_CAMERA_CLUSTER, "camera"):
+                if time.monotonic() > deadline:
+                    raise RetriableError(
+                        "camera", reason, f"the end of the night within {limit:g} s", "see the Job's log"
+                    )
+                visit = int(max(0.0, time.monotonic() - begun) / self._plan.interval)
+                step.advance(f"{news()['alerts']} alerts", by=max(0, min(visit, self._plan.visits - 1) - step.done))
+                time.sleep(2.0)
+
+    def _drain(self, news: Callable[[], dict[str, int]]) -> None:
+        """Wait until every exposure is archived and answered, or its loss has a name."""
+        wanted = {(row["obsId"], row["detector"]) for row in _rows(self.folder / "exposures.jsonl")}
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        with self._reporter.step("archived and answered", len(wanted)) as step:
+            while time.monotonic() < deadline:
+                done = wanted & self._stamped(_SETTLED) & self._stamped(_ANSWERED)
+                step.advance(f"{news()['alerts']} alerts", by=len(done) - step.done)
+                if done == wanted:
+                    time.sleep(2.0)
+                    return
+                time.sleep(1.0)
+
+    def _stamped(self, steps: frozenset[str]) -> set[tuple[str, str]]:
+        return {(row["obsId"], row["detector"]) for row in _rows(self.folder / "ledger.jsonl") if row["step"] in steps}
+
+    # -- after -----------------------------------------------------------------------------------------------------
+
+    def _fetch_records(self) -> None:
+        """Bring the camera's own records, which no pipeline can read, from the summit's node."""
+        pack = subprocess.Popen([*self._ssh, f"sudo tar -C {RECORDS}/{self._plan.name} -c ."], stdout=subprocess.PIPE)
+        done = subprocess.run(
+            ["tar", "-C", str(self.folder), "--no-same-owner", "-x"],
+            stdin=pack.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if pack.wait() or done.returncode:
+            raise RetriableError(
+                f"night {self._plan.name}",
+                f"no records from the summit: {done.stderr.strip()}",
+                remedy="see `dpp status`",
+            )
+
+    def _report_step(self, step: str, *, failing: bool = False) -> None:
+        """Run one step of the report; `failing` allows the exit code 1 of requirements that are not met."""
+        done = subprocess.run(
+            self._report_command(step), capture_output=True, text=True, check=False, env=self._report_environment
+        )
+        if done.returncode and not (failing and done.returncode == 1 and (self.folder / "report.json").exists()):
+            raise FatalError(f"report, {step}", f"exit code {done.returncode}: {done.stderr.strip()[-800:]}")
+
+    # -- ways ------------------------------------------------------------------------------------------------------
+
+    def _job(self, cluster: str, name: str) -> str:
+        """Return why a Job is not complete, or nothing.
+
+        Raises
+        ------
+        FatalError
+            If it has failed for good; the end of its log is in the message.
+        """
+        status = self._get(cluster, f"job/{name}").get("status", {})
+        conditions = {one["type"]: one for one in status.get("conditions", []) if one["status"] == "True"}
+        if "Failed" in conditions:
+            said = self._kubectl_run(cluster, "logs", f"job/{name}", "--tail=5").stdout.strip()
+            raise FatalError(
+                f"Job {name} on {cluster}", f"failed: {said[-1500:]}", "a Job that completes", "see its log"
+            )
+        return "" if "Complete" in conditions else f"Job {name} on {cluster} is not complete"
+
+    def _deployment(self, cluster: str, name: str) -> str:
+        found = self._get(cluster, f"deployment/{name}")
+        ready = found.get("status", {}).get("readyReplicas", 0)
+        return (
+            "" if ready >= found.get("spec", {}).get("replicas", 1) else f"Deployment {name} on {cluster} is not ready"
+        )
+
+    def _get(self, cluster: str, what: str) -> dict[str, Any]:
+        done = self._kubectl_run(cluster, "get", what, "-o", "json", "--ignore-not-found")
+        found: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
+        return found
+
+    def _kubectl_run(self, cluster: str, *words: str) -> subprocess.CompletedProcess[str]:
+        vantage = Vantage.at(self._environment.cluster(cluster).site, self._environment.name, self._folders)
+        config = self._folders.state / "kubeconfig" / cluster
+        command = [*vantage.prefix(), str(self._kubectl), "--kubeconfig", str(config), "-n", NAMESPACE, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+    @cached_property
+    def _kubectl(self) -> Path:
+        return tool_folder("kubernetes") / "bin/kubectl"
+
+    @property
+    def _ssh(self) -> list[str]:
+        node = self._environment.cluster(_CAMERA_CLUSTER).control_plane[0]
+        return ["ssh", "-F", str(self._folders.ssh_config), str(node)]
+
+    def _report_command(self, step: str) -> list[str]:
+        vantage = Vantage.at(ARCHIVE, self._environment.name, self._folders)
+        return [*vantage.prefix(), sys.executable, "-m", "workloads.report", step, str(self.folder)]
+
+    @cached_property
+    def _report_environment(self) -> dict[str, str]:
+        """Give the report the settings of a workload at the archive."""
+        place = self._folders.state / "nights" / ".settings"
+        (place / "secrets").mkdir(parents=True, exist_ok=True)
+        place.chmod(0o700)
+        (place / "site.yml").write_text(as_yaml(site_settings(self._environment, ARCHIVE)))
+        secrets = Secrets(self._folders.secrets)
+        (place / "ca.crt").write_text(secrets.bundle())
+        for name in ("kafka-workloads", *(f"s3-{site}" for site in self._environment.storage)):
+            (place / "secrets" / name).write_text(secrets.password(name))
+        own = {
+            "DPP_SITE_FILE": str(place / "site.yml"),
+            "DPP_SECRETS": str(place / "secrets"),
+            "DPP_CA": str(place / "ca.crt"),
+        }
+        return {**os.environ, **own, "PYTHONPATH": str(REPOSITORY / "workloads" / "src")}
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a file that may still grow."""
+    if path.exists():
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield json.loads(line)
