@@ -1,0 +1,169 @@
+"""Files must be what other readers expect, come back bit for bit, and never be half there."""
+
+import hashlib
+import shutil
+import subprocess
+import warnings
+
+import fitsio
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from workloads.pixels import fits_io
+from workloads.pixels.errors import CorruptFileError, HeaderError, TypeMismatchError
+from workloads.pixels.fits_cards import card
+from workloads.pixels.images import Image
+
+KINDS = ["int16", "uint16", "int32"]
+
+
+def _sky(rng, kind, shape=(97, 133)):
+    image = rng.normal(1500, 40, shape)
+    image[40:50, 60:70] += 20000
+    return image.astype(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_readers_see_the_same_pixels(tmp_path, kind):
+    rng = np.random.default_rng(1)
+    image = _sky(rng, kind)
+    path = tmp_path / "raw.fits"
+    digest = fits_io.write(
+        path,
+        {"OBSID": ("MC_O_1", "exposure")},
+        [fits_io.Extension("C00", image, {"GAIN": (1.6, "[electron/adu] gain")})],
+    )
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with fits.open(path, checksum=True) as hdus:
+            assert (hdus["C00"].data == image).all()
+            assert hdus["C00"].header["GAIN"] == 1.6
+            assert hdus[0].header["OBSID"] == "MC_O_1"
+    assert (fitsio.read(path, ext="C00") == image).all()
+    assert (fits_io.read(path)[1].data == image).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_size_is_the_reference_compressors(tmp_path, kind):
+    image = _sky(np.random.default_rng(2), kind, (200, 512))
+    fits_io.write(tmp_path / "ours.fits", {}, [fits_io.Extension("A", image)])
+    with fitsio.FITS(tmp_path / "theirs.fits", "rw", clobber=True) as out:
+        out.write(image, compress="RICE", tile_dims=[1, 512])
+    ours, theirs = (fitsio.read_header(tmp_path / f"{n}.fits", ext=1) for n in ("ours", "theirs"))
+    with (
+        fits.open(tmp_path / "ours.fits", disable_image_compression=True) as a,
+        fits.open(tmp_path / "theirs.fits", disable_image_compression=True) as b,
+    ):
+        assert a[1].header["PCOUNT"] == b[1].header["PCOUNT"]
+    assert ours["NAXIS1"] == theirs["NAXIS1"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        st.sampled_from([np.int16, np.uint16, np.int32]),
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=70),
+    )
+)
+def test_any_integers_come_back(image):
+    hdus = fits_io.decode(bytes(fits_io.encode({}, [fits_io.Extension("A", image)])))
+    assert hdus[1].data.dtype == image.dtype
+    assert (hdus[1].data == image).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(
+        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=300),
+        st.integers(-(2**62), 2**62),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.none(),
+    )
+)
+def test_any_value_comes_back(value):
+    data = bytes(fits_io.encode({"KEY": (value, "a comment")}, []))
+    got = fits_io.decode(data)[0].cards["KEY"]
+    assert got == (value.rstrip() if isinstance(value, str) else value)
+    header = fits.Header.fromstring(data.decode("ascii"))
+    theirs = header["KEY"]
+    assert str(theirs) == "" or theirs == got or got is None or isinstance(got, str)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("lower", 1), ("TOOLONG KEY", 1), ("A", float("nan")), ("A", "ä"), ("A", object()), ("A B", 1)],
+)
+def test_wrong_cards_are_refused(keyword, value):
+    with pytest.raises(HeaderError):
+        card(keyword, value)
+
+
+def test_wrong_arrays_are_refused():
+    with pytest.raises(TypeMismatchError, match="float64"):
+        fits_io.encode({}, [fits_io.Extension("A", np.zeros((3, 3)))])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_damage_is_found(data):
+    whole = bytes(
+        fits_io.encode({"OBSID": "x"}, [fits_io.Extension("A", np.arange(600, dtype=np.int32).reshape(20, 30))])
+    )
+    at = data.draw(st.integers(0, len(whole) - 1))
+    broken = bytearray(whole)
+    broken[at] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(CorruptFileError):
+        fits_io.decode(bytes(broken))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 12000))
+def test_truncation_is_found(size):
+    whole = bytes(fits_io.encode({}, [fits_io.Extension("A", np.arange(600, dtype=np.int32).reshape(20, 30))]))
+    if size < len(whole) and size != 2880:
+        with pytest.raises(CorruptFileError):
+            fits_io.decode(whole[:size])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary(min_size=0, max_size=5760))
+def test_noise_is_no_file(noise):
+    with pytest.raises(CorruptFileError):
+        fits_io.decode(noise + b"\0" * (-len(noise) % 2880) if noise else noise)
+
+
+def test_image_round_trip(tmp_path):
+    rng = np.random.default_rng(3)
+    image = Image(
+        rng.normal(size=(40, 50)).astype("f4"),
+        rng.random((40, 50), np.float32),
+        rng.integers(0, 2**12, (40, 50)).astype("u2"),
+    )
+    fits_io.write_image(tmp_path / "a.fits", image, {"OBSID": "x"})
+    back, cards = fits_io.read_image(tmp_path / "a.fits")
+    assert (back.pixels == image.pixels).all()
+    assert (back.mask == image.mask).all()
+    assert cards["OBSID"] == "x"
+
+
+def test_nothing_is_left_of_a_failed_write(tmp_path):
+    with pytest.raises(HeaderError):
+        fits_io.write(tmp_path / "a.fits", {"bad key": 1}, [])
+    with pytest.raises(FileNotFoundError):
+        fits_io.store(tmp_path / "no" / "a.fits", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("fitsverify") is None, reason="fitsverify is not installed")
+def test_fitsverify_is_content(tmp_path):
+    fits_io.write(
+        tmp_path / "a.fits", {"OBSID": "x"}, [fits_io.Extension("A", _sky(np.random.default_rng(4), "uint16"))]
+    )
+    done = subprocess.run(["fitsverify", "-q", tmp_path / "a.fits"], capture_output=True, text=True, check=False)
+    assert "0 warnings and 0 errors" in done.stdout.replace("verification OK: ", "0 warnings and 0 errors ")

@@ -1,0 +1,156 @@
+"""FITS headers as bytes: cards with units and comments, checked; checksums."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from workloads.pixels.errors import HeaderError
+
+Cards = Mapping[str, Any]
+"""Keyword to value, or to (value, comment); None is a keyword without value."""
+
+BLOCK = 2880
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
+_LONG_KEYWORD = re.compile(r"[A-Z0-9_-]{9,40}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+
+
+def card(keyword: str, value: Any, comment: str = "") -> bytes:
+    """One header record of 80 bytes (several if a text is long).
+
+    Raises
+    ------
+    HeaderError
+        The keyword or the value cannot be written.
+    """
+    if len(keyword) > 8 and _LONG_KEYWORD.fullmatch(keyword) and not isinstance(value, str):
+        text = f"HIERARCH {keyword} = {_number(keyword, value)}"
+        return (f"{text} / {comment}" if comment else text)[:80].ljust(80).encode("ascii")
+    if not _KEYWORD.fullmatch(keyword):
+        raise HeaderError(f"keyword {keyword!r}", "characters that FITS does not know", "A-Z, 0-9, - and _, at most 8")
+    if not _PRINTABLE.fullmatch(comment):
+        raise HeaderError(f"comment of {keyword}", "characters that FITS does not know", "printable ASCII")
+    if isinstance(value, str):
+        return _text(keyword, value, comment)
+    head = f"{keyword:<8}= {_number(keyword, value):>20}"
+    return (f"{head} / {comment}" if comment else head)[:80].ljust(80).encode("ascii")
+
+
+def _number(keyword: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
+        return "T" if value else "F"
+    try:
+        if float(value) == int(value) and not isinstance(value, float) and not hasattr(value, "hex"):
+            return str(int(value))
+        if not math.isfinite(value):
+            raise HeaderError(f"keyword {keyword}", f"value {value}", "a finite number; None where it is not known")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise HeaderError(f"keyword {keyword}", f"value {value!r}", "text, number, bool or None") from error
+    text = repr(float(value)).upper()
+    return text if "." in text or "E" not in text else text.replace("E", ".0E")
+
+
+def _text(keyword: str, value: str, comment: str) -> bytes:
+    if not _PRINTABLE.fullmatch(value):
+        raise HeaderError(f"keyword {keyword}", f"text {value!r}", "printable ASCII")
+    quoted = value.replace("'", "''")
+    if len(quoted) <= 68:
+        head = f"{keyword:<8}= '{quoted:<8}'"
+        full = f"{head:<30} / {comment}" if comment else head
+        return full[:80].ljust(80).encode("ascii")
+    pieces, rest = [], value
+    while rest:
+        size = 67
+        # A doubled quote must not be cut in two.
+        while len(rest[:size].replace("'", "''")) > 67:
+            size -= 1
+        pieces.append(rest[:size].replace("'", "''"))
+        rest = rest[size:]
+    lines = [f"{keyword:<8}= '{pieces[0]}&'"] + [f"CONTINUE  '{piece}&'" for piece in pieces[1:]]
+    lines[-1] = lines[-1][:-2] + "'"
+    return "".join(line.ljust(80) for line in lines).encode("ascii")
+
+
+def header_bytes(cards: Cards) -> bytearray:
+    """Header with END, padded to whole blocks."""
+    out = bytearray()
+    for keyword, entry in cards.items():
+        value, comment = entry if isinstance(entry, tuple) else (entry, "")
+        out += card(keyword, value, comment)
+    out += b"END".ljust(80)
+    out += b" " * (-len(out) % BLOCK)
+    return out
+
+
+def encode_checksum(total: int) -> str:
+    """The 16 characters that make an HDU sum to all ones (complement of ``total``, spread over printable characters)."""
+    value = 0xFFFFFFFF - total
+    characters = [[0] * 4 for _ in range(4)]
+    for i in range(4):
+        byte = (value >> (24 - 8 * i)) & 0xFF
+        parts = [byte // 4 + 0x30] * 4
+        parts[0] += byte % 4
+        # Punctuation between the digits and letters is avoided in pairs, so that the sum stays.
+        while any(0x3A <= p <= 0x40 or 0x5B <= p <= 0x60 for p in parts):
+            for j in (0, 2):
+                if any(0x3A <= p <= 0x40 or 0x5B <= p <= 0x60 for p in parts[j : j + 2]):
+                    parts[j] += 1
+                    parts[j + 1] -= 1
+        for j in range(4):
+            characters[j][i] = parts[j]
+    text = "".join(chr(c) for group in characters for c in group)
+    return text[-1] + text[:-1]
+
+
+def parse_header(data: bytes | memoryview, start: int) -> tuple[dict[str, Any], int]:
+    """Keywords and values of the header at ``start`` and where its data begin.
+
+    Raises
+    ------
+    HeaderError
+        There is no END, or no FITS header at all.
+    """
+    cards: dict[str, Any] = {}
+    last = ""
+    for at in range(start, len(data) - 79, 80):
+        try:
+            line = bytes(data[at : at + 80]).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise HeaderError("FITS header", f"bytes that are no text at {at}", "ASCII") from error
+        keyword = line[:8].rstrip()
+        if keyword == "END":
+            return cards, start + -(-(at + 80 - start) // BLOCK) * BLOCK
+        if keyword == "CONTINUE" and isinstance(cards.get(last), str):
+            cards[last] = cards[last].removesuffix("&") + str(_value(line[8:]) or "")
+        elif keyword == "HIERARCH" and "=" in line:
+            last, text = line[9:].split("=", 1)
+            last = last.strip()
+            cards[last] = _value(text)
+        elif line[8:10] == "= ":
+            cards[keyword], last = _value(line[10:]), keyword
+    raise HeaderError("FITS header", "no END", "a complete header")
+
+
+def _value(text: str) -> Any:
+    text = text.strip()
+    if text.startswith("'"):
+        match = re.match(r"'((?:[^']|'')*)'", text)
+        return match.group(1).replace("''", "'").rstrip() if match else text[1:].rstrip()
+    word = text.split("/", 1)[0].strip()
+    if word in {"T", "F"}:
+        return word == "T"
+    if not word:
+        return None
+    try:
+        return int(word)
+    except ValueError:
+        pass
+    try:
+        return float(word.upper().replace("D", "E"))
+    except ValueError:
+        return word

@@ -1,0 +1,308 @@
+"""FITS files: Rice-compressed, with checksums and a digest made in the same pass, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.pixels import parallel
+from workloads.pixels.errors import CorruptFileError, HeaderError, TypeMismatchError
+from workloads.pixels.fits_cards import BLOCK, Cards, encode_checksum, header_bytes, parse_header
+from workloads.pixels.images import Image
+from workloads.pixels.kernels.rice import rice_decode, rice_encode, word_sum
+from workloads.pixels.masks import planes
+
+_BITPIX = {"int16": 16, "uint16": 16, "int32": 32, "float32": -32}
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One image of a file.
+
+    Parameters
+    ----------
+    data
+        Two-dimensional; ``int16``, ``uint16`` and ``int32`` are Rice-compressed, ``float32`` is stored as it is.
+    cards
+        Keywords beside those that describe the array.
+    """
+
+    name: str
+    data: npt.NDArray[Any]
+    cards: Cards = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hdu:
+    """What `decode` found: keywords and image (None where an HDU has no data)."""
+
+    cards: dict[str, Any]
+    data: npt.NDArray[Any] | None
+
+
+def encode(primary: Cards, extensions: Sequence[Extension], threads: int | None = None) -> bytearray:
+    """Bytes of a file with an empty primary HDU and one extension per image.
+
+    Raises
+    ------
+    HeaderError
+        A keyword or value cannot be written.
+    TypeMismatchError
+        An array is of another type or not two-dimensional.
+    """
+    basic = {"SIMPLE": (True, "conforms to the FITS standard"), "BITPIX": 8, "NAXIS": 0, "EXTEND": True}
+    out = bytearray(_sealed({**basic, **primary}, np.zeros(0, np.uint8)))
+    pieces = parallel.run(_extension, [(extension,) for extension in extensions], threads)
+    return out + b"".join(part for piece in pieces for part in piece)
+
+
+def write(path: Path, primary: Cards, extensions: Sequence[Extension], threads: int | None = None) -> str:
+    """Write a file atomically and durably; return the SHA-256 of its bytes.
+
+    The bytes are on disk under their name, or nothing is, whatever happens in between.
+    """
+    return store(path, encode(primary, extensions, threads))
+
+
+def store(path: Path, data: bytes | bytearray) -> str:
+    """Write bytes atomically and durably; return their SHA-256 (hexadecimal)."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        # The digest is computed by one thread while another writes.
+        digest, _ = parallel.run(_call, [(hashlib.sha256, data), (_write_all, handle, data)], 2)
+        os.fchmod(handle, 0o644)
+        os.fsync(handle)
+        os.close(handle)
+        handle = -1
+        Path(name).replace(path)
+    except BaseException:
+        if handle >= 0:
+            os.close(handle)
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return str(digest.hexdigest())
+
+
+def read(path: Path, threads: int | None = None) -> list[Hdu]:
+    """Read a file that this module wrote (or any of plain and Rice-compressed integer images); checksums are verified.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is truncated, or a checksum or a code does not agree.
+    """
+    return decode(Path(path).read_bytes(), str(path), threads)
+
+
+def decode(data: bytes, name: str = "FITS file", threads: int | None = None) -> list[Hdu]:
+    """Read the HDUs of a file's bytes; see `read`."""
+    if len(data) == 0 or len(data) % BLOCK:
+        raise CorruptFileError(name, f"{len(data)} bytes", f"a multiple of {BLOCK}: it is truncated")
+    raw = np.frombuffer(bytearray(data), np.uint8)
+    hdus, at = [], 0
+    while at < len(data):
+        try:
+            cards, begin = parse_header(data, at)
+            size = _data_size(cards)
+        except HeaderError as error:
+            raise CorruptFileError(name, f"HDU {len(hdus)}: {error.found}", error.expected) from error
+        end = begin + -(-size // BLOCK) * BLOCK
+        if end > len(data):
+            raise CorruptFileError(name, f"HDU {len(hdus)} ends beyond the file", f"{end} bytes")
+        _verify(raw, at, begin, end, cards, f"{name}, HDU {len(hdus)}")
+        hdus.append(Hdu(cards, _image(raw[begin:end], cards, f"{name}, HDU {len(hdus)}", threads)))
+        at = end
+    return hdus
+
+
+def write_image(path: Path, image: Image, cards: Cards | None = None, threads: int | None = None) -> str:
+    """Write pixels, variance (float32) and mask (Rice) with the names of the mask planes; return the digest."""
+    mask_cards = {key: (bit, "bit of the mask plane") for key, bit in planes().items()}
+    unit = {"BUNIT": ("electron", "unit of the pixels")}
+    parts = [
+        Extension("IMAGE", image.pixels, unit),
+        Extension("MASK", image.mask.view(np.int16), mask_cards),
+        Extension("VARIANCE", image.variance, {"BUNIT": ("electron**2", "unit of the pixels")}),
+    ]
+    return write(path, cards or {}, parts, threads)
+
+
+def read_image(path: Path) -> tuple[Image, dict[str, Any]]:
+    """Read what `write_image` wrote: the image and the primary keywords."""
+    hdus = read(path)
+    found = {hdu.cards.get("EXTNAME"): hdu.data for hdu in hdus}
+    missing = {"IMAGE", "MASK", "VARIANCE"} - set(found)
+    if missing:
+        raise CorruptFileError(str(path), f"no extension {sorted(missing)}", "IMAGE, MASK and VARIANCE")
+    mask = np.asarray(found["MASK"], np.int16).view(np.uint16)
+    return Image(np.asarray(found["IMAGE"], np.float32), np.asarray(found["VARIANCE"], np.float32), mask), hdus[0].cards
+
+
+def _call(function: Any, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _write_all(handle: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _extension(extension: Extension) -> tuple[bytes, bytes]:
+    data = extension.data
+    if data.ndim != 2 or data.dtype.name not in _BITPIX or 0 in data.shape:
+        raise TypeMismatchError(f"extension {extension.name}", f"{data.dtype} of shape {data.shape}", "a 2-d image")
+    rows, columns = data.shape
+    if data.dtype == np.float32:
+        body = np.ascontiguousarray(data, ">f4").view(np.uint8).ravel()
+        shape = {
+            "XTENSION": ("IMAGE", "plain image"),
+            "BITPIX": -32,
+            "NAXIS": 2,
+            "NAXIS1": columns,
+            "NAXIS2": rows,
+            "PCOUNT": 0,
+            "GCOUNT": 1,
+        }
+        body = np.concatenate([body, np.zeros(-body.size % BLOCK, np.uint8)])
+        return _sealed({**shape, "EXTNAME": extension.name, **extension.cards}, body), body.tobytes()
+    body, heap, longest = _compress(data)
+    cards = _table_cards(data, heap, longest)
+    return _sealed({**cards, "EXTNAME": extension.name, **extension.cards}, body), body.tobytes()
+
+
+def _compress(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Table of descriptors and heap, padded; size of the heap; longest row."""
+    rows, columns = data.shape
+    width = 4 if data.dtype == np.int32 else 2
+    tiles = data.astype(np.int32) - (32768 if data.dtype == np.uint16 else 0)
+    buffer = np.empty(rows * (columns * width + columns // 8 + 32) + 8, np.uint8)
+    lengths = np.empty(rows, np.int64)
+    rice_encode(np.ascontiguousarray(tiles, np.int32), width, 0, rows, buffer, lengths)
+    heap = int(lengths.sum())
+    table = np.empty((rows, 2), ">i4")
+    table[:, 0], table[:, 1] = lengths, np.cumsum(lengths) - lengths
+    size = table.nbytes + heap
+    body = np.zeros(size + -size % BLOCK, np.uint8)
+    body[: table.nbytes] = table.view(np.uint8).ravel()
+    body[table.nbytes : size] = buffer[:heap]
+    return body, heap, int(lengths.max())
+
+
+def _table_cards(data: npt.NDArray[Any], heap: int, longest: int) -> dict[str, Any]:
+    rows, columns = data.shape
+    width = 4 if data.dtype == np.int32 else 2
+    cards: dict[str, Any] = {
+        "XTENSION": ("BINTABLE", "compressed image"), "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": rows, "PCOUNT": heap, "GCOUNT": 1,
+        "TFIELDS": 1, "TTYPE1": "COMPRESSED_DATA", "TFORM1": f"1PB({longest})",
+        "ZIMAGE": (True, "this table holds a compressed image"), "ZTENSION": "IMAGE", "ZBITPIX": 8 * width, "ZNAXIS": 2,
+        "ZNAXIS1": columns, "ZNAXIS2": rows, "ZPCOUNT": 0, "ZGCOUNT": 1, "ZTILE1": columns, "ZTILE2": 1,
+        "ZCMPTYPE": "RICE_1", "ZNAME1": "BLOCKSIZE", "ZVAL1": 32, "ZNAME2": "BYTEPIX", "ZVAL2": width,
+    }  # fmt: skip
+    if data.dtype == np.uint16:
+        cards |= {"BZERO": (32768, "offset of unsigned samples"), "BSCALE": 1}
+    return cards
+
+
+def _sealed(cards: Cards, body: npt.NDArray[np.uint8]) -> bytes:
+    """Header with DATASUM and CHECKSUM."""
+    data_sum = int(word_sum(body, 0, body.size)) if body.size else 0
+    blank = header_bytes(
+        {**cards, "DATASUM": (str(data_sum), "checksum of the data"), "CHECKSUM": ("0" * 16, "checksum of the HDU")}
+    )
+    total = int(word_sum(np.frombuffer(blank, np.uint8), 0, len(blank))) + data_sum
+    total = (total & 0xFFFFFFFF) + (total >> 32)
+    where = blank.index(b"CHECKSUM= '") + 11
+    blank[where : where + 16] = encode_checksum(total).encode("ascii")
+    return bytes(blank)
+
+
+def _data_size(cards: dict[str, Any]) -> int:
+    """Bytes of an HDU's data, by its keywords."""
+    try:
+        axes = [int(cards[f"NAXIS{i + 1}"]) for i in range(int(cards["NAXIS"]))]
+        size = abs(int(cards["BITPIX"])) // 8 * int(np.prod(axes, dtype=object)) if axes else 0
+        size = (size + int(cards.get("PCOUNT", 0))) * int(cards.get("GCOUNT", 1))
+    except (KeyError, TypeError, ValueError) as error:
+        raise HeaderError("FITS header", f"no usable {error}", "NAXIS, NAXISn and BITPIX") from error
+    if size < 0 or any(axis < 0 for axis in axes):
+        raise HeaderError("FITS header", f"axes {axes}", "numbers of 0 or more")
+    return size
+
+
+def _verify(raw: npt.NDArray[np.uint8], at: int, begin: int, end: int, cards: dict[str, Any], name: str) -> None:
+    data_sum = int(word_sum(raw, begin, end))
+    if "DATASUM" in cards and str(cards["DATASUM"]).strip() != str(data_sum):
+        raise CorruptFileError(name, f"DATASUM {cards['DATASUM']}, data sum to {data_sum}", "equal sums")
+    if "CHECKSUM" in cards:
+        total = int(word_sum(raw, at, begin)) + data_sum
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+        if total not in {0, 0xFFFFFFFF}:
+            raise CorruptFileError(name, "CHECKSUM does not agree", "an HDU that sums to zero")
+
+
+def _image(
+    body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, threads: int | None
+) -> npt.NDArray[Any] | None:
+    if cards.get("ZIMAGE") is True:
+        return _decompress(body, cards, name, threads)
+    if cards.get("XTENSION", "IMAGE") != "IMAGE" or not cards.get("NAXIS"):
+        return None
+    kinds = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+    if cards["BITPIX"] not in kinds:
+        raise CorruptFileError(name, f"BITPIX {cards['BITPIX']}", str(sorted(kinds)))
+    kind = np.dtype(kinds[cards["BITPIX"]])
+    shape = [int(cards[f"NAXIS{i}"]) for i in range(int(cards["NAXIS"]), 0, -1)]
+    image = (
+        np.frombuffer(body[: int(np.prod(shape)) * kind.itemsize].tobytes(), kind)
+        .reshape(shape)
+        .astype(kind.newbyteorder("="))
+    )
+    return _scaled(image, cards)
+
+
+def _decompress(body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, threads: int | None) -> npt.NDArray[Any]:
+    names = {cards.get(f"ZNAME{i}"): cards.get(f"ZVAL{i}") for i in range(1, 4)}
+    width, rows, columns = names.get("BYTEPIX", 4), cards.get("ZNAXIS2"), cards.get("ZNAXIS1")
+    tiled = (cards.get("ZTILE1", columns), cards.get("ZTILE2", 1)) == (columns, 1)
+    known = (
+        cards.get("ZCMPTYPE") == "RICE_1"
+        and width in {2, 4}
+        and names.get("BLOCKSIZE", 32) == 32
+        and cards.get("TFIELDS") == 1
+    )
+    sizes = isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0
+    if not (tiled and known and sizes and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
+        raise CorruptFileError(name, "a compressed image of another kind", "Rice, one row a tile, integers")
+    table = body[: 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
+    heap = np.ascontiguousarray(body[8 * rows : 8 * rows + int(cards["PCOUNT"])])
+    tiles = np.empty((rows, columns), np.int32)
+    lengths, offsets = np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+    jobs = [(heap, offsets, lengths, width, *band, tiles) for band in parallel.bands(rows, threads)]
+    bad = [row for row in parallel.run(rice_decode, jobs, threads) if row >= 0]
+    if bad:
+        raise CorruptFileError(name, f"the code of row {bad[0]} runs out", "a whole tile")
+    return _scaled(tiles if width == 4 else tiles.astype(np.int16), cards)
+
+
+def _scaled(image: npt.NDArray[Any], cards: dict[str, Any]) -> npt.NDArray[Any]:
+    zero, scale = cards.get("BZERO", 0), cards.get("BSCALE", 1)
+    if (zero, scale) == (0, 1):
+        return image
+    if (zero, scale) == (32768, 1) and image.dtype == np.int16:
+        return (image.view(np.uint16) ^ np.uint16(0x8000)).astype(np.uint16)
+    return image * np.float64(scale) + np.float64(zero)
