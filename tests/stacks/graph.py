@@ -1,9 +1,10 @@
-"""Run a stack's program against a monitor that only takes notes, and print the graph of resources as JSON.
+"""Run programs of stacks against a monitor that only takes notes, and print their graphs of resources as JSON.
 
-In a process of its own: the SDK keeps one program per process.
+In a process of its own: the SDK keeps much of a program in globals.
 """
 
 import asyncio
+import contextvars
 import json
 import runpy
 import sys
@@ -16,12 +17,20 @@ from pulumi.runtime.stack import wait_for_rpcs
 STACKS = Path(__file__).parents[2] / "stacks"
 
 
+OUTPUTS = {
+    "dpp:machines:Machine": {"identity": "an-identity"},
+    "dpp:images:WorkloadImages": {
+        "references": {name: f"registry/dpp/{name}@sha256:0" for name in ("services", "pixels")}
+    },
+}
+"""What a provider would add to the inputs, as far as programs look at it."""
+
+
 class Answers(mocks.Mocks):
     """Outputs that a provider would give."""
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        outputs = {"identity": f"identity-of-{args.name}", "references": {}, "changes": 0}
-        return args.name, {**args.inputs, **{key: value for key, value in outputs.items() if key in args.inputs}}
+        return args.name, {**args.inputs, **OUTPUTS.get(args.typ, {})}
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
         del args
@@ -68,5 +77,10 @@ async def graph(stack: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (row["type"], row["name"]))
 
 
+def graphs(stacks: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the resources of several stacks; the SDK keeps its settings per context."""
+    return {stack: contextvars.copy_context().run(asyncio.run, graph(stack)) for stack in stacks}
+
+
 if __name__ == "__main__":
-    json.dump(asyncio.run(graph(sys.argv[1])), sys.stdout)
+    json.dump(graphs(sys.argv[1:]), sys.stdout)

@@ -10,6 +10,8 @@ from dpp.provider.resource import Observation, Progress, Properties, Resource
 
 SECRET = "dpp-secret:"  # noqa: S105 - the mark of a reference
 """In ``stringData`` of a Secret, ``dpp-secret:NAME`` stands for a password of the environment: states hold no secret."""
+AUTHORITIES = "dpp-authorities"
+"""In ``data`` of a ConfigMap, stands for the certificates of the environment's authorities."""
 _READY_SECONDS = 900.0
 
 
@@ -42,7 +44,11 @@ class Manifests(Resource):
                 progress(line)
 
         self._cluster(wanted).apply(self._objects(wanted), urn, _READY_SECONDS, tell)
-        return f"{wanted['cluster']}/{wanted['service']}", {"owner": urn}
+        return self.find(wanted), {"owner": urn}
+
+    def find(self, wanted: Properties) -> str:
+        """Return the id, so that objects of an apply that was cut short are found."""
+        return f"{wanted['cluster']}/{wanted['service']}"
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Ask the API what an apply would change; such objects are shown as they differ."""
@@ -81,15 +87,17 @@ class Manifests(Resource):
         return [self._resolved(content) for content in properties["objects"].values() if "kind" in content]
 
     def _resolved(self, content: Manifest) -> Manifest:
-        """Return an object with its references to secrets resolved."""
-        if content["kind"] != "Secret":
+        """Return an object with its references to secrets and authorities resolved."""
+        field = {"Secret": "stringData", "ConfigMap": "data"}.get(content["kind"])
+        if field not in content:
             return content
         secrets = Secrets(self.folders.secrets)
-        values = {key: _secret(secrets, value) for key, value in content.get("stringData", {}).items()}
-        return content | {"stringData": values}
+        return content | {field: {key: _resolve(secrets, value) for key, value in content[field].items()}}
 
 
-def _secret(secrets: Secrets, value: str) -> str:
+def _resolve(secrets: Secrets, value: str) -> str:
+    if value == AUTHORITIES:
+        return secrets.bundle()
     return secrets.password(value.removeprefix(SECRET)) if value.startswith(SECRET) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import ClassVar
 
 from dpp.adapters.registry import Registry
@@ -11,6 +12,9 @@ from dpp.lab.platform_images import PlatformImages as Images
 from dpp.lab.progress import Reporter
 from dpp.provider.progress import TellingReporter
 from dpp.provider.resource import Observation, Progress, Properties, Resource
+
+_BUILDING = Lock()
+"""Sites share the cache: the first builds, the others find what it made."""
 
 
 class PlatformImages(Resource):
@@ -36,7 +40,9 @@ class PlatformImages(Resource):
             If the registry does not answer.
         """
         del urn
-        images = self._images(TellingReporter(progress))
+        with _BUILDING:
+            images = self._images(TellingReporter(progress))
+            images.ensure()
         images.seed(wanted["site"], wanted["environment"])
         return f"{wanted['site']}-platform", {"references": self._references(images, wanted)}
 

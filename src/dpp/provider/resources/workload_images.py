@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import ClassVar
 
 from dpp.adapters.registry import Registry
@@ -10,6 +11,9 @@ from dpp.lab.progress import Reporter
 from dpp.lab.workload_images import WorkloadImages as Images
 from dpp.provider.progress import TellingReporter
 from dpp.provider.resource import Observation, Progress, Properties, Resource
+
+_BUILDING = Lock()
+"""Sites share the cache: the first builds, the others find what it made."""
 
 
 class WorkloadImages(Resource):
@@ -36,7 +40,9 @@ class WorkloadImages(Resource):
         """
         del urn
         reporter = TellingReporter(progress)
-        BaseImage(reporter).ensure()
+        with _BUILDING:
+            BaseImage(reporter).ensure()
+            self._images(reporter).ensure()
         references = self._images(reporter).push(wanted["site"], wanted["environment"])
         return f"{wanted['site']}-workloads", {"references": references}
 
