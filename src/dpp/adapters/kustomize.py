@@ -13,6 +13,9 @@ from dpp.model.errors import FatalError
 
 Manifest = dict[str, Any]
 
+_CLUSTER_WIDE = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
+"""Kinds that live in no namespace, but that kustomize's list of such kinds is too old to know."""
+
 
 def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, str] | None = None) -> list[Manifest]:
     """Return the objects that the kustomization in `folder` yields.
@@ -37,6 +40,9 @@ def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, s
     if done.returncode != 0:
         raise FatalError(str(folder), done.stderr.strip(), "a kustomization", "mend the file it names")
     objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    for one in objects:
+        if one["kind"] in _CLUSTER_WIDE:
+            one["metadata"].pop("namespace", None)
     if images is not None:
         for one in objects:
             _substitute(one, images)

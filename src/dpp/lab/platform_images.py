@@ -94,6 +94,20 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("etcd", "etcd", {"/usr/local/bin/etcd": "bin/etcd"}, entrypoint="/usr/local/bin/etcd"),
     Recipe("coredns", "coredns", {"/coredns": "bin/coredns"}, entrypoint="/coredns"),
     Recipe(
+        "metrics-server",
+        "metrics-server",
+        {"/metrics-server": "bin/metrics-server"},
+        entrypoint="/metrics-server",
+    ),
+    Recipe(  # tries from inside a cluster who reaches whom
+        "probe",
+        programs={"/bin/busybox": "/bin/busybox"},
+        links={f"/bin/{verb}": "busybox" for verb in ("nc", "nslookup", "sh", "sleep", "wget")},
+        packages=("busybox-static",),
+        entrypoint="/bin/sleep infinity",
+        tag="1",
+    ),
+    Recipe(
         "pause",
         programs={"/pause": "/usr/bin/catatonit"},
         packages=("catatonit",),
