@@ -76,7 +76,9 @@ def main() -> None:
         except (BotoCoreError, ClientError) as error:
             module.fail_json(msg=f"bucket {name}: {error}")
     after = sorted(wanted | present)
-    module.exit_json(changed=bool(missing), created=missing, diff={"before": _text(sorted(present)), "after": _text(after)})
+    module.exit_json(
+        changed=bool(missing), created=missing, diff={"before": _text(sorted(present)), "after": _text(after)}
+    )
 
 
 def _client(parameters: dict[str, Any]) -> Any:
