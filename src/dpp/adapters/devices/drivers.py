@@ -39,6 +39,10 @@ class Driver(Protocol):
         ...
 
 
+_OF_FILES = ("frr version", "service integrated-vtysh-config")
+"""Lines that belong to saved configurations; the running one has them or not, by the way it is asked."""
+
+
 @dataclass(frozen=True)
 class Frr:
     """FRR on Debian with the command that the role border_router installs.
@@ -60,11 +64,11 @@ class Frr:
 
     def difference(self, intended: str) -> Change:
         """Compare on the device, which knows what its own words mean; see `Driver`."""
-        return _change(self._command("diff", text=intended))
+        return _change(self._command("diff", text=intended), intended)
 
     def apply(self, intended: str, seconds: float) -> Change:
         """Load the configuration on trial; see `Driver`."""
-        return _change(self._command("apply", str(seconds), text=intended))
+        return _change(self._command("apply", str(seconds), text=intended), intended)
 
     def confirm(self) -> None:
         """Keep and save; see `Driver`."""
@@ -104,12 +108,31 @@ def plain(configuration: str) -> str:
     """Return the lines of an FRR configuration that say something, in their order."""
     lines = (line.rstrip() for line in configuration.splitlines())
     empty = ("!", "exit", "end", "exit-address-family", "Building configuration...", "Current configuration:")
-    said = (line for line in lines if line.strip() and line.strip() not in empty and not line.startswith("frr version"))
+    said = (line for line in lines if line.strip() and line.strip() not in empty and not line.startswith(_OF_FILES))
     return "\n".join(said) + "\n"
 
 
-def _change(answer: dict[str, Any]) -> Change:
-    return Change.of(answer["delete"], answer["add"])
+def _change(answer: dict[str, Any], intended: str) -> Change:
+    """Read what FRR would type: lines that undo others become the lines that they undo."""
+    wanted = {line.strip() for line in intended.splitlines()}
+    typed = Change.of(answer["delete"], answer["add"])
+    undone = [_opposite(line) for line in typed.delete]
+    undone += [_opposite(line) for line in typed.add if _is_undoing(line) and _leaf(line) not in wanted]
+    added = [line for line in typed.add if not _is_undoing(line) or _leaf(line) in wanted]
+    return Change(delete=tuple(undone), add=tuple(added))
+
+
+def _leaf(line: str) -> str:
+    return line.rpartition(" / ")[2]
+
+
+def _is_undoing(line: str) -> bool:
+    return _leaf(line).startswith("no ")
+
+
+def _opposite(line: str) -> str:
+    head, separator, leaf = line.rpartition(" / ")
+    return head + separator + (leaf.removeprefix("no ") if leaf.startswith("no ") else f"no {leaf}")
 
 
 DRIVERS = {"frr": Frr}
