@@ -17,7 +17,21 @@ from dpp.model.errors import FatalError, UsageError
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Write `text` to `path` so that after a crash at any instant the old or the new text is there, whole."""
+    """Write `text` to `path` so that after a crash at any instant the old or the new text is there, whole.
+
+    Raises
+    ------
+    FatalError
+        If it cannot be written; then the old text is there.
+    """
+    try:
+        _write(path, text)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror}"
+        raise FatalError(str(path), reason, "a place that can be written", "make room there, then run again") from error
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -117,9 +117,9 @@ class Deployment:
             seconds = time.monotonic() - began
             self.emit(Event("step", urn, verb, "done", diff=diff or {}, seconds=seconds, parent=parent))
 
-    def same(self, urn: str, parent: str) -> None:
-        """Tell that a resource is as it should be."""
-        self.emit(Event("step", urn, "same", "planned" if self.preview else "done", parent=parent))
+    def tell(self, urn: str, verb: str, parent: str) -> None:
+        """Tell of a step that takes no time: a resource that is as it should be, or a component."""
+        self.emit(Event("step", urn, verb, "planned" if self.preview else "done", parent=parent))
 
     async def register(self, goal: Goal) -> Outcome:
         """Bring one resource to what the program asks for.
@@ -152,14 +152,9 @@ class Deployment:
         if old and verb == "same":
             times["modified"] = old.fields.get("modified")
         resource = goal.resource(old, "", goal.inputs, outputs, **times)
-        if verb == "same":
-            self.same(goal.urn, goal.fields.get("parent") or "")
-            self.journal.add(resource, old)
-            self.journal.save()
-        else:
-            async with self.step(goal.urn, verb, parent=goal.fields.get("parent") or ""):
-                self.journal.add(resource, old)
-                self.journal.save()
+        self.tell(goal.urn, verb, resource.parent)
+        self.journal.add(resource, old)
+        self.journal.save()
         return Outcome(goal.urn, "", {})
 
     async def _custom(self, goal: Goal) -> Outcome:
@@ -185,7 +180,7 @@ class Deployment:
         if changes or old.fields.get("initErrors"):
             return await self._update(goal, plugin, diff, inputs, old)
         resource = self._entry(goal, old.id, old, Found(old.id, old.outputs, inputs), modified=False)
-        self.same(goal.urn, resource.parent)
+        self.tell(goal.urn, "same", resource.parent)
         self.journal.add(resource, old)
         self.journal.save()
         return Outcome(goal.urn, old.id, old.outputs, diff.stables)

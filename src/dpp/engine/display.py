@@ -114,7 +114,7 @@ class Display:
             self._status.pop(event.urn, None)
             if event.progress == "failed":
                 self._line(event, self._paint(f"failed: {event.message}", "31"))
-            elif event.verb not in {"same", "read"}:
+            elif event.verb not in {"same", "read"} and (event.seconds or event.diff or event.message):
                 word = event.message or _DONE.get(event.verb, event.verb)
                 self._line(event, f"{word} {_seconds(event.seconds)}".rstrip())
                 if event.verb == "update":

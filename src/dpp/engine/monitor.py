@@ -59,7 +59,6 @@ class Run:
     stack: str
     deployment: Deployment
     references: Callable[[str], Properties]
-    transcript: Transcript
 
 
 class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServicer):
@@ -73,8 +72,8 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         To be set when the program may end.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
         self._root = ""
         self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
         self.program_done = asyncio.Event()
@@ -88,6 +87,10 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
 
+    def serve(self, run: Run) -> None:
+        """Answer for `run` from now on; who calls is started or told of the address after this."""
+        self._run = run
+
     async def stop(self) -> None:
         """Close the services."""
         await self._server.stop(0)
@@ -95,7 +98,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
     async def _answer(
         self, method: str, request: Message, context: grpc.aio.ServicerContext[Any, Any], work: Awaitable[Message]
     ) -> Message:
-        transcript, name = self._run.transcript, f"ResourceMonitor/{method}"
+        transcript, name = self._transcript, f"ResourceMonitor/{method}"
         began = transcript.start(name, request, mode="server")
         deployment = self._run.deployment
         error: Exception
@@ -103,7 +106,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             response = await work
         except Stopped as stop:
             error = stop
-        except (ProviderError, DppError, OSError) as problem:
+        except (ProviderError, DppError) as problem:
             error = deployment.fail("", problem)
         except Exception as problem:
             error = deployment.fail("", problem)

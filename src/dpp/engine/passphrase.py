@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _PROOF = "pulumi"
 """What the salt carries encrypted, so that a wrong passphrase is noticed before it does harm."""
 
 
-def read_passphrase(environment: dict[str, str]) -> str:
+def read_passphrase(environment: Mapping[str, str]) -> str:
     """Return the passphrase that `environment` names by value or by file.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -59,7 +59,7 @@ class Plugin:
         folder: Path,
         engine: str,
         owner: str,
-        environment: dict[str, str],
+        environment: Mapping[str, str],
         transcript: Transcript,
         on_line: Callable[[str], None],
     ) -> None:

@@ -39,11 +39,11 @@ class Program:
         self.path = project.program
         self._process: asyncio.subprocess.Process | None = None
 
-    async def run(self, stack: str, address: str, *, preview: bool, parallel: int) -> int:
-        """Run the program against the engine at `address` and return its exit code."""
+    async def start(self) -> None:
+        """Start the process: it imports the SDK and waits to be told what to run."""
         target = self._project.program
         folder = target if target.is_dir() else target.parent
-        self._process = process = await asyncio.create_subprocess_exec(
+        self._process = await asyncio.create_subprocess_exec(
             *guarded(self._project.python, str(_LAUNCHER)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -52,6 +52,11 @@ class Program:
             env={"PYTHONUNBUFFERED": "1", **self._environment},
             start_new_session=True,
         )
+
+    async def run(self, stack: str, address: str, *, preview: bool, parallel: int) -> int:
+        """Run the program against the engine at `address` and return its exit code."""
+        process = self._process
+        assert process and process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - it was started
         settings = {
             "project": self._project.name,
             "stack": stack,
@@ -63,12 +68,11 @@ class Program:
             "root_directory": str(self._project.folder),
         }
         given = {
-            "program": "." if target.is_dir() else target.name,
+            "program": "." if self.path.is_dir() else self.path.name,
             "settings": settings,
             "config": self._config.values,
             "secret_keys": self._config.secret_keys,
         }
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - all are pipes
         process.stdin.write(json.dumps(given).encode())
         process.stdin.close()
         await asyncio.gather(self._forward(process.stdout), self._forward(process.stderr))

@@ -46,7 +46,9 @@ class Providers:
     Parameters
     ----------
     make
-        Makes the process of a package, given the folder of its executable.
+        Makes the process of a package.
+    spares
+        Processes that were started already, by package.
     program
         Whether a program runs, so that default providers take their configuration from the stack's; otherwise they
         take what the state has.
@@ -58,6 +60,7 @@ class Providers:
         config: Config,
         journal: Journal,
         make: Callable[[str], Plugin],
+        spares: dict[str, Plugin],
         *,
         preview: bool,
         program: bool,
@@ -68,16 +71,9 @@ class Providers:
         self._make = make
         self._preview = preview
         self._program = program
-        self._spares: dict[str, Plugin] = {}
-        self._all: list[Plugin] = []
+        self._spares = spares
+        self._all = list(spares.values())
         self._ready: dict[str, asyncio.Task[Provider]] = {}
-
-    def warm(self) -> None:
-        """Start the processes that the state's resources need, so that they are ready when they are asked."""
-        for package in {resource.type.partition(":")[0] for resource in self._journal.left if resource.managed}:
-            if package in self._project.plugins:
-                self._spares[package] = self._plugin(package)
-                self._spares[package].start().add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _plugin(self, package: str) -> Plugin:
         if package not in self._project.plugins:
@@ -181,7 +177,3 @@ class Providers:
         """End all processes at once."""
         for plugin in self._all:
             plugin.kill()
-
-    async def stop(self) -> None:
-        """End all processes."""
-        await asyncio.gather(*(plugin.stop() for plugin in self._all))

@@ -23,11 +23,15 @@ def salt_of(deployment: Properties) -> str:
     return str((provider.get("state") or {}).get("salt", ""))
 
 
-def load(backend: Backend, stack: str, passphrase: str, preferred: Passphrase | None = None) -> State | None:
-    """Return the state of a stack, or ``None`` if it was never applied.
+def open_state(
+    backend: Backend, stack: str, found: Properties, passphrase: str, preferred: Passphrase | None = None
+) -> State:
+    """Return the state in a checkpoint file.
 
     Parameters
     ----------
+    found
+        What `Backend.read` returned.
     preferred
         What the state is to be written with; by default what it was read with.
 
@@ -36,9 +40,6 @@ def load(backend: Backend, stack: str, passphrase: str, preferred: Passphrase | 
     FatalError
         If the passphrase does not open its secrets.
     """
-    found = backend.read(stack)
-    if found is None:
-        return None
     checkpoint = found["checkpoint"]
     deployment = checkpoint.get("latest") or {}
     origin = str(backend.checkpoint(stack))
@@ -64,10 +65,12 @@ def read_outputs(backend: Backend, name: str, passphrase: str) -> Properties:
         If there is no such stack.
     """
     *_, project, stack = [backend.project, *name.split("/")]
-    state = load(Backend(backend.folder, project), stack, passphrase)
-    if state is None:
+    home = Backend(backend.folder, project)
+    found = home.read(stack)
+    if found is None:
         raise FatalError(
             name, f"no such stack in {backend.folder}", "a stack that was applied", f"run `dpp stack up {stack}` first"
         )
+    state = open_state(home, stack, found, passphrase)
     secret_names = sorted(key for key, value in state.outputs.items() if has_secrets(value))
     return {"name": name, "outputs": state.outputs, "secretOutputNames": secret_names}

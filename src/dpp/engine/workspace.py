@@ -5,32 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dpp.engine import cleanup, recovery, references
-from dpp.engine.apply import Session, apply, interruptible
+from dpp.engine.apply import Session, apply
 from dpp.engine.backend import Backend
-from dpp.engine.deployment import Deployment, Stopped
 from dpp.engine.events import Event, Listener, Result
-from dpp.engine.journal import Journal
 from dpp.engine.locks import Holder
-from dpp.engine.monitor import Monitor, Run
+from dpp.engine.operation import Operation, Work
 from dpp.engine.passphrase import Passphrase, read_passphrase
-from dpp.engine.plugin import Plugin
 from dpp.engine.processes import end_leftovers
-from dpp.engine.program import Program
 from dpp.engine.project import Config, Project
-from dpp.engine.providers import Providers
 from dpp.engine.state import State, decode
-from dpp.engine.transcript import Transcript
 from dpp.engine.values import Properties, reveal
-from dpp.model.errors import DppError, FatalError
-
-Work = Callable[["Session"], Awaitable[None]]
+from dpp.model.errors import FatalError
 
 
 def ignore(event: Event) -> None:
@@ -162,11 +154,11 @@ class Workspace:
         return self.backend.locks(stack).cancel()
 
     def _state(self, stack: str) -> State:
-        found = references.load(self.backend, stack, read_passphrase(self.variables))
+        found = self.backend.read(stack)
         if found is None:
             known = ", ".join(self.backend.stacks()) or "none"
             raise FatalError(stack, f"never applied (stacks in {self.backend.folder}: {known})", "a stack with a state")
-        return found
+        return references.open_state(self.backend, stack, found, read_passphrase(self.variables))
 
     def _operate(
         self,
@@ -185,85 +177,24 @@ class Workspace:
             if not preview:
                 held.enter_context(self.backend.locked(stack))
                 end_leftovers(str(self.backend.checkpoint(stack)))
-            asyncio.run(self._run(stack, result, on_event, work, preview, refresh, program))
+            config = Config.load(self.project, self.config_file or self.project.config_file(stack))
+            running = Operation(
+                self.project,
+                self.backend,
+                self.variables,
+                config,
+                result,
+                on_event,
+                preview=preview,
+                refresh=refresh,
+                program=program,
+                parallel=self.parallel,
+            )
+            asyncio.run(running.run(work))
             result.seconds = time.monotonic() - began
             if not preview:
                 self.backend.record(stack, _history(result, started))
         return result
-
-    async def _run(
-        self, stack: str, result: Result, on_event: Listener, work: Work, preview: bool, refresh: bool, program: bool
-    ) -> None:
-        def emit(event: Event) -> None:
-            result.note(event)
-            on_event(event)
-
-        config = Config.load(self.project, self.config_file or self.project.config_file(stack))
-        state = await asyncio.to_thread(self._open, stack, config, program)
-        journal = Journal(state, None if preview else self.backend, emit)
-        async with self._session(stack, journal, config, emit, preview, refresh, program) as session:
-            deployment = session.deployment
-            try:
-                await work(session)
-            except Stopped:
-                pass
-            except (DppError, OSError) as error:
-                deployment.fail("", error)
-            await deployment.quiet()
-            journal.save(always=True)
-            result.errors = list(dict.fromkeys(deployment.errors))
-            result.outputs = state.outputs
-
-    def _open(self, stack: str, config: Config, program: bool) -> State:
-        passphrase = read_passphrase(self.variables)
-        chosen = Passphrase(passphrase, config.salt, str(config.path)) if config.salt else None
-        if chosen:
-            chosen.verify()
-            config.unseal(chosen)
-        elif config.sealed:
-            raise FatalError(str(config.path), "has secrets but no encryptionsalt", "the salt that they were made with")
-        state = references.load(self.backend, stack, passphrase, chosen)
-        if state is None and not program:
-            raise FatalError(stack, f"never applied in {self.backend.folder}", "a stack with a state")
-        secrets = chosen or Passphrase.create(passphrase, str(self.backend.checkpoint(stack)))
-        return state or State(stack, self.project.name, secrets)
-
-    @asynccontextmanager
-    async def _session(
-        self, stack: str, journal: Journal, config: Config, emit: Listener, preview: bool, refresh: bool, program: bool
-    ) -> AsyncIterator[Session]:
-        variables, owner = self.variables, str(self.backend.checkpoint(stack))
-        transcript = Transcript(variables.get("PULUMI_DEBUG_GRPC"))
-        passphrase = read_passphrase(variables)
-
-        def line(text: str) -> None:
-            emit(Event("log", message=text))
-
-        def make(package: str) -> Plugin:
-            return Plugin(package, self.project.plugins[package], monitor.address, owner, variables, transcript, line)
-
-        providers = Providers(self.project, config, journal, make, preview=preview, program=program)
-        deployment = Deployment(journal, providers, emit, preview, refresh, self.parallel)
-        run = Run(
-            self.project,
-            config,
-            stack,
-            deployment,
-            lambda name: references.read_outputs(self.backend, name, passphrase),
-            transcript,
-        )
-        monitor = Monitor(run)
-        await monitor.start()
-        providers.warm()
-        session = Session(stack, deployment, monitor, Program(self.project, config, variables, line))
-        try:
-            with interruptible(deployment):
-                yield session
-        finally:
-            await session.program.stop()
-            await providers.stop()
-            await monitor.stop()
-            transcript.close()
 
 
 def _history(result: Result, started: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def listen(event: Event) -> None:
         boundary()
 
 
-import dpp.engine.workspace as under_test  # noqa: E402
+import dpp.engine.operation as under_test  # noqa: E402
 
 under_test.Transcript = Watched  # type: ignore[misc]
 result = Workspace(Path(folder), backend).up(stack, listen)

@@ -97,14 +97,12 @@ def kill_at(project: Project, boundary: int) -> None:
     assert process.returncode == -9, text
 
 
-@pytest.mark.parametrize(
-    "fraction", [0.55, pytest.param(0.3, marks=pytest.mark.slow), pytest.param(0.8, marks=pytest.mark.slow)]
-)
-def test_some_boundaries(standing: Project, boundaries: tuple[int, float], tmp_path: Path, fraction: float) -> None:
+@pytest.mark.parametrize("boundary", [40, *(pytest.param(number, marks=pytest.mark.slow) for number in (20, 60))])
+def test_some_boundaries(standing: Project, tmp_path: Path, boundary: int) -> None:
     project = copy(standing, tmp_path / "project")
     project.configure(mode="second")
-    kill_at(project, int(boundaries[0] * fraction))
-    recover(project, SECOND, again=True)
+    kill_at(project, boundary)
+    recover(project, SECOND, again=boundary != 40)
 
 
 def side_by_side(attempt: Callable[[int], object], numbers: range) -> None:

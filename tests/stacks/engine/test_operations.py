@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -290,21 +289,18 @@ def test_in_a_thread(ledger: Project) -> None:
 
 @pytest.mark.slow
 def test_state_cannot_be_written(ledger: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk ends the operation with what it was; nothing is claimed that is not on disk."""
-    from dpp.engine.backend import Backend
+    """A full disk ends the operation in a sentence; what was made before it is found afterwards."""
+    real, count = os.fsync, iter(range(1000))
 
-    real, count = Backend.write, iter(range(1000))
-
-    def write(self: Backend, stack: str, text: str) -> None:
-        if next(count) >= 6:
+    def fsync(descriptor: int) -> None:
+        if next(count) >= 14:
             raise OSError(28, "No space left on device")
-        real(self, stack, text)
+        real(descriptor)
 
-    monkeypatch.setattr(Backend, "write", write)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(FatalError, match=r"lab\.ledger\.json: cannot be written: No space left on device"):
         ledger.workspace().up(ledger.stack)
     monkeypatch.undo()
-    ledger.workspace().cancel(ledger.stack)
-    time.sleep(0.1)
+    assert ledger.objects()
     assert ledger.workspace().up(ledger.stack).ok
     assert ledger.objects().keys() == ledger.living().keys()
