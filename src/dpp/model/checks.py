@@ -252,6 +252,11 @@ def _asns(environment: Environment) -> Iterator[Finding]:
 
 def _groups(environment: Environment, origin: Sources) -> Iterator[Finding]:
     """Yield groups that are no site, function or pool of that name."""
+    roles = {path.parent.name for path in (origin.root / "roles").glob("*/tasks")}
+    for group in sorted(origin.children.get("functions", frozenset()) - roles):
+        yield Finding(
+            (group,), f"group {group}", "a role of the same name in roles/", "correct the group or write the role"
+        )
     for group in sorted(origin.children.get("sites", frozenset()) - set(environment.sites)):
         yield Finding((group,), f"group {group} under sites", "a site of sites.yml", "declare the site", (group,))
     for group in sorted(origin.children.get("pools", frozenset()) ^ set(environment.pools)):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
 
@@ -45,6 +46,22 @@ def test_no_service_depends_on_a_less_urgent_tier_by_mistake() -> None:
         if service.tier == "real-time":
             slow = [name for name in service.dependencies if allowed[catalogue.services[name].tier] == 2]
             assert not slow, f"services/{service.name}.yml: a real-time service depends on {slow}; raise their tier"
+
+
+def test_every_workload_is_named_by_a_service() -> None:
+    named = {workload for service in Catalogue.load().services.values() for workload in service.workloads}
+    there = {path.parent.name for path in (REPOSITORY / "k8s").glob("*/kustomization.yaml")} - {
+        "clusters",
+        "components",
+    }
+
+    assert there <= named, f"name {sorted(there - named)} in services/*.yml: nothing runs that no service answers for"
+
+
+def test_every_role_is_named_by_a_service() -> None:
+    named = {role for service in Catalogue.load().services.values() for role in service.roles}
+
+    assert {path.parent.name for path in (REPOSITORY / "roles").glob("*/tasks")} <= named
 
 
 def _write(root: Path, name: str, **changes: str) -> None:

@@ -268,6 +268,15 @@ MISTAKES = [
         "a primary and a secondary path",
     ),
     Mistake(
+        "function that is no role",
+        "hosts.yml",
+        "        postgresql:\n",
+        "        postgres:\n",
+        "postgres",
+        "group postgres",
+        "a role of the same name in roles/",
+    ),
+    Mistake(
         "variable of nobody",
         f"{ALL}/camera.yml",
         "dpp_camera:",
