@@ -11,6 +11,7 @@ from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
+from dpp.model.services import Catalogue
 
 app = typer.Typer(no_args_is_help=True, help="Check and show what the inventories declare.")
 EnvironmentArgument = Annotated[str, typer.Argument(help="Folder of inventories/.", metavar="ENVIRONMENT")]
@@ -23,16 +24,17 @@ def check(
     root: Annotated[Path, typer.Option(help="Root of the repository to read.", exists=True)] = REPOSITORY,
     as_json: JsonOption = False,
 ) -> None:
-    """Read an environment and report every mistake in its files."""
+    """Read an environment and the service catalogue and report every mistake in their files."""
     try:
         loaded = Environment.load(environment, root)
+        services = Catalogue.load(root).services
     except DeclarationError as error:
         if not as_json:
             raise
         print_json({"environment": environment, "problems": [vars(problem) for problem in error.problems]})
         raise typer.Exit(1) from error
     nouns = ("sites", "hosts", "networks", "circuits", "clusters", "storage", "topics", "pools")
-    counts = {noun: len(getattr(loaded, noun)) for noun in nouns}
+    counts = {noun: len(getattr(loaded, noun)) for noun in nouns} | {"services": len(services)}
     if as_json:
         print_json({"environment": environment, "problems": [], "counts": counts})
     else:

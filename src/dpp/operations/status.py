@@ -1,0 +1,117 @@
+"""What stands in an environment, piece by piece, each with what is amiss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dpp.adapters.kubernetes import Cluster
+from dpp.engine.environments import Environment as Stacks
+from dpp.lab.links import Links
+from dpp.lab.machines import Machines
+from dpp.model.environment import Environment
+from dpp.model.errors import DppError
+from dpp.model.folders import Folders
+from dpp.model.units import UNITS
+
+_MANIFESTS = "dpp:clusters:Manifests"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of an environment.
+
+    Parameters
+    ----------
+    kind, name
+        What it is.
+    state
+        How it is, in a few words.
+    sound
+        Whether it is as it should be.
+    """
+
+    kind: str
+    name: str
+    state: str
+    sound: bool
+
+
+def pieces(environment: Environment, folders: Folders) -> list[Piece]:
+    """Return stacks, machines, circuits and clusters of an environment with their state."""
+    stacks = Stacks.named(environment.name)
+    found = [_stack(stacks, f"{environment.name}.{unit}") for unit in UNITS]
+    if environment.name == "lab":
+        found += [*_machines(environment, folders), *_circuits(environment, folders)]
+    known = _owners(stacks, environment.name)
+    owners = {name: known.get(name, []) for name in environment.clusters}
+    with ThreadPoolExecutor(len(owners)) as pool:
+        found += pool.map(lambda item: _cluster(environment.name, folders, *item), owners.items())
+    return found
+
+
+def _stack(stacks: Stacks, name: str) -> Piece:
+    checkpoint = _checkpoint(stacks, name)
+    if checkpoint is None:
+        return Piece("stack", name, "never applied", sound=False)
+    resources = checkpoint.get("resources") or []
+    pending = checkpoint.get("pending_operations") or []
+    when = datetime.fromisoformat(checkpoint["manifest"]["time"]).astimezone(UTC)
+    state = f"{len(resources)} resources, changed {when:%Y-%m-%d %H:%M} UTC"
+    cut = f", {len(pending)} operations cut short: apply it again" if pending else ""
+    return Piece("stack", name, state + cut, sound=bool(resources) and not pending)
+
+
+def _checkpoint(stacks: Stacks, name: str) -> dict[str, Any] | None:
+    path = stacks.folder / ".pulumi/stacks/observatory" / f"{name}.json"
+    if not path.exists():
+        return None
+    latest: dict[str, Any] | None = json.loads(path.read_text())["checkpoint"].get("latest")
+    return latest
+
+
+def _owners(stacks: Stacks, environment: str) -> dict[str, list[str]]:
+    """Return the owners of objects on each cluster, as the stack of the workloads knows them."""
+    owners: dict[str, list[str]] = {}
+    for resource in (_checkpoint(stacks, f"{environment}.workloads") or {}).get("resources") or []:
+        if resource["type"] == _MANIFESTS:
+            owners.setdefault(resource["inputs"]["cluster"], []).append(resource["urn"])
+    return owners
+
+
+def _machines(environment: Environment, folders: Folders) -> Iterator[Piece]:
+    there = {state.host: state for state in Machines(folders).all()}
+    for host in environment.hosts:
+        state = there.get(host)
+        if state is None:
+            yield Piece("machine", host, "missing", sound=False)
+        else:
+            words = state.system if state.plugged else f"{state.system}, off its network"
+            yield Piece("machine", host, words, sound=state.system == "running" and state.plugged)
+
+
+def _circuits(environment: Environment, folders: Folders) -> Iterator[Piece]:
+    links = Links(folders, environment)
+    for circuit in environment.circuits:
+        state = links.read(circuit)
+        if state is None:
+            yield Piece("circuit", circuit, "missing", sound=False)
+        else:
+            amiss = [*state.faults, *(f"cut {way}" for way in state.cut)]
+            yield Piece(
+                "circuit", circuit, ", ".join(amiss) or ("sound" if state.sound else "degraded"), sound=state.sound
+            )
+
+
+def _cluster(environment: str, folders: Folders, name: str, owners: list[str]) -> Piece:
+    cluster = Cluster(name, environment, folders)
+    try:
+        waiting = {key: words for owner in owners for key, words in cluster.unready(owner).items()}
+    except DppError as error:
+        return Piece("cluster", name, str(error), sound=False)
+    words = "; ".join(f"{key}: {reason}" for key, reason in waiting.items())
+    return Piece("cluster", name, words or f"{len(owners)} services ready", sound=bool(owners) and not waiting)
