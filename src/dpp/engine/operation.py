@@ -121,7 +121,7 @@ class Operation:
 
         def make(package: str) -> Plugin:
             folder = self.project.plugins[package]
-            plugin = Plugin(package, folder, address, owner, self.variables, transcript, self._line)
+            plugin = Plugin(package, folder, self.project.home, address, owner, self.variables, transcript, self._line)
             self._plugins.append(plugin)
             return plugin
 

@@ -43,6 +43,8 @@ class Plugin:
         Name of the package; the executable is ``pulumi-resource-PACKAGE``.
     folder
         Where the executable lies.
+    cwd
+        Where it is started: the program's folder.
     engine
         Address of the engine service, for the provider's log lines.
     owner
@@ -57,6 +59,7 @@ class Plugin:
         self,
         package: str,
         folder: Path,
+        cwd: Path,
         engine: str,
         owner: str,
         environment: Mapping[str, str],
@@ -66,6 +69,7 @@ class Plugin:
         self.package = package
         self._executable = folder / f"pulumi-resource-{package}"
         self._folder = folder
+        self._cwd = cwd
         self._engine = engine
         self._environment = {**environment, **mark(owner)}
         self._transcript = transcript
@@ -94,7 +98,7 @@ class Plugin:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
-            cwd=self._folder,
+            cwd=self._cwd,
             start_new_session=True,
         )
         assert self._process.stdout and self._process.stderr  # noqa: S101, PT018 - both are pipes

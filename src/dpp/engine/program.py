@@ -41,14 +41,12 @@ class Program:
 
     async def start(self) -> None:
         """Start the process: it imports the SDK and waits to be told what to run."""
-        target = self._project.program
-        folder = target if target.is_dir() else target.parent
         self._process = await asyncio.create_subprocess_exec(
             *guarded(self._project.python, str(_LAUNCHER)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            cwd=folder,
+            cwd=self._project.home,
             env={"PYTHONUNBUFFERED": "1", **self._environment},
             start_new_session=True,
         )

@@ -86,6 +86,11 @@ class Project:
             found.get("stackConfigDir", ""),
         )
 
+    @property
+    def home(self) -> Path:
+        """Folder in which program and providers run."""
+        return self.program if self.program.is_dir() else self.program.parent
+
     def config_file(self, stack: str) -> Path:
         """Return the configuration file of a stack."""
         return self.folder / self.config_folder / f"Pulumi.{stack}.yaml"
