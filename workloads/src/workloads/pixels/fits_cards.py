@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 from workloads.pixels.errors import HeaderError
@@ -45,7 +46,7 @@ def _number(keyword: str, value: Any) -> str:
     if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
         return "T" if value else "F"
     try:
-        if float(value) == int(value) and not isinstance(value, float) and not hasattr(value, "hex"):
+        if isinstance(value, Integral):
             return str(int(value))
         if not math.isfinite(value):
             raise HeaderError(f"keyword {keyword}", f"value {value}", "a finite number; None where it is not known")

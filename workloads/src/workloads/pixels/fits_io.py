@@ -248,6 +248,8 @@ def _verify(raw: npt.NDArray[np.uint8], at: int, begin: int, end: int, cards: di
     data_sum = int(word_sum(raw, begin, end))
     if "DATASUM" in cards and str(cards["DATASUM"]).strip() != str(data_sum):
         raise CorruptFileError(name, f"DATASUM {cards['DATASUM']}, data sum to {data_sum}", "equal sums")
+    if ("CHECKSUM" in cards) != ("DATASUM" in cards):
+        raise CorruptFileError(name, "one of CHECKSUM and DATASUM alone", "both or neither")
     if "CHECKSUM" in cards:
         total = int(word_sum(raw, at, begin)) + data_sum
         total = (total & 0xFFFFFFFF) + (total >> 32)

@@ -12,7 +12,7 @@ import scipy.linalg
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError, ShapeError
 from workloads.pixels.images import Floats, Image, Planes, require
-from workloads.pixels.kernels.signature import calibrate_rows, grow_plane, overscan_rows, subtract_crosstalk
+from workloads.pixels.kernels.signature import calibrate_rows, overscan_rows, spread_saturation, subtract_crosstalk
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 
@@ -70,11 +70,12 @@ class Calibration:
         """The bias with 0 where it is not finite (those pixels are BAD)."""
         return np.nan_to_num(self.bias, nan=0.0, posinf=0.0, neginf=0.0)
 
-    def dark_electrons(self, exposure_time: float) -> Floats:
-        """Dark electrons of an exposure; a single element if there are none."""
-        if exposure_time == 0 or not self.dark.any():
+    @cached_property
+    def clean_dark(self) -> Floats:
+        """The dark with 0 where it is not finite (those pixels are BAD); a single element if there is none."""
+        if not self.dark.any():
             return np.zeros((1, 1), np.float32)
-        return np.nan_to_num(self.dark * np.float32(exposure_time), nan=0.0, posinf=0.0, neginf=0.0)
+        return np.nan_to_num(self.dark, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def remove_signature(
@@ -84,6 +85,7 @@ def remove_signature(
     exposure_time: float,
     *,
     smoothing: float = 30.0,
+    out: Image | None = None,
     threads: int | None = None,
 ) -> Image:
     """Calibrate a raw detector: overscan, bias, linearity, gain, dark, flat, crosstalk, defects, saturation, variance.
@@ -96,6 +98,8 @@ def remove_signature(
         Seconds, for the dark current.
     smoothing
         Stiffness of the spline through the overscan rows, in rows; 0 takes each row's own level.
+    out
+        Image to overwrite, which spares the system finding fresh memory.
     threads
         Cores to use.
 
@@ -116,13 +120,15 @@ def remove_signature(
     if not (np.isfinite(exposure_time) and exposure_time >= 0):
         raise InvalidValueError("exposure time", str(exposure_time), "seconds, 0 or more")
     shape = (layout.height, layout.width)
-    image = Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16))
-    dark = calibration.dark_electrons(exposure_time)
-    jobs = [(raw[i], layout, i, calibration, dark, smoothing, image) for i in range(len(layout.amplifiers))]
-    levels = parallel.run(_calibrate_amplifier, jobs, threads)
+    image = out or Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16))
+    if image.shape != shape:
+        raise ShapeError("output image", str(image.shape), str(shape))
+    jobs = [(raw[i], layout, i, calibration, exposure_time, smoothing, image) for i in range(len(layout.amplifiers))]
+    done = parallel.run(_calibrate_amplifier, jobs, threads)
+    levels, peaks = np.stack([level for level, _ in done]), np.stack([peak for _, peak in done])
     if calibration.crosstalk.any():
-        _remove_crosstalk(raw, layout, calibration, levels, image)
-    _grow_saturation(image.mask)
+        _remove_crosstalk(raw, layout, calibration, levels, peaks, image, threads)
+    _spread_saturation(raw, layout, peaks, image)
     return image
 
 
@@ -159,39 +165,57 @@ def _geometry(layout: DetectorLayout) -> npt.NDArray[np.int64]:
 
 
 def _calibrate_amplifier(
-    raw: Raw, layout: DetectorLayout, index: int, calibration: Calibration, dark: Floats, smoothing: float, image: Image
+    raw: Raw,
+    layout: DetectorLayout,
+    index: int,
+    calibration: Calibration,
+    exposure_time: float,
+    smoothing: float,
+    image: Image,
 ) -> tuple[Floats, Planes]:
     amplifier = layout.amplifiers[index]
     level = overscan_level(raw, layout, smoothing)
     electronics = np.array(
-        [amplifier.gain, amplifier.read_noise**2, amplifier.saturation, calibration.linearity[index]], np.float32
+        [amplifier.gain, amplifier.read_noise**2, amplifier.saturation, calibration.linearity[index], exposure_time],
+        np.float32,
     )
     peak = np.empty(raw.shape[0], np.uint16)
     calibrate_rows(
-        raw, 0, raw.shape[0], level, calibration.clean_bias, dark, calibration.response, calibration.planes, electronics,
+        raw, 0, raw.shape[0], level, calibration.clean_bias, calibration.clean_dark, calibration.response, calibration.planes, electronics,
         _geometry(layout)[index], image.pixels, image.variance, image.mask, peak,
     )  # fmt: skip
     return level, peak
 
 
 def _remove_crosstalk(
-    raw: Raw, layout: DetectorLayout, calibration: Calibration, levels: list[tuple[Floats, Planes]], image: Image
+    raw: Raw,
+    layout: DetectorLayout,
+    calibration: Calibration,
+    levels: Floats,
+    peaks: Planes,
+    image: Image,
+    threads: int | None,
 ) -> None:
-    geometry = _geometry(layout)
     gains = np.array([a.gain for a in layout.amplifiers], np.float32)
-    for aggressor, (level, peak) in enumerate(levels):
-        fractions = np.ascontiguousarray(calibration.crosstalk[:, aggressor], np.float32)
-        largest = float(np.abs(fractions).max())
-        if largest > 0:
-            subtract_crosstalk(
-                raw[aggressor], aggressor, level, peak, _GHOST_ADU / largest, fractions, geometry, gains,
-                calibration.response, image.pixels, image.mask,
-            )  # fmt: skip
+    fractions = np.ascontiguousarray(calibration.crosstalk, np.float32)
+    largest = np.abs(fractions).max(axis=0)
+    threshold = np.where(largest > 0, _GHOST_ADU / np.maximum(largest, 1e-9), np.inf).astype(np.float32)
+    fixed = (
+        levels,
+        peaks,
+        threshold,
+        fractions,
+        _geometry(layout),
+        gains,
+        calibration.response,
+        image.pixels,
+        image.mask,
+    )
+    jobs = [(raw, *band, *fixed) for band in parallel.bands(layout.amp_height, threads)]
+    parallel.run(subtract_crosstalk, jobs, threads)
 
 
-def _grow_saturation(mask: Planes) -> None:
-    """Mark the neighbours of saturated pixels: charge has leaked into them."""
-    rows = np.flatnonzero((mask & Mask.SAT.value).any(axis=1))
-    if rows.size:
-        original = mask.copy()
-        grow_plane(original, int(rows[0]), int(rows[-1]) + 1, 1, Mask.SAT.value, Mask.SAT.value, mask)
+def _spread_saturation(raw: Raw, layout: DetectorLayout, peaks: Planes, image: Image) -> None:
+    geometry = _geometry(layout)
+    for i, amplifier in enumerate(layout.amplifiers):
+        spread_saturation(raw[i], peaks[i], np.float32(amplifier.saturation), geometry[i], image.mask)

@@ -1,0 +1,1 @@
+"""Paired benchmarks: ours against the best known, interleaved, equal output first."""

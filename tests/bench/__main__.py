@@ -1,0 +1,36 @@
+"""Run benches: ``python -m tests.bench [NAME ...] [--quick] [--threads N]`` from the project's root."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+NAMES = ("detector", "signature", "differencing", "files", "packets", "stacks")
+
+
+def main() -> int:
+    """Run the named benches; 0 only if every goal is reached."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small input, three pairs")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores for either side")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(NAMES)
+    if unknown:
+        parser.error(f"unknown benches {sorted(unknown)}; there are {', '.join(NAMES)}")
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    from tests.bench import harness  # noqa: PLC0415  (after the variables that libraries read when imported)
+
+    verdicts = []
+    for name in options.names or NAMES:
+        verdicts += importlib.import_module(f"tests.bench.{name}").run(quick=options.quick, threads=options.threads)
+    harness.summary(verdicts)
+    return 0 if all(v.reached for v in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
