@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 from kubernetes import config
@@ -152,7 +153,7 @@ class Cluster:
     # -- inside the vantage ------------------------------------------------------------------------------------------
 
     def _at_vantage(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        site = Environment.load(self.environment).cluster(self.name).site
+        site = _site_of(self.environment, self.name)
         vantage = Vantage.at(site, self.environment, self.folders)
         return vantage.run(lambda: self._translating(function, *args, **kwargs))
 
@@ -339,6 +340,12 @@ class Cluster:
                     f"look at kubectl -n {first.namespace} describe {first.kind.lower()} {first.name}",
                 )
             time.sleep(_POLL_SECONDS)
+
+
+@lru_cache(maxsize=64)
+def _site_of(environment: str, cluster: str) -> str:
+    """Return the site of a cluster; loading a model takes a second, and every call here needs it."""
+    return Environment.load(environment).cluster(cluster).site
 
 
 def _rank(key: Key) -> tuple[int, Key]:

@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 
 Keys = tuple[str, ...]
+_READING = Lock()
+"""Ansible's loaders set the process up when they are first used, which is not safe in two threads at once."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,13 @@ def read(folder: Path, root: Path = REPOSITORY) -> Sources:
         known = sorted(path.parent.name for path in folder.parent.glob("*/hosts.yml"))
         raise FatalError(f"environment {folder.name}", f"no file {folder / 'hosts.yml'}", f"one of {', '.join(known)}")
     os.environ.setdefault("ANSIBLE_CONFIG", str(REPOSITORY / "ansible.cfg"))
-    from ansible.errors import AnsibleError  # noqa: PLC0415 - importing Ansible takes most of a second
+    with _READING:
+        from ansible.errors import AnsibleError  # noqa: PLC0415 - importing Ansible takes most of a second
 
     sources = Sources(folder, root)
     try:
-        return _read(sources)
+        with _READING:
+            return _read(sources)
     except AnsibleError as error:
         at = getattr(error.obj, "path", None)
         subject = f"{sources.relative(at)}:{error.obj.line_num}" if at else sources.relative(folder)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from threading import Lock
 from typing import Any, ClassVar
 
 from dpp.model.environment import Environment
@@ -118,7 +119,11 @@ class Resource(ABC):
         return self.folders.instance
 
 
-@lru_cache(maxsize=4)
 def environment(name: str) -> Environment:
     """Return the checked model of an environment, read once per process."""
-    return Environment.load(name)
+    with _LOADING:
+        return _loaded(name)
+
+
+_LOADING = Lock()
+_loaded = lru_cache(maxsize=4)(Environment.load)
