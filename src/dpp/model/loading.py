@@ -25,7 +25,7 @@ TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
     "dpp_pools": ("pools", Pool, "name"),
 }
 """Variables that are tables: the field of the environment, the model of a row, and the field that holds a row's key."""
-SINGLES: Final = {
+SINGLES: Final[dict[str, tuple[str, type[BaseModel] | None]]] = {
     "dpp_camera": ("camera", Camera),
     "dpp_routing": ("routing", Routing),
     "dpp_circuit_scale": ("circuit_scale", None),
