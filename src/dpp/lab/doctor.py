@@ -36,7 +36,7 @@ PACKAGES: dict[str, str] = {
 }
 """Debian packages that the lab needs, by a command that each brings."""
 
-_INOTIFY_PER_MACHINE = 7
+_INOTIFY_PER_MACHINE, _INOTIFY_BESIDE = 5, 40
 _MEMORY_GIB, _DISK_GIB, _FILES = 14, 40, 10000
 _GIB = 1 << 30
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
@@ -84,8 +84,16 @@ def _check(name: str, good: bool, found: object, expected: str, remedy: str, oth
 def examine(environment: Environment, folders: Folders) -> list[Check]:
     """Look at everything that the lab needs of this machine; nothing is changed."""
     machines = len(environment.hosts)
-    checks = [_system(), _root(), *_packages(), *_conflicts(), *_control_groups(), *_limits(machines)]
-    checks += _room(folders)
+    standing = any((folders.state / "volumes").glob("*"))  # it has taken its share already
+    checks = [
+        _system(),
+        _root(),
+        *_packages(),
+        *_conflicts(),
+        *_control_groups(),
+        *_limits(machines, standing=standing),
+    ]
+    checks += _room(folders, standing=standing)
     if os.geteuid() == 0:
         checks += list(_kernel())
     return checks
@@ -115,6 +123,18 @@ def install_packages(packages: Sequence[str]) -> None:
         if done.returncode != 0:
             reason = " / ".join(done.stderr.strip().splitlines()[-3:])
             raise FatalError(" ".join(command), reason, "installed packages", "install them by hand")
+
+
+def inotify_in_use() -> int:
+    """Return how many inotify instances root's processes hold, containers' included: the kernel counts them together."""
+    count = 0
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with suppress(OSError):
+            if process.stat().st_uid == 0:
+                count += sum("inotify" in str(entry.readlink()) for entry in (process / "fd").iterdir())
+    return count
 
 
 def lacks(checks: Sequence[Check]) -> list[Check]:
@@ -177,31 +197,31 @@ def _control_groups() -> list[Check]:
     return [_check("control groups", wanted <= have, found, ", ".join(sorted(wanted)), "boot with these controllers")]
 
 
-def _limits(machines: int) -> list[Check]:
+def _limits(machines: int, *, standing: bool) -> list[Check]:
     folder = Path("/proc/sys/fs/inotify")
-    needed = machines * _INOTIFY_PER_MACHINE + 20
-    instances = int((folder / "max_user_instances").read_text())
+    needed = machines * _INOTIFY_PER_MACHINE + _INOTIFY_BESIDE
+    instances, used = int((folder / "max_user_instances").read_text()), inotify_in_use()
+    free = instances if standing else instances - used
     watches = int((folder / "max_user_watches").read_text())
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = 1 << 30 if files == resource.RLIM_INFINITY else files
     return [
         _check(
             "inotify instances",
-            instances >= needed,
-            instances,
-            f"{needed} for {machines} machines",
-            f"sysctl fs.inotify.max_user_instances={needed * 4}",
+            free >= needed,
+            f"{instances}, {used} in use",
+            f"{needed} free for {machines} machines",
+            f"end what holds them, or sysctl fs.inotify.max_user_instances={needed * 4}",
         ),
         _check("inotify watches", watches >= 8192 * 4, watches, "32768", "sysctl fs.inotify.max_user_watches=524288"),
         _check("open files", files >= _FILES, files, f"{_FILES}", f"raise the hard limit: ulimit -Hn {_FILES * 10}"),
     ]
 
 
-def _room(folders: Folders) -> list[Check]:
+def _room(folders: Folders, *, standing: bool) -> list[Check]:
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(fields["MemAvailable"].split()[0]) * 1024 / _GIB
     total = int(fields["MemTotal"].split()[0]) * 1024 / _GIB
-    standing = folders.state.exists() and any((folders.state / "volumes").glob("*"))
     checks = [
         _check(
             "memory",

@@ -59,7 +59,7 @@ class Lab:
         RetriableError
             If another `up` or `down` is running, or a stack did not finish: run it again.
         """
-        with self._alone(), _marked(self.folders.instance):
+        with self.alone(), session(self.folders.instance):
             environment = Environment.load("lab")
             self._check(environment)
             self._tools()
@@ -74,7 +74,7 @@ class Lab:
         Caches of tools and images stay.
         """
         removed = self._end_processes(_session_processes(self.folders.instance))
-        with self._alone(seconds=_GRACE_SECONDS):
+        with self.alone(seconds=_GRACE_SECONDS):
             removed += self._remove_containers()
             Links.remove_all(self.folders)
             inside = _inside(wires.namespaces(self.folders.instance))
@@ -152,7 +152,7 @@ class Lab:
         return [f"process {pid}" for pid in pids]
 
     @contextmanager
-    def _alone(self, seconds: float = 0.0) -> Iterator[None]:
+    def alone(self, seconds: float = 0.0) -> Iterator[None]:
         """Hold the instance alone; a holder that died holds nothing."""
         path = self.folders.run.with_name(f"{self.folders.instance}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,8 @@ def _run_stacks(*, quiet: bool) -> None:
 
 
 @contextmanager
-def _marked(instance: str) -> Iterator[None]:
+def session(instance: str) -> Iterator[None]:
+    """Mark the processes that are started meanwhile as the instance's."""
     os.environ[SESSION] = instance
     os.environ["DPP_LAB"] = instance
     try:

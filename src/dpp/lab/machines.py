@@ -19,6 +19,7 @@ from typing import Any
 
 from dpp.adapters.podman import Podman, PodmanError
 from dpp.lab import wires
+from dpp.lab.doctor import inotify_in_use
 from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders
 
@@ -59,6 +60,7 @@ _FLAGS = (
     "--log-opt=max-size=1mb",
 )
 _BOOT_SECONDS = 90
+_INOTIFY_OF_SYSTEMD = 6
 _FILES, _PROCESSES = 1048576, 32768
 
 
@@ -119,6 +121,8 @@ class MachineState:
         Inventory name; name of its container and network namespace.
     urn
         The resource that owns it.
+    container
+        Identity of its container: another one begins anew, but for its volumes.
     digest
         Digest of the specification that it was made from.
     system
@@ -132,6 +136,7 @@ class MachineState:
     host: str
     name: str
     urn: str
+    container: str
     digest: str
     system: str
     plugged: bool
@@ -205,6 +210,7 @@ class Machines:
             host=host,
             name=name,
             urn=_label(container, "urn"),
+            container=container["Id"][:12],
             digest=_label(container, "digest"),
             system=self._system(name) if running else "off",
             plugged=wires.is_plugged(self.folders.instance, host, spec.port),
@@ -335,21 +341,32 @@ class Machines:
             return error.stdout.strip() or "booting"
 
     def _wait(self, name: str) -> None:
-        deadline = time.monotonic() + _BOOT_SECONDS
-        system = "booting"
+        deadline, system = time.monotonic() + _BOOT_SECONDS, "booting"
         while time.monotonic() < deadline:
             system = self._system(name)
             if system in READY:
                 return
             container = self.podman.inspect(name)
             if container is None or container["State"]["Status"] == "exited":
-                log = self.podman.run("logs", "--tail=5", name) if container else ""
-                raise FatalError(
-                    f"machine {name}", f"it ended while booting: {log.strip()}", remedy=f"see podman logs {name}"
-                )
+                raise self._stillborn(name)
             time.sleep(0.2)
         raise RetriableError(
             f"machine {name}", f"systemd says {system} after {_BOOT_SECONDS} s", "running", "run the command again"
+        )
+
+    def _stillborn(self, name: str) -> FatalError:
+        said = self.podman.run("logs", "--tail=5", name).strip()
+        limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+        if (used := inotify_in_use()) >= limit - _INOTIFY_OF_SYSTEMD:
+            found = f"systemd ended while booting: {used} of the {limit} inotify instances of root are in use"
+            return FatalError(
+                f"machine {name}",
+                found,
+                "a free handful",
+                "end what holds them, or raise fs.inotify.max_user_instances",
+            )
+        return FatalError(
+            f"machine {name}", f"it ended while booting: {said or 'it said nothing'}", remedy=f"see podman logs {name}"
         )
 
     def _be_vantage(self, spec: MachineSpec, name: str) -> None:

@@ -74,7 +74,10 @@ def main() -> None:
     module.exit_json(
         changed=bool(differences),
         paths=[path for path, _, _ in differences],
-        diff=[{"before_header": path, "after_header": path, "before": _text(before), "after": _text(after)} for path, before, after in differences],
+        diff=[
+            {"before_header": path, "after_header": path, "before": _text(before), "after": _text(after)}
+            for path, before, after in differences
+        ],
     )
 
 
@@ -88,7 +91,13 @@ def _observed(wanted: dict[str, Any]) -> tuple[str, ...] | None:
         return ("link", os.readlink(path))
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         content = stream.read()
-    return ("file", _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid), f"{status.st_mode & 0o7777:04o}", content)
+    return (
+        "file",
+        _name(pwd.getpwuid, status.st_uid),
+        _name(grp.getgrgid, status.st_gid),
+        f"{status.st_mode & 0o7777:04o}",
+        content,
+    )
 
 
 def _intended(wanted: dict[str, Any]) -> tuple[str, ...]:
