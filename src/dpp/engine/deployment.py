@@ -17,7 +17,7 @@ from dpp.engine.journal import Journal
 from dpp.engine.paths import changed_paths, keep_ignored
 from dpp.engine.plugin import Plugin
 from dpp.engine.providers import Provider, Providers
-from dpp.engine.state import Resource, now
+from dpp.engine.state import PROVIDER_TYPE, Resource, now
 from dpp.engine.values import UNKNOWN, Properties, is_secret, secret
 from dpp.model.errors import DppError, FatalError
 
@@ -314,16 +314,19 @@ class Deployment:
         return found
 
     async def delete(self, resource: Resource, verb: str, change: Callable[[], None]) -> None:
-        """Delete one object and note it by `change`."""
-        async with self.step(
-            resource.urn, verb, {key: {"old": value} for key, value in resource.inputs.items()}, resource.parent
-        ):
+        """Delete one object and note it by `change`; what no provider manages only leaves the state."""
+        if not resource.managed or resource.fields.get("retainOnDelete"):
+            if self.stopped.is_set():
+                raise Stopped
+            if not resource.type.startswith(PROVIDER_TYPE):
+                self.tell(resource.urn, verb, resource.parent)
+            change()
+            self.journal.save()
+            return
+        gone = {key: {"old": value} for key, value in resource.inputs.items()}
+        async with self.step(resource.urn, verb, gone, resource.parent):
             if self.preview:
                 change()
-                return
-            if not resource.managed or resource.fields.get("retainOnDelete"):
-                change()
-                self.journal.save()
                 return
             plugin = (await self.providers.of_reference(resource.provider)).process
             operation = self.journal.begin(resource, "deleting")

@@ -171,6 +171,7 @@ def test_program_error(ledger: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_missing_stack_reference(sample: Project) -> None:
     sample.checkpoint.with_name("lab.upstream.json").unlink()
     result = sample.workspace().preview(sample.stack)
@@ -207,6 +208,7 @@ def test_lock_of_a_later_process_with_the_same_id(tmp_path: Path) -> None:
     assert Holder(tmp_path, "user", "another-host", 1, "2001-01-01T00:00:00Z").lives
 
 
+@pytest.mark.slow
 def test_exchange(sample: Project) -> None:
     """An exported state can be imported again; what this engine does not know survives; foreign ones are refused."""
     from stacks.engine.test_replay import recorded_state
@@ -268,6 +270,7 @@ def _runs(number: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_log_lines_reach_the_listener(ledger: Project) -> None:
     program = ledger.folder / "stacks/__main__.py"
     program.write_text(program.read_text() + "\npulumi.log.warn('mind the gap')\nprint('plain words')\n")

@@ -120,7 +120,10 @@ def compare_states(project: Project, step: str, former: str | None) -> None:
 APPLIED = [
     # step, its state before, the program's mode, operation, options, verbs by resource
     ("02-up-create", None, "", "up", {}, {"storage": "create", "node": "create", "extra": "create"}),
-    ("03-up-unchanged", "02-up-create", "", "up", {}, {"storage": "same", "node": "same", "extra": "same"}),
+    pytest.param(
+        *("03-up-unchanged", "02-up-create", "", "up", {}, {"storage": "same", "node": "same", "extra": "same"}),
+        marks=pytest.mark.slow,
+    ),
     (
         "05-up-update-replace",
         "04-preview-update-replace",
@@ -132,7 +135,9 @@ APPLIED = [
     ("06-refresh-drift", "05-up-update-replace", "second", "refresh", {"DRIFT": "storage"}, {"storage": "update"}),
     ("07-up-repair", "06-refresh-drift", "second", "up", {}, {"storage": "update", "node": "same"}),
     ("11-up-pending", "10-up-locked", "shrunk", "up", {}, {"extra": "delete", "node": "same"}),
-    ("12-up-delete", "11-up-pending", "shrunk", "up --refresh", {}, {"node": "same"}),
+    pytest.param(
+        *("12-up-delete", "11-up-pending", "shrunk", "up --refresh", {}, {"node": "same"}), marks=pytest.mark.slow
+    ),
     ("13-destroy", "12-up-delete", "shrunk", "destroy", {}, {"node": "delete", "storage": "delete"}),
 ]
 
