@@ -1,0 +1,90 @@
+"""What a service's objects become on their way to a cluster, and how drift is written down."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpp.adapters.kubernetes import Difference, Key
+from dpp.adapters.secrets import Secrets
+from dpp.model.errors import FatalError
+from dpp.model.folders import REPOSITORY, Folders
+from dpp.provider.resources.manifests import AUTHORITIES, SECRET, Manifests, _note
+
+sys.path.append(str(REPOSITORY / "stacks"))
+from components.workloads import GROUND, by_service, with_images
+
+
+def deployment(name: str, image: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "workloads", "labels": labels},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "image": image}]}}},
+    }
+
+
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "workloads"}}
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return Folders("sample")
+
+
+def test_images_become_references_of_the_sites_registry_and_nothing_else_changes() -> None:
+    written = deployment("broker", "dpp/services")
+
+    [(key, made)] = with_images([written], {"services": "svc01.ncsa:5000/dpp/services@sha256:0"}).items()
+
+    assert key == "Deployment workloads/broker"
+    assert made == deployment("broker", "svc01.ncsa:5000/dpp/services@sha256:0")
+    assert written == deployment("broker", "dpp/services")
+
+
+def test_an_image_of_another_house_is_refused() -> None:
+    with pytest.raises(
+        FatalError, match=r"Deployment workloads/broker: image nginx:latest; expected one of dpp/services"
+    ):
+        with_images([deployment("broker", "nginx:latest")], {"services": "x"})
+
+
+def test_objects_without_a_service_are_the_ground_of_the_others() -> None:
+    services = by_service([NAMESPACE, deployment("broker", "dpp/services"), deployment("archiver", "dpp/services")])
+
+    assert services[GROUND] == [NAMESPACE]
+    assert set(services) == {GROUND, "broker", "archiver"}
+
+
+def test_secrets_are_resolved_by_the_provider_only(folders: Folders) -> None:
+    objects = {
+        "Secret workloads/workloads": {"kind": "Secret", "stringData": {"kafka-workloads": f"{SECRET}kafka-workloads"}},
+        "ConfigMap workloads/site": {"kind": "ConfigMap", "data": {"ca.crt": AUTHORITIES, "site.yml": "---\n"}},
+    }
+
+    secret, settings = Manifests(folders)._objects({"objects": objects})
+
+    secrets = Secrets(folders.secrets)
+    assert secret["stringData"] == {"kafka-workloads": secrets.password("kafka-workloads")}
+    assert settings["data"] == {"ca.crt": secrets.bundle(), "site.yml": "---\n"}
+    assert objects["Secret workloads/workloads"]["stringData"]["kafka-workloads"].startswith(SECRET)  # the state's copy
+
+
+def test_drift_names_what_is_gone_changed_and_not_wanted_but_no_secret() -> None:
+    gone, changed = Key("v1", "Service", "workloads", "a"), Key("apps/v1", "Deployment", "workloads", "b")
+    secret, extra = Key("v1", "Secret", "workloads", "s"), Key("v1", "ConfigMap", "workloads", "old")
+    objects: dict[str, Any] = {str(key): {"kind": key.kind} for key in (gone, changed, secret)}
+
+    _note(objects, Difference(gone, "create"))
+    _note(objects, Difference(changed, "update", {"spec.replicas": (0, 1)}))
+    _note(objects, Difference(secret, "update", {"data.password": ("c3RyYXk=", "cmlnaHQ=")}))
+    _note(objects, Difference(extra, "delete"))
+
+    assert objects == {
+        str(changed): {"drifted": {"spec.replicas": 0}},
+        str(secret): {"drifted": {"data.password": "changed"}},
+        str(extra): {"found": "not named by the service"},
+    }
