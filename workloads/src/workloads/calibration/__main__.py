@@ -22,11 +22,12 @@ def main() -> int:
     scratch = Path(os.environ.get("DPP_SCRATCH", "/var/tmp/dpp"))  # noqa: S108 - the pod's own scratch volume
     scratch.mkdir(parents=True, exist_ok=True)
     preparation = Preparation(settings, scratch, int(os.environ.get("PIPETASK_PROCESSES", "1")))
-    if preparation.done(archive):
-        logger.info("version %s is in the archive; nothing to do", preparation.version)
-        return 0
-    preparation.make(archive)
-    logger.info("version %s made in %.0f s", preparation.version, time.monotonic() - begun)
+    if preparation.complete(archive):
+        logger.info("version %s is in the archive", preparation.version)
+    else:
+        preparation.make(archive)
+        logger.info("version %s made in %.0f s", preparation.version, time.monotonic() - begun)
+    preparation.publish(archive)
     return 0
 
 

@@ -22,7 +22,14 @@ from workloads.common.settings import Settings
 from workloads.data_backbone.fields import SKYMAP
 from workloads.data_backbone.formatters import RawFormatter
 from workloads.data_backbone.instrument import exposure_records, visit_records
-from workloads.data_backbone.repository import CALIBRATIONS, LATEST_CALIBRATION, TEMPLATES, prepare, repository_config
+from workloads.data_backbone.repository import (
+    CALIBRATIONS,
+    LATEST_CALIBRATION,
+    TEMPLATES,
+    VALID_CALIBRATIONS,
+    prepare,
+    repository_config,
+)
 
 LOG = logging.getLogger(__name__)
 _RAW, _AUXILIARY = f"{INSTRUMENT}/raw/calib", f"{INSTRUMENT}/auxiliary"
@@ -61,8 +68,8 @@ class Preparation:
         """The RUN of its templates."""
         return f"{TEMPLATES}/{self.version}"
 
-    def done(self, archive: Butler) -> bool:
-        """Tell whether the archive has all of this version."""
+    def complete(self, archive: Butler) -> bool:
+        """Tell whether the archive has all products of this version."""
         archive.registry.refresh()
         detectors = len(self._settings.site.camera.detectors)
         wanted = {
@@ -73,10 +80,10 @@ class Preparation:
             archive.collections.register(run, CollectionType.RUN)
             if len(archive.query_datasets(name, collections=run, explain=False, limit=None)) < count:
                 return False
-        return list(archive.collections.get_info(LATEST_CALIBRATION).children) == [self.calibration_run]
+        return True
 
     def make(self, archive: Butler) -> None:
-        """Make calibrations, then templates field by field, and publish them all at the end."""
+        """Make calibrations, then templates field by field, into this version's RUNs."""
         root = self._scratch / "repository"
         shutil.rmtree(root, ignore_errors=True)
         Butler.makeRepo(str(root), config=repository_config())
@@ -90,16 +97,17 @@ class Preparation:
         for field in FIELDS:
             self._templates(local, root, field)
             self._transfer(archive, local, "template", f"{TEMPLATES}/{field.name}", self.template_run)
-        self._certify(archive)
-        archive.collections.redefine_chain(LATEST_CALIBRATION, [self.calibration_run])
-        archive.collections.redefine_chain(TEMPLATES, [self.template_run])
         shutil.rmtree(root)
 
-    def _certify(self, archive: Butler) -> None:
-        """Make this version the one that is valid at all times."""
-        always = Timespan(None, None)
-        archive.registry.decertify(CALIBRATIONS, "calibration", always)
-        archive.registry.certify(CALIBRATIONS, archive.query_datasets("calibration", collections=self.calibration_run), always)
+    def publish(self, archive: Butler) -> None:
+        """Make this version the one that everybody uses, valid at all times; once more changes nothing."""
+        certified = f"{VALID_CALIBRATIONS}/{self.version}"
+        if archive.collections.register(certified, CollectionType.CALIBRATION):
+            products = archive.query_datasets("calibration", collections=self.calibration_run)
+            archive.registry.certify(certified, products, Timespan(None, None))
+        archive.collections.redefine_chain(VALID_CALIBRATIONS, [certified])
+        archive.collections.redefine_chain(LATEST_CALIBRATION, [self.calibration_run])
+        archive.collections.redefine_chain(TEMPLATES, [self.template_run])
 
     def _auxiliary(self, local: Butler) -> None:
         for index, detector in enumerate(self._settings.site.camera.detectors):

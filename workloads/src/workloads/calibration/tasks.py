@@ -155,6 +155,4 @@ class TemplateTask(pipe_base.PipelineTask):
         """Register and stack the exposures on the grid of the first."""
         if len(science) < self.config.minimum:
             raise pipe_base.NoWorkFound(f"{len(science)} exposures, expected at least {self.config.minimum}")
-        return pipe_base.Struct(
-            template=coadd.build_template(science, science[0].wcs)
-        )
+        return pipe_base.Struct(template=coadd.build_template(science, science[0].wcs))

@@ -20,6 +20,7 @@ PROMPT_RUN = f"{INSTRUMENT}/prompt"
 CALIBRATIONS = f"{INSTRUMENT}/calib"
 TEMPLATES = f"{INSTRUMENT}/templates"
 LATEST_CALIBRATION = f"{INSTRUMENT}/calib/latest"
+VALID_CALIBRATIONS = f"{INSTRUMENT}/calib/valid"
 
 _ARCHIVE = "workloads.data_backbone.formatters.ArchiveFormatter"
 _STORAGE_CLASSES = {
@@ -67,8 +68,7 @@ def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
     prepare(butler, settings)
     for collection in (RAW_RUN, PROMPT_RUN):
         butler.collections.register(collection, CollectionType.RUN)
-    butler.collections.register(CALIBRATIONS, CollectionType.CALIBRATION)
-    for chain in (TEMPLATES, LATEST_CALIBRATION):
+    for chain in (TEMPLATES, LATEST_CALIBRATION, VALID_CALIBRATIONS):
         butler.collections.register(chain, CollectionType.CHAINED)
     return butler
 

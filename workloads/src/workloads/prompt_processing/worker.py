@@ -152,7 +152,8 @@ class Worker:
         try:
             self._apdb.store(when, objects, sources)
         except Exception as error:
-            raise NonRetriableError(f"alert database: rows may have been written: {error}") from error
+            reason = str(error).splitlines()[0][:300]
+            raise NonRetriableError(f"alert database: rows may have been written: {reason}") from error
 
     def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
         self._sender.begin()
