@@ -165,7 +165,7 @@ class Settings:
         """Return the SQLAlchemy URL of a database, without its password (that is in the environment: `PGPASSWORD`)."""
         server = self.site.postgresql
         query = f"sslmode={server.sslmode}" + (f"&sslrootcert={self.authority}" if server.sslmode != "disable" else "")
-        return f"postgresql+psycopg://{server.user}@{server.host}:{server.port}/{database}?{query}"
+        return f"postgresql+psycopg2://{server.user}@{server.host}:{server.port}/{database}?{query}"
 
     def export_credentials(self) -> None:
         """Put into the environment what PostgreSQL and S3 clients of other people's libraries read from there."""
