@@ -8,7 +8,7 @@ import sys
 
 from dpp.lab import wires
 from dpp.lab.image import BaseImage
-from dpp.lab.machines import Machines, MachineSpec, volumes_of
+from dpp.lab.machines import VOLUMES, Machines, MachineSpec, volumes_of
 from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
@@ -32,7 +32,7 @@ def create(hosts: list[str]) -> None:
                 image=image,
                 urn=URN,
                 operations="operations_host" in host.groups,
-                volumes=volumes_of(host.groups),
+                volumes=volumes_of(tuple(VOLUMES)),  # a scenario may give a machine other functions than the lab does
             )
         )
         print("created", name)
