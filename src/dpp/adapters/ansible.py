@@ -97,7 +97,7 @@ class Play:
 
     def _console(self) -> dict[str, Any]:
         return {
-            "ansible_connection": "containers.podman.podman",
+            "ansible_connection": "dpp_console",
             "ansible_host": f"dpp-{self.folders.instance}-{{{{ inventory_hostname | replace('.', '-') }}}}",
             "ansible_user": "root",
             "ansible_become": False,
@@ -188,7 +188,9 @@ def _inventory(environment: str) -> tuple[Any, Any]:
 
 def _host_digest(host: Any, variables: Any) -> str:
     known = variables.get_vars(host=host, include_hostvars=False)
-    own = {key: value for key, value in known.items() if not key.startswith(("omit", "ansible_playbook", "playbook_dir"))}
+    own = {
+        key: value for key, value in known.items() if not key.startswith(("omit", "ansible_playbook", "playbook_dir"))
+    }
     roles = sorted(group.name for group in host.get_groups() if (REPOSITORY / "roles" / group.name).is_dir())
     parts = {
         "variables": own,
@@ -208,4 +210,3 @@ def _tree_digest(path: Path) -> str:
         if not _NOT_DEPLOYED.intersection(relative.parts):
             digest.update(f"{relative}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
-
