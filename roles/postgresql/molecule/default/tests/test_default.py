@@ -2,6 +2,9 @@
 
 import re
 
+from dpp.adapters.secrets import Secrets
+from dpp.model.folders import Folders
+
 QUERY = """
 import psycopg2, re, sys
 def connect(password, mode):
@@ -27,13 +30,16 @@ def test_service_runs_and_survives_a_restart(host):
 
 
 def test_the_owner_logs_in_by_tls_and_nobody_else(host):
-    variables = host.ansible.get_variables()
-    assert variables["postgresql_databases"] == ["butler", "apdb"]
-    password = host.ansible("debug", "msg={{ lookup('dpp_secret', 'password', 'postgresql-workloads') }}", check=False)["msg"]
+    password = Secrets(Folders.current().secrets).password("postgresql-workloads")
     said = host.check_output("python3 -c %s %s", QUERY, password)
     assert "tls True" in said
     assert re.search(r"refused .*password authentication failed", said)
     assert re.search(r"refused .*no pg_hba.conf entry", said)
+
+
+def test_databases_are_as_declared(host):
+    names = host.check_output("psql -qAtU postgres -c 'select datname from pg_database where not datistemplate order by 1'")
+    assert names.split() == ["apdb", "butler", "postgres"]
 
 
 def test_drift_was_repaired(host):
