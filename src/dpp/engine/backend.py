@@ -15,6 +15,9 @@ from urllib.parse import unquote, urlsplit
 from dpp.engine.locks import Locks
 from dpp.model.errors import FatalError, UsageError
 
+_COPIES = 50
+"""How many former states are kept."""
+
 
 def write_durably(path: Path, text: str) -> None:
     """Write `text` to `path` so that after a crash at any instant the old or the new text is there, whole.
@@ -45,6 +48,12 @@ def _write(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _prune(folder: Path, pattern: str) -> None:
+    """Delete all copies of a state but the newest; their names sort by time."""
+    for old in sorted(folder.glob(pattern))[:-_COPIES]:
+        old.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class Backend:
             if self.checkpoint(stack).exists():
                 backup = self._backups(stack) / f"{stack}.{time.time_ns()}.json"
                 write_durably(backup, self.checkpoint(stack).read_text())
+                _prune(backup.parent, "*.json")
             yield
 
     def locks(self, stack: str) -> Locks:
@@ -142,6 +152,7 @@ class Backend:
         if self.checkpoint(stack).exists():
             write_durably(base.with_name(f"{base.name}.checkpoint.json"), self.checkpoint(stack).read_text())
         write_durably(base.with_name(f"{base.name}.history.json"), json.dumps(entry, indent=4))
+        _prune(base.parent, "*.checkpoint.json")
 
     def _backups(self, stack: str) -> Path:
         return self.folder / ".pulumi/backups" / self.project / stack

@@ -85,6 +85,7 @@ class Plugin:
         """Start the process, once; the task ends when it listens."""
         if self._started is None:
             self._started = asyncio.create_task(self._start())
+            self._started.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever calls gets it
         return self._started
 
     async def _start(self) -> None:
@@ -309,6 +310,8 @@ class Plugin:
 
     async def stop(self) -> None:
         """Tell the provider that nothing more comes, and end its process."""
+        if self._started:
+            await asyncio.wait([self._started])
         if self._channel and self._process and self._process.returncode is None:
             with suppress(ProviderError, NotImplementedError, TimeoutError):  # it ends anyway
                 await asyncio.wait_for(self._call("Cancel", empty_pb2.Empty()), _PATIENCE_SECONDS)

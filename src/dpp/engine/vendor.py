@@ -68,19 +68,19 @@ class VendorWorkspace:
         """Run a verb; its lines become events, its numbers come from the history that it writes."""
         result = Result(verb, stack, engine="pulumi")
         began = time.monotonic()
-        command = [
-            self.command,
-            verb,
-            "-s",
-            stack,
-            "--yes",
-            "--skip-preview",
-            "--non-interactive",
-            "--suppress-outputs",
-            *options,
-        ]
+        code = self._follow(on_event, verb, "-s", stack, "--yes", "--skip-preview", "--suppress-outputs", *options)
+        if code:
+            result.errors = [f"pulumi {verb} ended with exit code {code}"]
+        for step, count in self._last_changes(stack).items():
+            result.steps += [Event("step", verb=step, progress="done")] * count
+        workspace = self.environment.workspace()
+        result.outputs = workspace.outputs(stack) if workspace.exists(stack) else {}
+        result.seconds = time.monotonic() - began
+        return result
+
+    def _follow(self, on_event: Listener, *arguments: str) -> int:
         process = subprocess.Popen(
-            command,
+            [self.command, *arguments, "--non-interactive"],
             cwd=self.environment.project,
             env=self._variables(),
             text=True,
@@ -90,14 +90,7 @@ class VendorWorkspace:
         assert process.stdout  # noqa: S101 - it is a pipe
         for line in process.stdout:
             on_event(Event("log", message=line.rstrip()))
-        if code := process.wait():
-            result.errors = [f"pulumi {verb} ended with exit code {code}"]
-        for step, count in self._last_changes(stack).items():
-            result.steps += [Event("step", verb=step, progress="done")] * count
-        workspace = self.environment.workspace()
-        result.outputs = workspace.outputs(stack) if workspace.exists(stack) else {}
-        result.seconds = time.monotonic() - began
-        return result
+        return process.wait()
 
     def _last_changes(self, stack: str) -> dict[str, int]:
         done = self._run("stack", "history", "-s", stack, "--json", "--page-size", "1", capture=True)

@@ -142,7 +142,8 @@ class Workspace:
             if not str(found.get("urn")).startswith(f"urn:pulumi:{stack}::{self.project.name}::"):
                 raise FatalError("import", f"resource {found.get('urn')}", f"resources of stack {stack}")
         passphrase = read_passphrase(self.variables)
-        secrets = Passphrase(passphrase, references.salt_of(deployment), "import")
+        salt = references.salt_of(deployment)
+        secrets = Passphrase(passphrase, salt, "import") if salt else Passphrase.create(passphrase, "import")
         secrets.verify()
         state = decode(deployment, secrets, State(stack, self.project.name, secrets))
         with self.backend.locked(stack):
