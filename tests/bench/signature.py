@@ -49,7 +49,9 @@ def run(*, quick: bool, threads: int) -> list[Verdict]:
 
     def ours() -> None:
         for _ in range(repeat):
-            remove_signature(given.exposure.raw, given.exposure.layout, given.calibration, 30.0, out=image, threads=threads)
+            remove_signature(
+                given.exposure.raw, given.exposure.layout, given.calibration, 30.0, out=image, threads=threads
+            )
 
     def copy() -> None:
         for _ in range(repeat):

@@ -1,0 +1,155 @@
+"""From raw counts to difference sources, against the truth; failures told by figures."""
+
+import numpy as np
+import pytest
+import sep
+
+from workloads.pixels import chain, coadd, simulator
+from workloads.pixels.background import estimate_background
+from workloads.pixels.detection import Flag, detect, forced_photometry
+from workloads.pixels.difference import DIA_SOURCE_DTYPE, subtract
+from workloads.pixels.errors import PixelError
+from workloads.pixels.images import Image
+from workloads.pixels.masks import Mask
+from workloads.pixels.psf import gaussian_psf
+
+from .conftest import DEC, RA
+
+
+@pytest.fixture(scope="module")
+def nights(field, template):
+    done = []
+    for visit, seeing in enumerate((3.4, 4.0, 4.6, 5.2)):
+        events = simulator.transients(60 + visit, field.camera, RA, DEC, 20.0, sky=field.sky)
+        exposure = field.expose(60, visit, events, seeing_px=seeing)
+        result = chain.process_difference(exposure.raw, field.layout, field.calibration, template, exposure.wcs, 30.0)
+        done.append((exposure, result))
+    return done
+
+
+def _alerts(result):
+    sources = result.sources
+    return sources[(np.abs(sources["snr"]) >= 5) & (sources["flags"] & Flag.REJECT.value == 0)]
+
+
+def test_transients_are_found_and_little_else(nights):
+    wanted = found = false = 0
+    for exposure, result in nights:
+        truth, alerts = exposure.truth, _alerts(result)
+        _, error, _, covered = forced_photometry(result.difference, result.difference_psf, truth["x"], truth["y"])
+        bad = result.difference.mask & (Mask.BAD | Mask.SAT | Mask.CR | Mask.EDGE | Mask.NO_DATA).value != 0
+        for source, sigma, share in zip(truth, error, covered, strict=True):
+            x, y = round(source["x"]), round(source["y"])
+            if (
+                source["kind"] != 2
+                or not share > 0.9
+                or source["flux_e"] < 8 * sigma
+                or bad[y - 3 : y + 4, x - 3 : x + 4].any()
+            ):
+                continue
+            wanted += 1
+            found += bool((np.hypot(alerts["x"] - source["x"], alerts["y"] - source["y"]) < 1).any())
+        away = [np.hypot(truth["x"] - a["x"], truth["y"] - a["y"]).min() > 3 for a in alerts]
+        false += sum(away)
+    assert wanted >= 20
+    assert found >= 0.98 * wanted
+    assert false <= len(nights)
+
+
+def test_fluxes_and_noise_are_honest(nights):
+    for exposure, result in nights:
+        truth = exposure.truth[exposure.truth["kind"] == 2]
+        flux, error, _, covered = forced_photometry(result.difference, result.difference_psf, truth["x"], truth["y"])
+        bright = (covered > 0.95) & (truth["flux_e"] > 20 * error)
+        ratio = flux[bright] * result.nanojansky_per_electron / truth["flux_njy"][bright]
+        assert abs(np.median(ratio) - 1) < 0.02
+        assert 0.95 < result.quality["significance_scatter"] < 1.06
+        assert result.quality["ok"] == 1
+
+
+def test_positions_on_the_sky(nights):
+    for exposure, result in nights:
+        alerts, truth = _alerts(result), exposure.truth
+        ra, dec = exposure.true_wcs.pixel_to_sky(alerts["x"], alerts["y"])
+        assert np.median(np.abs(dec - alerts["dec"])) * 3600 / 0.2 < 0.05
+        assert np.median(np.abs(ra - alerts["ra"])) * np.cos(np.radians(DEC)) * 3600 / 0.2 < 0.05
+        assert len(truth)
+
+
+def test_a_wrong_field_is_told_by_figures(field, template):
+    other = field.camera.static_sky(200.0, 10.0)
+    conditions = simulator.conditions(70, 1)
+    exposure = simulator.expose(field.camera, 0, 200.0, 10.0, conditions, other)
+    claimed = field.camera.wcs(0, RA, DEC)
+    result = chain.process_difference(exposure.raw, field.layout, field.calibration, template, claimed, 30.0)
+    assert result.quality["ok"] == 0
+    assert result.quality["registration_matches"] == 0
+
+
+@pytest.mark.parametrize("value", [0, 1000, 65535])
+def test_flat_raw_frames_are_survived(field, template, value):
+    raw = np.full(field.layout.raw_shape, value, np.uint16)
+    result = chain.process_difference(
+        raw, field.layout, field.calibration, template, field.camera.wcs(0, RA, DEC), 30.0
+    )
+    assert result.quality["ok"] == 0
+    assert result.sources.dtype == DIA_SOURCE_DTYPE
+
+
+def test_template_needs_calibrated_epochs(field):
+    exposure = field.expose(71, 1)
+    result = chain.process_science(exposure.raw, field.layout, field.calibration, exposure.wcs, 30.0)
+    with pytest.raises(PixelError, match="photometric"):
+        coadd.build_template([result], exposure.wcs)
+    with pytest.raises(PixelError, match="no epochs"):
+        coadd.build_template([], exposure.wcs)
+
+
+def test_three_stars_only_fail_by_figures(rng):
+    image = Image(
+        rng.normal(0, 10, (200, 200)).astype("f4"), np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2")
+    )
+    psf = gaussian_psf(4.0, 200, 200)
+    done = subtract(image, psf, image, psf, np.array([50.0, 3.0]), np.array([50.0, 3.0]))
+    assert done.quality["ok"] == 0
+    assert (done.image.mask & Mask.NO_DATA.value).all()
+
+
+def test_background_is_seps(rng):
+    pixels = (rng.normal(800, 28, (512, 640)) + np.linspace(0, 60, 640)[None]).astype("f4")
+    image = Image(pixels, np.full(pixels.shape, 800, "f4"), np.zeros(pixels.shape, "u2"))
+    ours, theirs = estimate_background(image, 64), sep.Background(pixels, bw=64, bh=64)
+    assert np.abs(ours.level - theirs.back()).mean() < 0.7
+    assert abs(np.median(ours.rms) / theirs.globalrms - 1) < 0.03
+    masked = Image(pixels, image.variance, np.full(pixels.shape, Mask.BAD.value, "u2"))
+    assert estimate_background(masked).usable == 0
+
+
+def test_sources_are_seps(field):
+    result = field.science(field.expose(80, 1, seeing_px=4.0))
+    image = result.filled
+    mask = image.mask & (Mask.BAD | Mask.SAT | Mask.CR).value != 0
+    objects = sep.extract(
+        image.pixels, 2.0, err=np.sqrt(image.variance), mask=mask, filter_kernel=result.psf.mean, minarea=9
+    )
+    flux, error, _ = sep.sum_circle(
+        image.pixels, objects["x"], objects["y"], 6.0, err=np.sqrt(image.variance), mask=mask
+    )
+    x, y, flag = sep.winpos(
+        image.pixels, objects["x"], objects["y"], np.full(len(objects), result.psf.fwhm / 2.3548), mask=mask
+    )
+    clean = (flux > 25 * error) & (objects["flag"] == 0) & (flag == 0) & (x > 20) & (x < 748) & (y > 20) & (y < 748)
+    found = detect(image, result.psf, 5.0)
+    distance = np.array(
+        [np.hypot(found["x"] - a, found["y"] - b).min() for a, b in zip(x[clean], y[clean], strict=True)]
+    )
+    assert clean.sum() > 60
+    assert (distance < 0.3).mean() >= 0.985
+
+
+def test_all_masked_and_not_a_number_find_nothing(rng):
+    pixels = rng.normal(size=(64, 64)).astype("f4")
+    everything = Image(pixels, np.ones_like(pixels), np.full((64, 64), Mask.NO_DATA.value, "u2"))
+    assert len(detect(everything, gaussian_psf(3.0, 64, 64))) == 0
+    with pytest.raises(PixelError):
+        detect(everything, gaussian_psf(3.0, 64, 64), threshold=float("nan"))

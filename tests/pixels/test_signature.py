@@ -1,0 +1,113 @@
+"""Calibrated pixels against float64 and the simulator's truth; wrong input by name."""
+
+import numpy as np
+import pytest
+
+from workloads.pixels import isr
+from workloads.pixels.calibration import combine
+from workloads.pixels.errors import InvalidValueError, PixelError, ShapeError, TypeMismatchError
+from workloads.pixels.masks import Mask
+
+
+def _exact(raw, layout, c, seconds):
+    """The same in float64, the plain way."""
+    result = np.empty((layout.height, layout.width))
+    levels = [isr.overscan_level(frame, layout).astype(float) for frame in raw]
+    data = [
+        f[:, layout.prescan : layout.prescan + layout.amp_width] - v[:, None] for f, v in zip(raw, levels, strict=True)
+    ]
+    for i, a in enumerate(layout.amplifiers):
+        flip = np.s_[:: -1 if a.flip_y else 1, :: -1 if a.flip_x else 1]
+        section = np.s_[a.y0 : a.y0 + layout.amp_height, a.x0 : a.x0 + layout.amp_width]
+        counts = data[i][flip] - c.bias[section].astype(float)
+        ghosts = np.zeros(data[i].shape)
+        for j, other in enumerate(data):
+            ghosts += float(c.crosstalk[i, j]) * np.where(
+                other * float(np.abs(c.crosstalk[:, j]).max()) >= 0.2, other, 0
+            )
+        electrons = (
+            a.gain * (counts + float(c.linearity[i]) * counts**2 - ghosts[flip])
+            - c.dark[section].astype(float) * seconds
+        )
+        result[section] = electrons / c.flat[section]
+    return result
+
+
+def test_pixels_equal_float64(field):
+    raw = field.expose(1, 1).raw
+    image = isr.remove_signature(raw, field.layout, field.calibration, 30.0)
+    exact, good = _exact(raw, field.layout, field.calibration, 30.0), field.calibration.planes == 0
+    scale = np.maximum(np.abs(exact), np.sqrt(image.variance))
+    assert (np.abs(image.pixels - exact)[good] / scale[good]).max() < 1e-5
+
+
+def test_one_thread_gives_the_same(field):
+    raw = field.expose(1, 2).raw
+    a, b = (isr.remove_signature(raw, field.layout, field.calibration, 30.0, threads=n) for n in (1, 2))
+    assert (a.pixels == b.pixels).all()
+    assert (a.mask == b.mask).all()
+
+
+def test_truth_is_within_its_noise(field):
+    exposure = field.expose(1, 3)
+    image = isr.remove_signature(exposure.raw, field.layout, field.calibration, 30.0)
+    good = (image.mask & (Mask.BAD | Mask.SAT).value == 0) & ~exposure.cosmic_rays & (field.truth.defects == 0)
+    pull = (image.pixels - exposure.scene / np.maximum(field.truth.flat, 0.01))[good] / np.sqrt(image.variance[good])
+    assert abs(np.median(pull)) < 0.05
+    assert 0.97 < 1.4826 * np.median(np.abs(pull)) < 1.03
+
+
+def test_defects_are_found(field):
+    made, found = field.truth.defects > 0, field.calibration.defects > 0
+    assert found[made].mean() > 0.99
+    assert found[~made].mean() < 1e-3
+
+
+def test_saturation_is_marked(field):
+    raw = field.expose(1, 4).raw
+    raw[2, 100, 50] = 65535
+    image = isr.remove_signature(raw, field.layout, field.calibration, 30.0)
+    a = field.layout.amplifiers[2]
+    x = a.x0 + 50 - field.layout.prescan
+    assert image.mask[a.y0 + 99 : a.y0 + 102, x - 1 : x + 2].astype(int).min() & Mask.SAT.value
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds", "error"),
+    [
+        (np.zeros((8, 10, 10), np.uint16), 30.0, ShapeError),
+        (np.zeros((8, 384, 228), np.int32), 30.0, TypeMismatchError),
+        ("text", 30.0, TypeMismatchError),
+        (None, -1.0, InvalidValueError),
+        (None, float("nan"), InvalidValueError),
+    ],
+)
+def test_wrong_input_is_named(field, raw, seconds, error):
+    if raw is None:
+        raw = np.zeros(field.layout.raw_shape, np.uint16)
+    with pytest.raises(error):
+        isr.remove_signature(raw, field.layout, field.calibration, seconds)
+
+
+def test_dead_and_saturated_amplifiers_do_not_spread(field):
+    raw = field.expose(1, 5).raw
+    raw[0], raw[1] = 0, 65535
+    image = isr.remove_signature(raw, field.layout, field.calibration, 30.0)
+    assert np.isfinite(image.pixels).all()
+    assert np.isfinite(image.variance).all()
+
+
+def test_combination_clips_and_leaves_out_nan(rng):
+    frames = [rng.normal(100, 1, (40, 50)).astype("f4") for _ in range(9)]
+    frames[3][5, 6], frames[4][7, 8] = 1e6, np.nan
+    for frame in frames:
+        frame[0, 0] = np.nan
+    mean, used = combine(frames)
+    exact = np.mean([f[5, 6] for i, f in enumerate(frames) if i != 3])
+    assert abs(mean[5, 6] - exact) < 1
+    assert used[7, 8] <= 8
+    assert np.isnan(mean[0, 0])
+    with pytest.raises(PixelError):
+        combine([])
+    with pytest.raises(PixelError):
+        combine([frames[0], frames[1][:5]])
