@@ -1,0 +1,80 @@
+"""What a real API server says to everything that is deployed, and to what the house rules forbid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dpp.adapters.kustomize import pod_specs
+from k8s.deployed import CLUSTERS, K8S, SERVICES, Server, pod, rendered
+
+
+def name_of(folder: Path) -> str:
+    return str(folder.relative_to(K8S))
+
+
+@pytest.mark.parametrize("folder", CLUSTERS, ids=name_of)
+def test_clusters_are_taken_whole(server: Server, folder: Path):
+    done = server.apply(rendered(folder), dry=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", SERVICES, ids=name_of)
+def test_pods_are_admitted_as_they_would_be_made(server: Server, folder: Path):
+    for manifest in rendered(folder):
+        for spec in pod_specs(manifest):
+            one = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "one", "namespace": "workloads"},
+                "spec": spec,
+            }
+            done = server.apply(one, dry=True)
+            assert done.returncode == 0, done.stderr
+
+
+def test_a_pod_by_the_rules_is_admitted(server: Server):
+    done = server.apply(pod(), dry=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image": "svc01.summit:5000/dpp/services:latest"}, "images come by digest"),
+        ({"image": f"elsewhere/services@sha256:{'0' * 64}"}, "images come by digest"),
+        ({"securityContext": {"privileged": True}}, "violates PodSecurity"),
+        ({"securityContext": {"runAsUser": 0, "allowPrivilegeEscalation": False}}, "violates PodSecurity"),
+        ({"resources": {"limits": {"memory": "9Gi"}}}, "maximum memory usage per Container is 8Gi"),
+    ],
+)
+def test_containers_against_the_rules_are_refused_with_the_reason(
+    server: Server, change: dict[str, object], reason: str
+):
+    done = server.apply(pod(**change), dry=True)
+    assert done.returncode != 0
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"automountServiceAccountToken": True}, "do not talk to the Kubernetes API"),
+        ({"hostNetwork": True}, "violates PodSecurity"),
+        ({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "violates PodSecurity"),
+    ],
+)
+def test_pods_against_the_rules_are_refused_with_the_reason(server: Server, change: dict[str, object], reason: str):
+    wrong = pod()
+    wrong["spec"] |= change
+    done = server.apply(wrong, dry=True)
+    assert done.returncode != 0
+    assert reason in done.stderr
+
+
+def test_limits_come_where_none_are_given(server: Server):
+    bare = pod(resources={})
+    done = server.kubectl("create", "--dry-run=server", "--output=json", "--filename=-", objects=bare)
+    assert done.returncode == 0, done.stderr
+    assert '"memory": "512Mi"' in done.stdout
