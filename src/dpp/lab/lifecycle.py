@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +82,15 @@ class Lab:
             for name in wires.namespaces(self.folders.instance):
                 wires.remove_namespace(name)
                 removed.append(f"namespace {name}")
+            wires.remove_folder()
             _unmount_below(self.folders.state)
             for folder in (self.folders.state, self.folders.run):
                 if folder.exists():
                     shutil.rmtree(folder)
                     removed.append(f"folder {folder}")
+        for parent in (self.folders.state.parent, self.folders.run.parent):
+            with suppress(OSError):  # other instances are there
+                parent.rmdir()
         return removed
 
     def restart(self, host: str) -> None:

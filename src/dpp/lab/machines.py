@@ -10,7 +10,6 @@ import hashlib
 import json
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -221,7 +220,8 @@ class Machines:
     def all(self) -> list[MachineState]:
         """Return every machine of the instance, by name."""
         found = self.podman.containers({f"{LABEL}instance": self.folders.instance})
-        hosts = sorted(container["Labels"][f"{LABEL}host"] for container in found)
+        labels = [container["Labels"] for container in found]
+        hosts = sorted(label[f"{LABEL}host"] for label in labels if f"{LABEL}host" in label)
         return [state for state in map(self.read, hosts) if state is not None]
 
     def start(self, host: str) -> MachineState:
@@ -286,9 +286,8 @@ class Machines:
             f"--env=DPP_HOST={spec.host}",
             f"--env=DPP_ADDRESS={spec.address.partition('/')[0]}",
             f"--volume={self._init_file()}:/usr/local/sbin/dpp-init:ro",
-            *(f"--volume={self._volume(spec, target)}:{target}" for target in spec.volumes),
-            f"--ulimit=nofile={_limit(resource.RLIMIT_NOFILE, _FILES)}",
-            f"--ulimit=nproc={_limit(resource.RLIMIT_NPROC, _PROCESSES)}",
+            *self._volumes(name, spec),
+            *_limits(),
             *_FLAGS,
             spec.image,
             "/usr/local/sbin/dpp-init",
@@ -305,25 +304,23 @@ class Machines:
             fresh.rename(target)
         return target
 
-    def _volume(self, spec: MachineSpec, target: str) -> Path:
-        """Return the host's folder behind `target`; a new one begins with what the image has there."""
-        folder = self.folders.state / "volumes" / spec.host / target.strip("/").replace("/", "-")
-        if folder.exists():
-            return folder
-        fresh = folder.with_name(f".new-{folder.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.parent.mkdir(parents=True, exist_ok=True)
-        root = Path(self.podman.run("image", "mount", spec.image).strip())
-        try:
-            source = root / target.lstrip("/")
-            if source.is_dir():
-                subprocess.run(["cp", "--archive", source, fresh], check=True)
-            else:
-                fresh.mkdir(mode=0o755)
-        finally:
-            self.podman.run("image", "unmount", spec.image)
-        fresh.rename(folder)
-        return folder
+    def _volumes(self, name: str, spec: MachineSpec) -> list[str]:
+        """Return the flags of the machine's volumes; a new one begins with what the image has in its place."""
+        top = self.folders.state / "volumes" / spec.host
+        folders = {target: top / target.strip("/").replace("/", "-") for target in spec.volumes}
+        if missing := {target: folder for target, folder in folders.items() if not folder.exists()}:
+            fresh = top / ".new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            copies = [f"mkdir -p {target} && cp -a {target} /mnt/{folder.name}" for target, folder in missing.items()]
+            self.podman.run(
+                "run", "--rm", "--replace", f"--name={name}-volumes", f"--label={LABEL}instance={self.folders.instance}",
+                "--network=none", *_limits(), f"--volume={fresh}:/mnt", spec.image, "sh", "-ec", "\n".join(copies),
+            )  # fmt: skip
+            for folder in missing.values():
+                (fresh / folder.name).rename(folder)
+            fresh.rmdir()
+        return [f"--volume={folder}:{target}" for target, folder in folders.items()]
 
     def _lives_in(self, container: Mapping[str, Any], name: str) -> bool:
         """Say whether a running container is in the network namespace of its name."""
@@ -384,11 +381,17 @@ def volumes_of(functions: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({folder for function in functions for folder in VOLUMES.get(function, ())}))
 
 
-def _limit(kind: int, wanted: int) -> str:
-    """Return a limit as podman takes it, no higher than this process may set."""
-    hard = resource.getrlimit(kind)[1]
-    value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    return f"{value}:{value}"
+def _limits() -> list[str]:
+    """Return the flags of the limits on open files and processes, no higher than this process may set."""
+    flags = []
+    for word, kind, wanted in (
+        ("nofile", resource.RLIMIT_NOFILE, _FILES),
+        ("nproc", resource.RLIMIT_NPROC, _PROCESSES),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        flags.append(f"--ulimit={word}={value}:{value}")
+    return flags
 
 
 def _label(container: Mapping[str, Any], key: str) -> str:

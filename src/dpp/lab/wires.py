@@ -11,7 +11,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,14 @@ def remove_namespace(name: str) -> None:
     """Delete a network namespace with all interfaces in it, if it is there."""
     if (NAMESPACES / name).exists():
         ip("netns", "delete", name)
+
+
+def remove_folder() -> None:
+    """Take away the folder of named namespaces, a mount of iproute2's, when the last of them is gone."""
+    if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
+        subprocess.run(["umount", "--quiet", str(NAMESPACES)], check=False)
+        with suppress(OSError):  # somebody made one meanwhile
+            NAMESPACES.rmdir()
 
 
 def namespaces(instance: str) -> list[str]:
