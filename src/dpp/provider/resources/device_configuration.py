@@ -36,12 +36,14 @@ class DeviceConfiguration(Resource):
         return wanted["host"], {}
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
-        """Return the running configuration where it differs in meaning from the recorded one."""
+        """Note below the recorded configuration which lines the router has beside it, and which it lacks."""
         del urn
-        devices = self._devices(state)
+        change = self._devices(state).diff(identifier, state["configuration"])
         seen = {key: state[key] for key in self.inputs if key in state}
-        if devices.diff(identifier, state["configuration"]):
-            seen["configuration"] = devices.read(identifier)
+        if change:
+            strays = [f"! stray: {line}" for line in change.delete]
+            lacks = [f"! missing: {line}" for line in change.add]
+            seen["configuration"] = "\n".join([state["configuration"].rstrip("\n"), *strays, *lacks, ""])
         return Observation(seen, {})
 
     def update(
