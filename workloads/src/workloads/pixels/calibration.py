@@ -83,7 +83,7 @@ def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = N
     return mean, used
 
 
-def find_defects(flat: Floats, dark: Floats, threshold: float = 8.0, hot: float = 20.0) -> Planes:
+def find_defects(flat: Floats, dark: Floats, threshold: float = 8.0, hot: float = 1.0) -> Planes:
     """Mark pixels of odd response (``threshold`` sigma of the flat's spread and 20 %) or dark current (``hot`` e-/s)."""
     level = float(np.nanmedian(flat))
     spread = 1.4826 * float(np.nanmedian(np.abs(flat - level)))
