@@ -85,8 +85,7 @@ class Play:
                 inventory=str(REPOSITORY / "inventories" / self.environment),
                 limit=",".join(hosts),
                 cmdline="--check --diff" if check else "--diff",
-                extravars=self._console() if console else None,
-                envvars=self._environment(),
+                envvars=self._environment(console=console),
                 event_handler=_Events(result, progress),
                 quiet=True,
                 rotate_artifacts=1,
@@ -95,20 +94,13 @@ class Play:
             raise self._error(hosts, result, str(runner.status))
         return result
 
-    def _console(self) -> dict[str, Any]:
-        return {
-            "ansible_connection": "dpp_console",
-            "ansible_host": f"dpp-{self.folders.instance}-{{{{ inventory_hostname | replace('.', '-') }}}}",
-            "ansible_user": "root",
-            "ansible_become": False,
-        }
-
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, *, console: bool) -> dict[str, str]:
         return {
             "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
             "ANSIBLE_ROLES_PATH": str(REPOSITORY / "roles"),
             "ANSIBLE_LOOKUP_PLUGINS": str(REPOSITORY / "src/dpp/adapters/ansible_plugins/lookup"),
             "DPP_LAB": self.folders.instance,
+            "DPP_CONSOLE": "1" if console else "",
             "DPP_SSH_CONFIG": str(self.folders.ssh_config),
             "PATH": os.environ["PATH"],
         }
