@@ -16,7 +16,7 @@ from workloads.pixels.images import Floats, Table
 from workloads.pixels.simulator.skies import Conditions, psf_shape
 
 TEMPLATE_EPOCHS = 6
-TRANSIENTS_PER_DETECTOR = 18.0
+TRANSIENTS_PER_DETECTOR = 22.0
 _STAMP = 15
 _EDGE_PIXELS = 16
 _MASK_RADIUS = 3

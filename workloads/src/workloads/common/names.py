@@ -15,7 +15,7 @@ _KEY = re.compile(
     r"(?P<instrument>\w+)/(?P<day>\d{8})/(?P<obs>(?P<camera>AT|CC|MC|TS)_(?P<controller>[A-Z])_(?P<obs_day>\d{8})_(?P<seq>\d{6}))"
     r"/(?P<obs2>\w+?)_(?P<raft>R\d\d)_(?P<slot>S\w\d)(?P<suffix>\.fits|\.fz|\.fits\.gz|\.fits\.fz)"
 )
-_SOURCE_BITS = 14
+_SOURCE_BITS = 13
 _DETECTORS = 256
 
 

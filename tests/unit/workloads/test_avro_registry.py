@@ -1,0 +1,137 @@
+"""Wire format and the registry's rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from workloads.common import schemas
+from workloads.common.avro import Codec, frame, unframe
+from workloads.common.errors import NonRetriableError
+from workloads.common.registry import RegistryClient
+from workloads.schema_registry.api import Registry, application
+from workloads.schema_registry.store import State
+
+
+class Memory:
+    """A log that applies at once; the real one waits until Kafka gives the record back."""
+
+    def __init__(self, state):
+        self.state = state
+        self.records = []
+
+    def append(self, key, value):
+        self.records.append((key, value))
+        if key["kind"] in ("schema", "mode", "config"):
+            self.state.apply(key, value)
+
+
+@pytest.fixture
+def client():
+    state = State()
+    test = TestClient(application(Registry(state, Memory(state)), lambda: True))
+    test.put("/mode", json={"mode": "IMPORT"})
+    for one in [*schemas.topics().values(), *schemas.alerts().values()]:
+        answer = test.post(
+            f"/subjects/{one.subject}/versions", json={"schema": json.dumps(one.definition), "id": one.id}
+        )
+        assert answer.json() == {"id": one.id}
+    test.put("/mode", json={"mode": "READWRITE"})
+    return test
+
+
+@pytest.fixture
+def codec(client):
+    registry = RegistryClient("http://registry")
+    registry._client = client
+    return Codec(registry)
+
+
+def test_alert_ids_are_100_major_plus_minor(client):
+    assert client.get("/subjects/lsst-alerts-v11.0-value/versions/latest").json()["id"] == 1100
+    assert json.loads(client.get("/schemas/ids/701").json()["schema"])["name"].endswith("v7_1.alert")
+
+
+def test_imported_ids_need_import_mode_and_cannot_change(client):
+    schema = json.dumps({"type": "string"})
+    refused = client.post("/subjects/a-value/versions", json={"schema": schema, "id": 5})
+    assert (refused.status_code, refused.json()["error_code"]) == (422, 42205)
+    client.put("/mode", json={"mode": "IMPORT"})
+    assert client.post("/subjects/a-value/versions", json={"schema": schema, "id": 1100}).json()["error_code"] == 42205
+
+
+def test_same_schema_is_the_same_id_and_version(client):
+    schema = json.dumps({"type": "record", "name": "r", "fields": [{"name": "a", "type": "int"}]})
+    first = client.post("/subjects/r-value/versions", json={"schema": schema}).json()["id"]
+    assert first >= 20001
+    assert client.post("/subjects/r-value/versions", json={"schema": schema}).json()["id"] == first
+    assert client.post("/subjects/other-value/versions", json={"schema": schema}).json()["id"] == first
+    assert client.get("/subjects/r-value/versions").json() == [1]
+    assert client.post("/subjects/r-value", json={"schema": schema}).json()["version"] == 1
+    assert {one["subject"] for one in client.get(f"/schemas/ids/{first}/versions").json()} == {"r-value", "other-value"}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/subjects/no/versions", 40401),
+        ("/subjects/lsst-alerts-v11.0-value/versions/9", 40402),
+        ("/schemas/ids/99999", 40403),
+        ("/schemas/ids/x", 40403),
+    ],
+)
+def test_what_is_not_there_has_the_codes_that_clients_know(client, path, code):
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["error_code"]) == (404, code)
+
+
+def test_what_is_no_schema_is_refused(client):
+    answer = client.post("/subjects/x-value/versions", json={"schema": '{"type": "recrod"}'})
+    assert (answer.status_code, answer.json()["error_code"]) == (422, 42201)
+
+
+def test_records_round_trip_and_are_framed(codec):
+    record = {
+        "groupId": "g",
+        "obsId": "o",
+        "detector": "R22_S00",
+        "step": "arrived",
+        "time": 1.5,
+        "service": "s",
+        "site": "ncsa",
+        "reason": "",
+        "figures": {"bytes": 3.0},
+    }
+    message = codec.encode("dpp.visit.ledger", record)
+    assert message[:5] == b"\0" + (10007).to_bytes(4, "big")
+    assert codec.decode(message) == record
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda m: b"\1" + m[1:], lambda m: m[:3], lambda m: m[:-4], lambda m: frame(10007, b"")]
+)
+def test_damaged_messages_are_named_not_guessed(codec, damage):
+    record = {
+        "groupId": "g",
+        "obsId": "o",
+        "detector": "",
+        "step": "arrived",
+        "time": 1.5,
+        "service": "s",
+        "site": "ncsa",
+        "reason": "",
+        "figures": {},
+    }
+    with pytest.raises(NonRetriableError, match="framing|cannot be decoded"):
+        codec.decode(damage(codec.encode("dpp.visit.ledger", record)))
+
+
+def test_records_that_do_not_fit_are_refused(codec):
+    with pytest.raises(NonRetriableError, match="does not fit schema"):
+        codec.encode("dpp.visit.ledger", {"groupId": "g"})
+
+
+def test_frame_round_trip():
+    assert unframe(frame(1101, b"abc")) == (1101, b"abc")

@@ -1,0 +1,161 @@
+"""What the archiver's and the forwarder's journals promise, whatever instant the power goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workloads.archiver import journal as archiver_journal
+from workloads.archiver.journal import Entry, Journal
+from workloads.common.errors import RetriableError
+from workloads.common.s3 import sha256
+from workloads.forwarder.journal import TransferJournal
+
+SOURCES = Path(archiver_journal.__file__).parents[2]
+
+
+def entry(number, data, suffix=".fits"):
+    return Entry(
+        f"LSSTCam/20261122/MC_S_20261122_{number:06d}/MC_S_20261122_{number:06d}_R22_S00{suffix}",
+        sha256(data),
+        len(data),
+        f"MC_S_20261122_{number:06d}",
+        "R22_S00",
+    )
+
+
+def test_entries_survive_and_small_files_come_first(tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(entry(1, b"pixels"), b"pixels")
+    journal.add(entry(1, b"{}", ".json"), b"{}")
+    found = [(one.key.rsplit(".", 1)[-1], data) for one, data in Journal(tmp_path).pending()]
+    assert found == [("json", b"{}"), ("fits", b"pixels")]
+
+
+def test_stored_entries_are_kept_up_to_the_limit_and_can_come_back(tmp_path):
+    journal = Journal(tmp_path, keep_bytes=10)
+    for number in (1, 2, 3):
+        one = entry(number, b"123456")
+        journal.add(one, b"123456")
+        journal.mark_stored(one)
+        os.utime(tmp_path / "stored" / (one.key.replace("/", "+") + ".entry"), (number, number))
+    kept = list(journal.stored())
+    assert len(kept) == 1
+    journal.mark_pending(kept[0])
+    assert [one for one, _ in journal.pending()] == kept
+
+
+def test_what_a_crash_cut_short_is_dropped(tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(entry(1, b"whole"), b"whole")
+    (tmp_path / "pending" / "half.fits.part").write_bytes(b"ha")
+    (tmp_path / "pending" / "no+facts.fits").write_bytes(b"data")
+    assert [data for _, data in Journal(tmp_path).pending()] == [b"whole"]
+    assert sorted(path.suffix for path in (tmp_path / "pending").iterdir()) == [".entry", ".fits"]
+
+
+def test_a_move_cut_between_its_two_files_is_finished(tmp_path):
+    journal = Journal(tmp_path)
+    one = entry(1, b"whole")
+    journal.add(one, b"whole")
+    name = one.key.replace("/", "+")
+    (tmp_path / "pending" / name).rename(tmp_path / "stored" / name)
+    assert [(found, data) for found, data in Journal(tmp_path).pending()] == [(one, b"whole")]
+
+
+def test_a_failing_disk_is_noticed(tmp_path):
+    journal = Journal(tmp_path)
+    one = entry(1, b"whole")
+    journal.add(one, b"whole")
+    (tmp_path / "pending" / one.key.replace("/", "+")).write_bytes(b"whale")
+    with pytest.raises(RetriableError, match="the disk is failing"):
+        list(journal.pending())
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RetriableError, match="No space left on device"):
+        journal.add(entry(1, b"whole"), b"whole")
+    assert list((tmp_path / "pending").iterdir()) == []
+
+
+def test_killed_at_any_write_nothing_acknowledged_is_lost(tmp_path):
+    """Kill the writer at its n-th system call that changes the disk; what it had acknowledged must be whole."""
+    script = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from workloads.archiver import journal as module
+from workloads.archiver.journal import Entry, Journal
+from workloads.common.s3 import sha256
+left = int(sys.argv[3])
+def dying(function):
+    def call(*args, **more):
+        global left
+        left -= 1
+        if left <= 0:
+            os._exit(9)
+        return function(*args, **more)
+    return call
+os.fsync = dying(os.fsync)
+Path.rename = dying(Path.rename)
+journal = Journal(Path(sys.argv[1]))
+for number in range(3):
+    data = bytes([number]) * 1000
+    one = Entry(f"LSSTCam/20261122/X/{number}.fits", sha256(data), len(data), "X")
+    journal.add(one, data)
+    print(number, flush=True)
+    journal.mark_stored(one)
+"""
+    for death in range(1, 30):
+        folder = tmp_path / str(death)
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(folder), str(SOURCES), str(death)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        acknowledged = {int(line) for line in done.stdout.split()}
+        journal = Journal(folder)
+        held = {data[0] for _, data in journal.pending()} | {
+            int(one.key.rsplit("/", 1)[-1][0]) for one in journal.stored()
+        }
+        assert acknowledged <= held, f"killed at write {death}"
+
+
+def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
+    keys = [
+        f"LSSTCam/20261122/MC_S_20261122_{n:06d}/MC_S_20261122_{n:06d}_R22_S00{suffix}"
+        for n in (1, 2)
+        for suffix in (".fits", ".json")
+    ]
+    journal = TransferJournal(tmp_path / "transfers.db", ["ncsa", "base"])
+    assert journal.add(keys) == 8
+    assert journal.add(keys) == 0
+    first = [journal.take("ncsa") for _ in range(4)]
+    assert [one.key[-4:] for one in first] == ["json", "json", "fits", "fits"]
+    assert "000002" in first[0].key
+    assert "000002" in first[2].key
+    assert journal.take("ncsa") is None
+    assert journal.proved(first[0], "ab") is False
+    again = TransferJournal(tmp_path / "transfers.db", ["ncsa", "base"])
+    assert again.waiting() == {"ncsa": 3, "base": 4}
+    assert again.take("ncsa").key == first[1].key
+
+
+def test_failed_transfers_wait_longer_each_time(tmp_path):
+    journal = TransferJournal(tmp_path / "transfers.db", ["ncsa"])
+    journal.add(["LSSTCam/20261122/X/a.fits"])
+    transfer = journal.take("ncsa")
+    assert journal.failed(transfer, "cut") == 0.5
+    assert journal.take("ncsa") is None
+    assert journal.waiting() == {"ncsa": 1}
