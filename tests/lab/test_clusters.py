@@ -1,0 +1,212 @@
+"""The standing lab's clusters: ready, closed to whom no policy names, back after a restart, quiet when nothing is to do."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpp.adapters.kubernetes import Cluster
+from dpp.adapters.podman import Podman
+from dpp.adapters.registry import Registry
+from dpp.adapters.vantage import Vantage
+from dpp.lab import wires
+from dpp.lab.tools import tool_folder
+from dpp.model.environment import Environment
+from dpp.model.folders import Folders
+
+CLUSTERS = sorted(Environment.load("lab").clusters)
+OWNER = "urn:test:probes"
+IDLE_SECONDS = 120
+IDLE_CORES = 0.6
+
+
+class Cli:
+    """kubectl, as an operator at the cluster's site uses it."""
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = Environment.load("lab").cluster(cluster)
+        self.folders = Folders.current()
+        self.access = self.folders.state / "kubeconfig" / cluster
+        if not self.access.exists():
+            pytest.skip(f"cluster {cluster} does not stand in instance {self.folders.instance}: dpp lab up")
+        self.vantage = Vantage.at(self.cluster.site, "lab", self.folders)
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        program = str(tool_folder("kubernetes") / "bin" / "kubectl")
+        command = [*self.vantage.prefix(), program, f"--kubeconfig={self.access}", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    def container(self) -> str:
+        """Return the name of the container that is the cluster's machine."""
+        return wires.namespace(self.folders.instance, self.cluster.endpoint)
+
+
+@pytest.fixture(scope="module", params=CLUSTERS)
+def cli(request: pytest.FixtureRequest) -> Cli:
+    return Cli(request.param)
+
+
+def _image(cli: Cli) -> str:
+    registry = Registry.at(cli.cluster.site, "lab", cli.folders)
+    digest = registry.digest("dpp/probe", "1")
+    assert digest, f"{registry.address} has no dpp/probe:1"
+    return registry.reference("dpp/probe", digest)
+
+
+def _deployment(name: str, image: str, command: list[str]) -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "image": image,
+        "command": command,
+        "resources": {"limits": {"memory": "32Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "workloads"},
+        "spec": {"selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def _policy(name: str, rules: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "workloads"},
+        "spec": {"podSelector": {"matchLabels": {"app": name}}, **rules},
+    }
+
+
+@pytest.fixture(scope="module")
+def probes(cli: Cli) -> Iterator[Cli]:
+    """Run a server that admits one client, that client, and another whose own policy would let it go there too."""
+    image = _image(cli)
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "probe-server", "namespace": "workloads"},
+        "spec": {"selector": {"app": "probe-server"}, "ports": [{"port": 8080}]},
+    }
+    server = {"to": [{"podSelector": {"matchLabels": {"app": "probe-server"}}}], "ports": [{"port": 8080}]}
+    registry = {"to": [{"ipBlock": {"cidr": "10.80.0.0/13"}}], "ports": [{"port": 5000}]}
+    friend = {"from": [{"podSelector": {"matchLabels": {"app": "probe-friend"}}}], "ports": [{"port": 8080}]}
+    objects = [
+        service,
+        _deployment("probe-server", image, ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/bin"]),
+        _deployment("probe-friend", image, ["/bin/sleep", "infinity"]),
+        _deployment("probe-stranger", image, ["/bin/sleep", "infinity"]),
+        _policy("probe-server", {"policyTypes": ["Ingress"], "ingress": [friend]}),
+        _policy("probe-friend", {"policyTypes": ["Egress"], "egress": [server, registry]}),
+        _policy("probe-stranger", {"policyTypes": ["Egress"], "egress": [server]}),
+    ]
+    cluster = Cluster(cli.cluster.name, "lab", cli.folders)
+    try:
+        cluster.apply(objects, OWNER, timeout=120)
+        yield cli
+    finally:
+        cluster.delete(OWNER)
+
+
+def _reaches(cli: Cli, who: str, host: str, port: int, *, resolves: bool = True) -> bool:
+    script = f"nc -w 3 {host} {port} < /dev/null"
+    done = cli("exec", "--namespace=workloads", f"deployment/{who}", "--", "sh", "-c", script)
+    assert not resolves or "bad address" not in done.stderr, f"{host} does not resolve: {done.stderr}"
+    return done.returncode == 0
+
+
+def test_nodes_and_platform_are_ready(cli: Cli):
+    done = cli("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
+    assert done.returncode == 0, done.stderr
+    done = cli("wait", "--namespace=kube-system", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    assert done.returncode == 0, done.stderr
+
+
+def test_metrics_are_served(cli: Cli):
+    done = cli("top", "nodes", "--no-headers")
+    assert done.stdout.split()[0] == cli.cluster.endpoint, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("who", "host", "port", "passes"),
+    [
+        ("probe-friend", "probe-server", 8080, True),
+        ("probe-stranger", "probe-server", 8080, False),
+        ("probe-friend", "REGISTRY", 5000, True),
+        ("probe-stranger", "REGISTRY", 5000, False),
+        ("probe-friend", "REGISTRY", 22, False),
+    ],
+)
+def test_policies_decide_who_reaches_whom(probes: Cli, who: str, host: str, port: int, passes: bool):
+    target = host.replace("REGISTRY", f"svc01.{probes.cluster.site}")
+    assert _reaches(probes, who, target, port) is passes
+
+
+def test_a_restarted_machine_brings_its_cluster_back(probes: Cli):
+    Podman(timeout=120).run("restart", "--time=60", probes.container())
+    deadline = time.monotonic() + 300
+    while probes("get", "--raw=/readyz").stdout != "ok":
+        assert time.monotonic() < deadline, "the API server did not come back"
+        time.sleep(1)
+    while Cluster(probes.cluster.name, "lab", probes.folders).unready(OWNER):
+        assert time.monotonic() < deadline, "the workloads did not come back"
+        time.sleep(1)
+    while not _reaches(probes, "probe-friend", "probe-server", 8080, resolves=False):
+        assert time.monotonic() < deadline, "the network did not come back"
+        time.sleep(1)
+    assert not _reaches(probes, "probe-stranger", "probe-server", 8080)
+
+
+def _cpu_seconds(container: str) -> float:
+    """Return the CPU time that a machine has used, from its control group."""
+    found = Podman().inspect(container)
+    assert found, container
+    for line in Path(f"/proc/{found['State']['Pid']}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        own = path.removesuffix("/init.scope")
+        if "cpuacct" in controllers.split(","):
+            return int(Path(f"/sys/fs/cgroup/cpuacct{own}/cpuacct.usage").read_text()) / 1e9
+        if not controllers and Path("/sys/fs/cgroup/cgroup.controllers").exists():
+            rows = dict(row.split() for row in Path(f"/sys/fs/cgroup{own}/cpu.stat").read_text().splitlines())
+            return int(rows["usage_usec"]) / 1e6
+    raise AssertionError(f"{container} has no control group that counts CPU time")
+
+
+@pytest.fixture
+def idle() -> Iterator[list[str]]:
+    """Take the workloads away for a while; yield the containers of the clusters' machines."""
+    tools = [Cli(name) for name in CLUSTERS]
+    replicas = {}
+    for number, cli in enumerate(tools):
+        words = "jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}"
+        listed = cli("get", "deployments", "--namespace=workloads", "--output", words).stdout
+        replicas[number] = dict(pair.split("=") for pair in listed.split())
+        cli("scale", "deployment", "--all", "--namespace=workloads", "--replicas=0")
+        cli("wait", "--namespace=workloads", "--for=delete", "pod", "--all", "--timeout=120s")
+    try:
+        yield [cli.container() for cli in tools]
+    finally:
+        for number, cli in enumerate(tools):
+            for name, count in replicas[number].items():
+                cli("scale", f"deployment/{name}", "--namespace=workloads", f"--replicas={count}")
+
+
+def test_idle_clusters_take_less_than_sixty_percent_of_one_core(idle: list[str]):
+    time.sleep(30)  # what was taken away has been seen to by then
+    before = {name: _cpu_seconds(name) for name in idle}
+    time.sleep(IDLE_SECONDS)
+    used = {name: (_cpu_seconds(name) - before[name]) / IDLE_SECONDS for name in idle}
+    assert sum(used.values()) <= IDLE_CORES, used
