@@ -36,7 +36,7 @@ PACKAGES: dict[str, str] = {
 }
 """Debian packages that the lab needs, by a command that each brings."""
 
-_INOTIFY_PER_MACHINE, _INOTIFY_BESIDE = 5, 40
+_INOTIFY_PER_MACHINE, _INOTIFY_BESIDE = 3, 40
 _MEMORY_GIB, _DISK_GIB, _FILES = 14, 40, 10000
 _GIB = 1 << 30
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000

@@ -47,8 +47,11 @@ pretend kernel/keys/root_maxbytes 25000000
 if [ ! -s /etc/hosts ] || ! grep -q "$DPP_HOST" /etc/hosts; then
     printf '127.0.0.1 localhost\n::1 localhost\n%s %s\n' "$DPP_ADDRESS" "$DPP_HOST" > /etc/hosts
 fi
-# Nobody sits at a machine: without seats and sessions it takes one inotify instance less of the host's few.
+# Nobody sits at a machine and types passwords. Without the units that wait for it, systemd takes three inotify
+# instances in place of six; the host has few, and root's are counted together.
 mkdir -p /run/systemd/system
-ln -sf /dev/null /run/systemd/system/systemd-logind.service
+for unit in systemd-logind.service systemd-ask-password-console.path systemd-ask-password-wall.path; do
+    ln -sf /dev/null "/run/systemd/system/$unit"
+done
 rm -f /run/nologin
 exec /sbin/init

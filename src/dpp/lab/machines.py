@@ -59,7 +59,7 @@ _FLAGS = (
     "--log-opt=max-size=1mb",
 )
 _BOOT_SECONDS = 90
-_INOTIFY_OF_SYSTEMD = 6
+_INOTIFY_OF_SYSTEMD = 4
 _FILES, _PROCESSES = 1048576, 32768
 
 
@@ -162,10 +162,10 @@ class Machines:
         """Return the name of a machine's container and network namespace."""
         return wires.namespace(self.folders.instance, host)
 
-    def ensure(self, spec: MachineSpec) -> MachineState:
+    def ensure(self, spec: MachineSpec, *, replace: bool = True) -> MachineState:
         """Make, mend, start or leave alone, so that the machine is as specified and systemd has booted.
 
-        A container of another specification is replaced; its volumes stay.
+        With `replace`, a container of another specification is replaced; its volumes stay.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class Machines:
         """
         name = self.name(spec.host)
         container = self._owned(name, spec.urn)
-        if container is not None and _label(container, "digest") != spec.digest:
+        if replace and container is not None and _label(container, "digest") != spec.digest:
             self.podman.run("rm", "--force", "--time=20", name)
             container = None
         wires.ensure_port(self.folders.instance, spec.host, spec.port)
@@ -226,7 +226,7 @@ class Machines:
 
     def start(self, host: str) -> MachineState:
         """Start a machine that exists, its network made anew where a reboot took it."""
-        return self.ensure(self._existing(host).spec)
+        return self.ensure(self._existing(host).spec, replace=False)
 
     def stop(self, host: str, seconds: int = 60) -> None:
         """Shut a machine down; after `seconds` it is killed."""
@@ -348,22 +348,13 @@ class Machines:
                 raise self._stillborn(name)
             time.sleep(0.2)
         raise RetriableError(
-            f"machine {name}", f"systemd says {system} after {_BOOT_SECONDS} s", "running", "run the command again"
+            f"machine {name}", f"systemd says {system} after {_BOOT_SECONDS} s{_scarcity()}", "running", "run it again"
         )
 
     def _stillborn(self, name: str) -> FatalError:
-        said = self.podman.run("logs", "--tail=5", name).strip()
-        limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-        if (used := inotify_in_use()) >= limit - _INOTIFY_OF_SYSTEMD:
-            found = f"systemd ended while booting: {used} of the {limit} inotify instances of root are in use"
-            return FatalError(
-                f"machine {name}",
-                found,
-                "a free handful",
-                "end what holds them, or raise fs.inotify.max_user_instances",
-            )
+        said = self.podman.run("logs", "--tail=5", name).strip() or "it said nothing"
         return FatalError(
-            f"machine {name}", f"it ended while booting: {said or 'it said nothing'}", remedy=f"see podman logs {name}"
+            f"machine {name}", f"it ended while booting: {said}{_scarcity()}", remedy=f"see podman logs {name}"
         )
 
     def _be_vantage(self, spec: MachineSpec, name: str) -> None:
@@ -379,6 +370,14 @@ class Machines:
 def volumes_of(functions: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return the folders that outlive the container of a host with these functions."""
     return tuple(sorted({folder for function in functions for folder in VOLUMES.get(function, ())}))
+
+
+def _scarcity() -> str:
+    """Return, where inotify instances run out, a sentence that says so: systemd does not boot without, nor says why."""
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    used = inotify_in_use()
+    scarce = used >= limit - _INOTIFY_OF_SYSTEMD
+    return f" ({used} of root's {limit} inotify instances are in use: end what holds them, or raise the limit)" * scarce
 
 
 def _limits() -> list[str]:
