@@ -74,6 +74,8 @@ class Machine(Resource):
             return {"identity": "gone"}
         if found.system == "off" or not found.plugged:
             return {"identity": _illness(found.system, plugged=found.plugged)}
+        if state.get("identity", found.container) != found.container:
+            return {"identity": found.container}
         return {}
 
     def update(
