@@ -76,11 +76,11 @@ class Filtered:
     noise2: Floats
     light: Floats | None = None
 
-    def significance(self, mismatch: float = 0.0) -> Floats:
+    def significance(self, mismatch: Floats | float = 0.0) -> Floats:
         """Signal to noise of a point source centred on each pixel, ``mismatch`` of ``light`` counted as noise."""
         noise2 = self.noise2
-        if self.light is not None and mismatch > 0:
-            noise2 = noise2 + (np.float32(mismatch) * self.light) ** 2
+        if self.light is not None:
+            noise2 = noise2 + (np.asarray(mismatch, np.float32) * self.light) ** 2
         return np.asarray(self.signal / np.sqrt(noise2), np.float32)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.ndimage
 import scipy.signal
 
 from workloads.pixels import parallel
+from workloads.pixels.background import estimate_background
 from workloads.pixels.convolution import Filtered, Transformer, matched_filter
 from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry
 from workloads.pixels.errors import ShapeError
@@ -30,6 +32,11 @@ DIA_SOURCE_DTYPE = np.dtype(
     ]
 )
 
+_WINGS = 20.0
+"""How much worse the match is in the wings of saturated stars, whose cores it has not seen."""
+_RINGS = 0.25
+"""Error of the match within six pixels of a star, as a part of the error at its centre."""
+
 
 @dataclass(frozen=True)
 class DifferenceConfig:
@@ -45,12 +52,15 @@ class DifferenceConfig:
         Whether to whiten the noise.
     stamps
         Stars used for the match at most.
+    mesh
+        Cell of the background that is left, pixels.
     """
 
     threshold: float = 5.0
     order: int = 2
     decorrelate: bool = True
     stamps: int = 120
+    mesh: int = 96
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,13 @@ def subtract(
     whitener = _whitener(kernel, sharp, broad) if config.decorrelate else _delta(64)
     pixels, variance = _whiten(residual, sharp.variance, broad.variance, kernel, whitener, threads)
     mask = _combine_masks(sharp.mask, broad.mask, kernel)
-    image = Image(np.float32(sign) * pixels, np.float32(sign * sign) * variance, mask)
+    pixels *= np.float32(sign)
+    image = Image(pixels, np.float32(sign * sign) * variance, mask)
+    # With the stars gone, what is left of the sky is seen better than on either image.
+    pixels -= estimate_background(image, config.mesh, threads=threads).level
     psf = convolved_psf(science_psf, whitener if forward else _compose(whitener, kernel))
     matched = np.float32(abs(sign)) * matched
-    filtered = matched_filter(image, psf, matched, threads)
+    filtered = _with_halos(matched_filter(image, psf, matched, threads), mask)
     mismatch = _mismatch(filtered, mask, x, y)
     snr = filtered.significance(mismatch)
     quality = {
@@ -217,6 +230,17 @@ def _mismatch(filtered: Filtered, mask: Planes, x: Doubles, y: Doubles) -> float
     return max(float(np.quantile(shares, 0.68)), 1e-3) if len(shares) >= 5 else 0.01
 
 
+def _with_halos(filtered: Filtered, mask: Planes) -> Filtered:
+    """Let a star's light count around it too: the match errs in rings, and unknown in the wings of saturated stars."""
+    if filtered.light is None:
+        return filtered
+    rings = np.float32(_RINGS) * scipy.ndimage.maximum_filter(filtered.light, 13, mode="nearest")
+    near = np.zeros(mask.shape, np.uint16)
+    grow_plane(mask, 0, mask.shape[0], 16, Mask.SAT.value, 1, near)
+    light = np.where(near > 0, np.float32(_WINGS) * filtered.light, filtered.light)
+    return Filtered(filtered.signal, filtered.noise2, np.maximum(light, rings))
+
+
 def _scatter(snr: Floats, mask: Planes) -> float:
     """Robust deviation of the significance map; 1 if noise is understood."""
     usable = mask[::3, ::3] & (UNUSABLE | Mask.EDGE).value == 0
@@ -287,7 +311,7 @@ def _combine_masks(sharp: Planes, broad: Planes, kernel: MatchingKernel) -> Plan
     radius = int(np.argmax(weight > 0.9 * weight[-1]))
     for plane, reach in (
         (Mask.SAT, max(radius, 2)),
-        (Mask.NO_DATA, max(radius, 1)),
+        (Mask.NO_DATA, max(radius, 2)),
         (Mask.BAD, min(radius, 1)),
         (Mask.CR, min(radius, 1)),
     ):
@@ -316,7 +340,7 @@ def detect_differences(
         config.threshold,
         negative=True,
         snr=difference.snr,
-        contrast=0.1,
+        contrast=0.03,
         threads=threads,
     )
     table = np.zeros(len(found), DIA_SOURCE_DTYPE)

@@ -157,8 +157,9 @@ def _move_to_hosts(events: Table, sky: Table, ra: float, dec: float, rng: np.ran
     galaxies = sky[sky["kind"] == GALAXY]
     if len(galaxies) == 0:
         return
-    hosted = rng.choice(len(events), len(events) // 3, replace=False)
-    hosts = galaxies[rng.integers(0, len(galaxies), len(hosted))]
+    # At most one in a galaxy: two in the same could not be told apart.
+    hosted = rng.choice(len(events), min(len(events) // 3, len(galaxies)), replace=False)
+    hosts = galaxies[rng.choice(len(galaxies), len(hosted), replace=False)]
     xi, eta = project(hosts["ra"], hosts["dec"], ra, dec)
     offset = rng.normal(0.0, 1.0, (2, len(hosted))) * hosts["half_light_px"] * 0.2 / 3600.0
     events["ra"][hosted], events["dec"][hosted] = deproject(xi + offset[0], eta + offset[1], ra, dec)
