@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,7 +26,7 @@ def run(
     visits: Annotated[int, typer.Option(min=1, help="Number of visits.")] = 6,
     interval: Annotated[float, typer.Option(min=1.0, help="Seconds from visit to visit.")] = 45.0,
     detectors: Annotated[int, typer.Option(min=0, help="How many detectors are read out; 0 is all.")] = 0,
-    sky: Annotated[str, typer.Option(help="`synthetic`, or a folder of FITS exposures to replay.")] = "synthetic",
+    sky: Annotated[str, typer.Option(help="What is exposed; only `synthetic` so far.")] = "synthetic",
     seed: Annotated[int | None, typer.Option(help="Seed of the night; by default a new one.")] = None,
     fault: Annotated[
         list[str] | None, typer.Option(help="cancel:N, unannounced:N or missing:N:DETECTOR, for tests.")
@@ -39,8 +38,8 @@ def run(
 
     The last line printed is the absolute path of report.json. Exit code 1 if anything was lost or a requirement missed.
     """
-    if sky != "synthetic" and not Path(sky).is_dir():
-        raise UsageError(f"--sky {sky}", "no such folder", "`synthetic` or a folder of FITS exposures")
+    if sky != "synthetic":
+        raise UsageError(f"--sky {sky}", "real exposures cannot be replayed yet", "synthetic")
     plan = Plan(visits, interval, detectors, sky, seed, tuple(fault or ()))
     night = Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json))
     report = night.run()

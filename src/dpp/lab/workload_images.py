@@ -183,8 +183,8 @@ class WorkloadImages:
                 "NUMBA_CACHE_DIR": _NUMBA,
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
-                "HOME": "/tmp",
-            }  # noqa: S108 - in the container
+                "HOME": "/tmp",  # noqa: S108 - in the container
+            }
             variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
             _output(
                 "buildah",

@@ -56,7 +56,7 @@ class Plan:
     detectors
         How many are read out; 0 is all.
     sky
-        ``synthetic``, or a folder of FITS exposures on this machine.
+        What is exposed: ``synthetic``.
     seed
         Of the night; None is a new one.
     faults
@@ -83,7 +83,7 @@ class Plan:
             "--detectors",
             str(self.detectors),
         ]
-        words += ["--sky", "synthetic" if self.sky == "synthetic" else "/var/lib/dpp/night/sky"]
+        words += ["--sky", self.sky]
         words += ["--seed", str(self.seed)] if self.seed is not None else []
         return words + [word for fault in self.faults for word in ("--fault", fault)]
 
@@ -120,8 +120,6 @@ class Night:
         references = WorkloadImages(self._folders, BaseImage(self._reporter).layers[0].reference, self._reporter).push(
             self._environment.cluster(_CAMERA_CLUSTER).site, self._environment.name
         )
-        if self._plan.sky != "synthetic":
-            self._send_sky(Path(self._plan.sky))
         with self._consumer() as news:
             self._start(references)
             self._watch(news)
@@ -174,21 +172,6 @@ class Night:
                     container["args"] = ["workloads.camera", *self._plan.arguments()]
             found.append(content)
         return found
-
-    def _send_sky(self, source: Path) -> None:
-        files = sorted(source.glob("*.fits"))
-        if not files:
-            raise FatalError(f"--sky {source}", "no FITS files", "a folder with exposures as *.fits")
-        pack = subprocess.Popen(
-            ["tar", "-C", str(source), "-c", *(file.name for file in files)], stdout=subprocess.PIPE
-        )
-        target = f"{RECORDS}/sky"
-        unpack = f"sudo sh -c 'rm -rf {target} && mkdir -p {target} && tar -C {target} --no-same-owner -x && chmod -R a+rX {target}'"
-        done = subprocess.run([*self._ssh, unpack], stdin=pack.stdout, capture_output=True, text=True, check=False)
-        if pack.wait() or done.returncode:
-            raise RetriableError(
-                f"--sky {source}", f"not brought to the summit: {done.stderr.strip()}", remedy="see `dpp status`"
-            )
 
     # -- during ----------------------------------------------------------------------------------------------------
 

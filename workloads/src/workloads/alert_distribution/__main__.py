@@ -65,9 +65,8 @@ def main() -> None:
     watch, lags = Watch(bus, Ledger(bus, SERVICE, sender), names), Lags(settings, bus.site)
     health, stop = Health(), Stop()
     serve_health(health)
-    config = uvicorn.Config(
-        _application(lags), host="0.0.0.0", port=int(os.environ.get("PORT", "8080")), log_level="warning"
-    )  # noqa: S104 - a pod's own network
+    port = int(os.environ.get("PORT", "8080"))
+    config = uvicorn.Config(_application(lags), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, name="http", daemon=True).start()
     receiver = bus.receiver(SERVICE, ALERTS, LEDGER)

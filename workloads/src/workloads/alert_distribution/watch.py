@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from workloads.common.errors import NonRetriableError
 from workloads.common.kafka import Bus, Received
 from workloads.common.ledger import TOPIC as LEDGER
-from workloads.common.ledger import Ledger, Step
+from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName
 from workloads.common.settings import Settings
 from workloads.common.times import tai_now
@@ -93,9 +93,7 @@ class Watch:
         if state.expected < 0 or state.seen < state.expected:
             return
         LATENCY.observe(state.last - state.end_of_readout)
-        self._ledger.stamp(
-            Step.ALERTED, obs_id=key[0], detector=key[1], group=state.group, time=state.last, alerts=state.seen
-        )
+        self._ledger.stamp(Step.ALERTED, Subject(*key, state.group), time=state.last, figures={"alerts": state.seen})
         del self._open[key]
 
 

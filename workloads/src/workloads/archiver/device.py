@@ -97,10 +97,7 @@ class Archiver(Device):
     def _detector(self, event: EndReadout, detector: str) -> None:
         for attempt in range(1, self._configuration.fetch_attempts + 1):
             try:
-                facts = self._camera.describe(event.imageName).get(detector)
-                if facts is None:
-                    raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")
-                journal_detector(self._journal, self._camera, event, detector, facts)
+                journal_detector(self._journal, self._camera, event, detector)
             except NonRetriableError as error:
                 self._retrieved(event, detector, 1, str(error))
                 return

@@ -158,7 +158,11 @@ class Preparation:
                 records |= visit_records(header)
             for element, record in records.items():
                 local.registry.insertDimensionData(element, record, skip_existing=True)
-            key = {"instrument": INSTRUMENT, "exposure": int(header["EXPID"]), "detector": int(header["DETNUM"])}
+            key: dict[str, int | str] = {
+                "instrument": INSTRUMENT,
+                "exposure": int(header["EXPID"]),
+                "detector": int(header["DETNUM"]),
+            }
             data_id = DataCoordinate.standardize(key, dimensions=kind.dimensions)
             datasets.append(FileDataset(str(path), [DatasetRef(kind, data_id, _RAW)], formatter=RawFormatter))
         local.ingest(*datasets, transfer="move", record_validation_info=False)

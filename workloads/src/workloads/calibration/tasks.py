@@ -57,6 +57,7 @@ class CalibrationTask(pipe_base.PipelineTask):
     """Build the calibration of one detector."""
 
     ConfigClass: ClassVar[type] = CalibrationConfig
+    config: CalibrationConfig
     _DefaultName: ClassVar[str] = "calibration"
 
     def run(self, raws: list[Any], electronics: dict[str, Any]) -> pipe_base.Struct:
@@ -149,6 +150,7 @@ class TemplateTask(pipe_base.PipelineTask):
     """Build the template of one patch."""
 
     ConfigClass: ClassVar[type] = TemplateConfig
+    config: TemplateConfig
     _DefaultName: ClassVar[str] = "template"
 
     def run(self, science: list[Any]) -> pipe_base.Struct:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 from workloads.camera.commander import Commander
 from workloads.camera.daq import ImageBuffer, serve
-from workloads.camera.frames import Sky
 from workloads.camera.night import Faults, Night, Plan
 from workloads.camera.records import NightRecords
-from workloads.camera.replay import ReplaySky
 from workloads.camera.synthetic import SyntheticSky
 from workloads.common import log
 from workloads.common.errors import WorkloadError
@@ -28,7 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--visits", type=int, default=6)
     parser.add_argument("--interval", type=float, default=45.0, help="seconds from visit to visit")
     parser.add_argument("--detectors", type=int, default=0, help="how many are read out (default: all)")
-    parser.add_argument("--sky", default="synthetic", help="synthetic, or a folder of FITS exposures")
+    parser.add_argument("--sky", default="synthetic", choices=["synthetic"], help="what is exposed")
     parser.add_argument("--seed", type=int, default=None, help="of the night; by default a new one each night")
     parser.add_argument(
         "--first-seq",
@@ -53,7 +51,7 @@ def main() -> int:
     seed = time.time_ns() % 2**31 if options.seed is None else options.seed
     camera = settings.site.camera
     names = [detector.name for detector in camera.detectors][: options.detectors or None]
-    sky: Sky = SyntheticSky(camera, seed) if options.sky == "synthetic" else ReplaySky(Path(options.sky), camera, seed)
+    sky = SyntheticSky(camera, seed)
     first = options.first_seq or 1 + int(time.time()) % 86400
     plan = Plan(options.night, options.visits, options.interval, names, first, Faults.parse(options.fault))
     records = NightRecords(options.records / options.night)

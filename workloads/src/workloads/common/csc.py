@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from workloads.common.device import Command, Device, SummaryState
+from workloads.common.device import Command, Device
 from workloads.common.errors import NonRetriableError
 from workloads.common.kafka import Bus, Received, Receiver, Sender
 from workloads.common.serve import Health, Stop
@@ -108,17 +108,15 @@ def run_device(device: Device, transport: Transport, commands: Receiver, health:
     thread.start()
     device.begin()
     try:
-        while device.state is not SummaryState.OFFLINE and not stop:
+        while not (stop or device.offline):
             health.beat()
-            for message in commands.receive(timeout=0.2):
+            for message in commands.receive(timeout=0.2, most=1):
                 device.command(transport.command(message))
                 commands.commit(message)
-                if device.state is SummaryState.OFFLINE:
-                    break
     finally:
         beating.set()
         thread.join(2 * HEARTBEAT_SECONDS)
-    return 0 if device.state is SummaryState.OFFLINE else _FAILED
+    return 0 if device.offline else _FAILED
 
 
 def _beat(transport: Transport, stopped: threading.Event) -> None:

@@ -101,6 +101,11 @@ class Device(ABC):
 
     # -- the machine -----------------------------------------------------------------------------------------------
 
+    @property
+    def offline(self) -> bool:
+        """Whether ``exitControl`` has ended the device."""
+        return self.state is SummaryState.OFFLINE
+
     def begin(self) -> None:
         """Announce the first state and what can be configured."""
         self._emit(

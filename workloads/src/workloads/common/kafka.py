@@ -244,14 +244,16 @@ class Receiver:
 
 def _received(message: Message) -> Received:
     key: Any = message.key()
+    value: Any = message.value()
+    headers: Any = message.headers()
     return Received(
         topic=str(message.topic()),
         partition=int(message.partition() or 0),
         offset=int(message.offset() or 0),
         timestamp=message.timestamp()[1] / 1000.0,
         key=key,
-        value=bytes(message.value() or b""),
-        headers={name: bytes(value or b"") for name, value in (message.headers() or [])},
+        value=bytes(value or b""),
+        headers={name: bytes(content or b"") for name, content in (headers or [])},
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +31,15 @@ class Step(StrEnum):
     LOST = "lost"
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a stamp is about: an exposure or, before its readout, a group; a detector, or all where empty."""
+
+    obs_id: str = ""
+    detector: str = ""
+    group: str = ""
+
+
 class Ledger:
     """Writes stamps.
 
@@ -50,25 +61,22 @@ class Ledger:
     def stamp(
         self,
         step: Step,
+        subject: Subject,
         *,
-        obs_id: str = "",
-        detector: str = "",
-        group: str = "",
         time: float | None = None,
         reason: str = "",
-        site: str = "",
-        **figures: float,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
         """Write one stamp; `time` is TAI seconds, now by default. It is delivered with the sender's next flush or commit."""
         record: dict[str, Any] = {
-            "groupId": group,
-            "obsId": obs_id,
-            "detector": detector,
+            "groupId": subject.group,
+            "obsId": subject.obs_id,
+            "detector": subject.detector,
             "step": str(step),
             "time": tai_now() if time is None else time,
             "service": self._service,
-            "site": site or self._bus.settings.site.site,
+            "site": self._bus.settings.site.site,
             "reason": reason,
-            "figures": {name: float(value) for name, value in figures.items()},
+            "figures": {name: float(value) for name, value in (figures or {}).items()},
         }
-        self._bus.publish(self._sender, TOPIC, record, key=obs_id or group)
+        self._bus.publish(self._sender, TOPIC, record, key=subject.obs_id or subject.group)

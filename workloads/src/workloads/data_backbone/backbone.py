@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Received, Receiver, Sender
-from workloads.common.ledger import Ledger, Step
+from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import RawName
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
@@ -84,12 +84,12 @@ class Backbone:
 
     def _report(self, file: Verified) -> None:
         name = file.arrival.name
-        where = {"obs_id": name.exposure.obs_id, "detector": name.detector, "group": str(file.header["GROUPID"])}
+        subject = Subject(name.exposure.obs_id, name.detector, str(file.header["GROUPID"]))
         reason = "" if file.arrival.noticed == "notification" else "found by the sweep: its notification was lost"
-        self.ledger.stamp(Step.ARRIVED, time=file.arrival.time, reason=reason, bytes=file.size, **where)
-        self.ledger.stamp(Step.VERIFIED, time=file.verified, **where)
+        self.ledger.stamp(Step.ARRIVED, subject, time=file.arrival.time, reason=reason, figures={"bytes": file.size})
+        self.ledger.stamp(Step.VERIFIED, subject, time=file.verified)
+        self.ledger.stamp(Step.INGESTED, subject)
         detector = self._settings.site.detector(name.detector)
-        self.ledger.stamp(Step.INGESTED, **where)
         if str(file.header["IMGTYPE"]) == "OBJECT":
             partition = self._partitions[name.detector]
             self.bus.publish(
@@ -99,4 +99,4 @@ class Backbone:
 
     def _report_bad(self, item: Bad) -> None:
         name = item.arrival.name
-        self.ledger.stamp(Step.QUARANTINED, obs_id=name.exposure.obs_id, detector=name.detector, reason=item.reason)
+        self.ledger.stamp(Step.QUARANTINED, Subject(name.exposure.obs_id, name.detector), reason=item.reason)

@@ -55,7 +55,8 @@ def pack(value: Any) -> bytes:
     arrays: dict[str, Any] = {}
     facts = _flatten(value, "", arrays)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays, **{_FACTS: np.frombuffer(json.dumps(facts).encode(), np.uint8)})
+    arrays[_FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from workloads.common.ledger import Ledger, Step
+from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.times import tai_now
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled
 
@@ -54,7 +54,9 @@ class Keeper:
         self._visits[visit.groupId] = _Visit(
             visit.private_sndStamp, visit.startTime + 2 * visit.duration + NO_IMAGE_SECONDS
         )
-        self._ledger.stamp(Step.ANNOUNCED, group=visit.groupId, time=visit.private_sndStamp, reason=visit.survey)
+        self._ledger.stamp(
+            Step.ANNOUNCED, Subject(group=visit.groupId), time=visit.private_sndStamp, reason=visit.survey
+        )
 
     def cancelled(self, record: dict[str, Any]) -> None:
         """Take note that an announced visit was cancelled."""
@@ -62,7 +64,7 @@ class Keeper:
         if event.groupId in self._visits:
             self._visits[event.groupId].closed = True
         self._ledger.stamp(
-            Step.CANCELLED, group=event.groupId, time=event.private_sndStamp, reason="cancelled by the OCS"
+            Step.CANCELLED, Subject(group=event.groupId), time=event.private_sndStamp, reason="cancelled by the OCS"
         )
 
     def end_readout(self, record: dict[str, Any]) -> None:
@@ -77,9 +79,7 @@ class Keeper:
             self._images[event.imageName, detector] = _Image(group, event.timestampEndOfReadout)
             self._ledger.stamp(
                 Step.EXPECTED,
-                obs_id=event.imageName,
-                detector=detector,
-                group=group,
+                Subject(event.imageName, detector, group),
                 time=event.timestampEndOfReadout,
                 reason=reason,
             )
@@ -100,9 +100,7 @@ class Keeper:
             self._images.pop((content["obsid"], detector), None)
             self._ledger.stamp(
                 Step.LOST,
-                obs_id=content["obsid"],
-                detector=detector,
-                group=content.get("groupId", ""),
+                Subject(content["obsid"], detector, content.get("groupId", "")),
                 reason=content["description"],
             )
 
@@ -118,15 +116,13 @@ class Keeper:
                 image.late = True
                 self._ledger.stamp(
                     Step.LATE,
-                    obs_id=obs_id,
-                    detector=detector,
-                    group=image.group,
+                    Subject(obs_id, detector, image.group),
                     reason=f"not arrived {LATE_SECONDS:g} s after its readout",
                 )
         for group, visit in self._visits.items():
             if not visit.closed and now > visit.deadline:
                 visit.closed = True
-                self._ledger.stamp(Step.LATE, group=group, reason="announced, but no image was read out")
+                self._ledger.stamp(Step.LATE, Subject(group=group), reason="announced, but no image was read out")
 
     def _copy(self, obs_id: str, detector: str, site: str, time: float, size: float) -> None:
         copies = self._copies.setdefault((obs_id, detector), set())
@@ -137,11 +133,8 @@ class Keeper:
             image = self._images.pop((obs_id, detector), None)
             self._ledger.stamp(
                 Step.ARCHIVED,
-                obs_id=obs_id,
-                detector=detector,
-                group=image.group if image else "",
+                Subject(obs_id, detector, image.group if image else ""),
                 time=time,
-                bytes=size,
-                copies=len(copies),
+                figures={"bytes": size, "copies": len(copies)},
             )
             self._copies[obs_id, detector] = set(self._wanted)

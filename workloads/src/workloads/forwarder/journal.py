@@ -99,7 +99,7 @@ class TransferJournal:
 
     def failed(self, transfer: Transfer, error: str) -> float:
         """Note a failure and return the seconds until the next attempt: doubled each time, up to half a minute."""
-        pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**transfer.attempts)
+        pause: float = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**transfer.attempts)
         with self._lock:
             self._database.execute(
                 "UPDATE transfers SET attempts = attempts + 1, not_before = ?, error = ? WHERE site = ? AND key = ?",

@@ -86,7 +86,9 @@ def _object(group: pd.DataFrame, history: list[dict[str, Any]], time: astropy.ti
         "nDiaSources": len(ra), "firstDiaSourceMjdTai": float(when.min()), "lastDiaSourceMjdTai": float(when.max()),
         f"{band}_psfFluxMean": float(flux.mean()), f"{band}_psfFluxSigma": float(flux.std()),
     }  # fmt: skip
-    row.update(dict.fromkeys(("raErr", "decErr", "ra_dec_Cov"), np.nan))  # not measured yet, but the table of last objects has them
+    row.update(
+        dict.fromkeys(("raErr", "decErr", "ra_dec_Cov"), np.nan)
+    )  # not measured yet, but the table of last objects has them
     row.update({f"{name}_psfFluxNdata": 0 for name in _BANDS})
     row[f"{band}_psfFluxNdata"] = len(ra)
     return row

@@ -15,7 +15,7 @@ from lsst.dax.apdb import ApdbSql
 
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Received, Receiver
-from workloads.common.ledger import Ledger, Step
+from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
 from workloads.common.names import ExposureName
 from workloads.common.plan import field_at
@@ -161,12 +161,8 @@ class Worker:
             for number, packet in packets.messages.items():
                 self._sender.send(ALERTS, packet, key=str(number))
             figures = packets.figures | {"latency_s": tai_now() - record["endOfReadout"]}
-            self._stamp(
-                Step.PROCESSED,
-                record,
-                "" if packets.figures.get("ok", 1.0) else "difference not good, no alerts",
-                **figures,
-            )
+            reason = "" if packets.figures.get("ok", 1.0) else "difference not good, no alerts"
+            self._stamp(Step.PROCESSED, record, reason, figures)
             self._sender.commit(self._source, message)
         except RetriableError:
             self._sender.abort()
@@ -179,6 +175,6 @@ class Worker:
         self._stamp(Step.FAILED, record, reason)
         self._sender.commit(self._source, message)
 
-    def _stamp(self, step: Step, record: dict[str, Any], reason: str, **figures: float) -> None:
-        where = {"obs_id": record["obsId"], "detector": record["detectorName"], "group": record["groupId"]}
-        self._ledger.stamp(step, reason=reason, **where, **figures)
+    def _stamp(self, step: Step, record: dict[str, Any], reason: str, figures: dict[str, float] | None = None) -> None:
+        subject = Subject(record["obsId"], record["detectorName"], record["groupId"])
+        self._ledger.stamp(step, subject, reason=reason, figures=figures)

@@ -100,12 +100,12 @@ def waterfall(facts: Facts) -> list[dict[str, Any]]:
 
 def transients(facts: Facts) -> dict[str, Any]:
     """Match alerts with the truth: recovered within one pixel; false where nothing is injected or variable within three."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     for row in facts.alerts:
         if "error" not in row:
             found[_image(row)].append((row["x"], row["y"]))
-    names = {number: name for number, name in _detector_numbers(facts).items()}
-    placed = {(obs_id, names.get(detector, str(detector))): values for (obs_id, detector), values in found.items()}
+    names = _detector_numbers(facts)
+    placed = {(obs_id, names.get(int(detector), str(detector))): values for (obs_id, detector), values in found.items()}
     truth: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in facts.truth:
         truth[row["obsId"], row["detector"]].append(row)
@@ -144,17 +144,17 @@ def _firsts(facts: Facts) -> list[Row]:
     return list(found.values())
 
 
-def _received(facts: Facts) -> dict[tuple[str, Any], float]:
-    latest: dict[tuple[str, Any], float] = {}
+def _received(facts: Facts) -> dict[tuple[str, int], float]:
+    latest: dict[tuple[str, int], float] = {}
     for row in facts.alerts:
         if "error" not in row:
             latest[_image(row)] = max(latest.get(_image(row), 0.0), row["received"])
     return latest
 
 
-def _image(alert: Row) -> tuple[str, Any]:
+def _image(alert: Row) -> tuple[str, int]:
     day, number = divmod(int(alert["visit"]), 100000)
-    return ExposureName(day, number).obs_id, alert["detector"]
+    return ExposureName(day, number).obs_id, int(alert["detector"])
 
 
 def _detector_numbers(facts: Facts) -> dict[int, str]:

@@ -1,0 +1,137 @@
+"""One miniature data plane with all workloads for the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.miniature import Miniature, missing
+
+DETECTOR = "R22_S11"
+_CAMERA = {"size": 512, "detectors": [{"id": 94, "name": DETECTOR, "column": 0, "row": 0}]}
+
+
+class System:
+    """The miniature with its workloads, and nights through it."""
+
+    def __init__(self, miniature: Miniature) -> None:
+        self.miniature = miniature
+        self.nights = miniature.folder / "nights"
+        self.config = miniature.folder / "archiver"
+        self._number = 0
+
+    def start(self) -> None:
+        """Start what runs all the time, after calibrations and templates are made."""
+        self.config.mkdir()
+        (self.config / "_init.yaml").write_text("sweep_seconds: 5.0\n")
+        self.miniature.start()
+        self.miniature.registry()
+        self.miniature.run("calibration", "ncsa", timeout=900, DPP_SCRATCH=str(self.miniature.folder / "scratch"))
+        self.miniature.workload("forwarder", "summit")
+        for service in ("data_backbone", "prompt_processing", "broker"):
+            self.miniature.workload(service, "ncsa")
+        self.miniature.workload("alert_distribution", "ncsa", PORT="0")
+        self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), 180, "the worker is ready")
+
+    def night(self, visits: int, *arguments: str, during: Any = None, interval: float = 8.0) -> Path:
+        """Take a night and return its folder, with the report built."""
+        self._number += 1
+        folder = self.nights / f"night{self._number}"
+        folder.mkdir(parents=True)
+        follower = self.miniature.workload("report", "ncsa", "follow", str(folder), name=folder.name)
+        self.wait(lambda: (folder / "following").exists(), 60, "the consumer follows")
+        self.miniature.workload(
+            "archiver", "summit", name=f"archiver-{folder.name}", DPP_DEVICE_CONFIG=str(self.config)
+        )
+        options = [
+            "--night",
+            folder.name,
+            "--visits",
+            str(visits),
+            "--interval",
+            str(interval),
+            "--records",
+            str(self.nights),
+        ]
+        camera = self.miniature.workload(
+            "camera", "summit", *options, *arguments, name=f"camera-{folder.name}", PORT=str(self.miniature.camera_port)
+        )
+        if during:
+            during(folder)
+        assert camera.wait(300) == 0, self.miniature.log(f"camera-{folder.name}")[-2000:]
+        wanted = {(row["obsId"], row["detector"]) for row in rows(folder / "exposures.jsonl")}
+        self.wait(
+            lambda: wanted <= stamped(folder, "archived") and wanted <= stamped(folder, "alerted", "failed"),
+            120,
+            "all is archived and answered",
+        )
+        time.sleep(1.0)
+        follower.send_signal(signal.SIGTERM)
+        follower.wait(20)
+        self.report(folder)
+        return folder
+
+    def report(self, folder: Path) -> dict[str, Any]:
+        """Read the stores back, build the report again and return it."""
+        self.miniature.run("report", "ncsa", "stores", str(folder))
+        code = self.miniature.workload("report", "ncsa", "build", str(folder), name="build").wait(120)
+        assert code in (0, 1), self.miniature.log("build")[-2000:]
+        content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        return content
+
+    def wait(self, condition: Any, seconds: float, what: str) -> None:
+        """Wait until a condition holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; logs: {self.tails()}"
+            time.sleep(0.3)
+
+    def tails(self) -> str:
+        """Return the end of every log."""
+        return "\n".join(
+            f"== {path.name}\n{path.read_text(errors='replace')[-600:]}"
+            for path in (self.miniature.folder / "logs").iterdir()
+        )
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file."""
+    return (
+        [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if path.exists()
+        else []
+    )
+
+
+def stamped(folder: Path, *steps: str) -> set[tuple[str, str]]:
+    """Return exposures and detectors that have one of these stamps."""
+    return {(row["obsId"], row["detector"]) for row in rows(folder / "ledger.jsonl") if row["step"] in steps}
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The whole data plane with all workloads, for all tests of a session."""
+    if lacks := missing():
+        pytest.skip(f"this machine lacks {lacks}")
+    folder = tmp_path_factory.mktemp("miniature")
+    for parent in (folder, *folder.parents[:3]):
+        subprocess.run(["chmod", "a+x", str(parent)], check=True)
+    made = System(Miniature(folder, _CAMERA))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.miniature.stop()
+
+
+@pytest.fixture(scope="session")
+def night(system: System) -> Path:
+    """A night of three visits in which nothing goes wrong."""
+    return system.night(3, "--seed", "4711")
