@@ -23,7 +23,7 @@ def main() -> int:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    from tests.bench import harness  # noqa: PLC0415  (after the variables that libraries read when imported)
+    from tests.bench import harness
 
     verdicts = []
     for name in options.names or NAMES:

@@ -15,9 +15,9 @@ from astropy.convolution import convolve_fft
 from astropy.nddata import CCDData
 from photutils.background import Background2D, ModeEstimatorBackground
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
-
 from tests.bench.harness import Verdict, compare, versions
 from tests.bench.inputs import Detector, detector
+
 from workloads.pixels.background import estimate_background
 from workloads.pixels.cosmic_rays import find_cosmic_rays, protect
 from workloads.pixels.detection import detect
@@ -63,7 +63,7 @@ def _corrected(given: Detector) -> np.ndarray:
 
 
 def scrappy(given: Detector) -> np.ndarray:
-    """The strongest C path: astroscrappy and sep called straight."""
+    """Run the strongest C path: astroscrappy and sep called straight."""
     image = _corrected(given)
     bad = given.calibration.defects > 0
     hits, clean = astroscrappy.detect_cosmics(image, inmask=bad, gain=1.0, readnoise=READ_NOISE, satlevel=SATURATION)
@@ -81,7 +81,7 @@ def scrappy(given: Detector) -> np.ndarray:
 
 
 def ccd(given: Detector) -> np.ndarray:
-    """ccdproc and photutils, float32 as far as they keep it."""
+    """Run ccdproc and photutils, float32 as far as they keep it."""
     layout, calibration = given.exposure.layout, given.calibration
     image = np.empty((layout.height, layout.width), np.float32)
     for i, a in enumerate(layout.amplifiers):
@@ -110,7 +110,8 @@ def ccd(given: Detector) -> np.ndarray:
 def _agreement(a: Any, b: Any) -> dict[str, Any]:
     """Bright sources of the peer must be found here, and at the same place."""
     if isinstance(b, np.ndarray) and b.dtype.names:
-        x, y, flux = b["x"], b["y"], b["flux"]
+        whole = b[b["flag"] == 0]
+        x, y, flux = whole["x"], whole["y"], whole["flux"]
     else:
         x, y, flux = b.T
     bright = np.argsort(-flux)[: len(flux) // 2]

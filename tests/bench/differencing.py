@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from astropy.io import fits
-
 from tests.bench.harness import Verdict, compare, versions
+
 from workloads.pixels.background import estimate_background
 from workloads.pixels.difference import subtract
 from workloads.pixels.images import Image
@@ -58,7 +58,7 @@ def pair(size: int, ratio: float, seed: int, transients: int = 100) -> dict[str,
 
 
 def without_sky(given: dict[str, Any]) -> dict[str, Any]:
-    """The pair with its backgrounds subtracted, as both methods want it."""
+    """Return the pair with its backgrounds subtracted, as both methods want it."""
     clean = {}
     for name in ("science", "template"):
         image = given[name]
@@ -75,7 +75,7 @@ def ours(given: dict[str, Any], threads: int) -> Any:
 
 def sfft(given: dict[str, Any], threads: int) -> np.ndarray:
     """SFFT's numpy back end on images whose sources' surroundings are kept, as its documentation prepares them."""
-    from sfft.CustomizedPacket import Customized_Packet  # noqa: PLC0415  (prints when imported)
+    from sfft.CustomizedPacket import Customized_Packet
 
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(name)

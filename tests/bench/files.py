@@ -11,14 +11,14 @@ from typing import Any
 import fitsio
 import numpy as np
 from astropy.io import fits
-
 from tests.bench.harness import Verdict, compare, versions
 from tests.bench.inputs import detector
+
 from workloads.pixels import fits_io
 
 
 def _durable(path: Path) -> str:
-    """What `fits_io.store` does beside writing: digest, fsync, rename."""
+    """Do what `fits_io.store` does beside writing: digest, fsync, rename."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -7,9 +7,9 @@ from typing import Any
 
 import fastavro
 from lsst.alert.packet import Schema
-
 from tests.bench.harness import Verdict, compare, versions
 from tests.pixels.test_alerts import make_batch
+
 from workloads.pixels.alerts import Encoder
 
 

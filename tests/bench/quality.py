@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import scipy.spatial
-
 from tests.bench.differencing import pair, sfft, without_sky
 from tests.bench.harness import Verdict, bootstrap
+
 from workloads.pixels.convolution import matched_filter
 from workloads.pixels.detection import detect, forced_photometry
 from workloads.pixels.images import Floats, Image
@@ -97,7 +97,7 @@ def run(*, quick: bool, threads: int) -> list[Verdict]:
 
 def ours_with_psf(given: dict[str, Any], threads: int) -> Any:
     """Our difference with the PSF that the pair was made with, as a measured one would be."""
-    from workloads.pixels.difference import subtract  # noqa: PLC0415
+    from workloads.pixels.difference import subtract
 
     size = given["science"].shape[0]
     psfs = [true_psf(f, size) for f in given["fwhm"]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from tests.bench.harness import Verdict, compare
 from tests.bench.inputs import detector
+
 from workloads.pixels.isr import remove_signature
 
 
@@ -15,7 +15,7 @@ def _reference(given: Any) -> dict[str, Any]:
     """Largest error of the calibrated pixels, as a fraction of the larger of value and noise (goal 1e-5)."""
     layout, c = given.exposure.layout, given.calibration
     image = remove_signature(given.exposure.raw, layout, c, 30.0)
-    from workloads.pixels.isr import overscan_level  # noqa: PLC0415
+    from workloads.pixels.isr import overscan_level
 
     exact = np.empty(image.shape)
     raw = given.exposure.raw

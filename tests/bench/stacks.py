@@ -8,8 +8,8 @@ import ccdproc
 import numpy as np
 from astropy.nddata import CCDData
 from astropy.stats import mad_std
-
 from tests.bench.harness import Verdict, compare, versions
+
 from workloads.pixels.calibration import combine
 
 

@@ -10,7 +10,7 @@ from workloads.pixels.masks import Mask
 
 
 def _exact(raw, layout, c, seconds):
-    """The same in float64, the plain way."""
+    """Calibrate in float64, the plain way."""
     result = np.empty((layout.height, layout.width))
     levels = [isr.overscan_level(frame, layout).astype(float) for frame in raw]
     data = [

@@ -1,5 +1,7 @@
 """World coordinates as astropy has them, and headers that nobody should trust."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -64,10 +66,8 @@ def test_astropy_agrees(wcs, rng):
 )
 def test_fuzzed_headers_give_a_typed_error_or_a_projection(changes):
     header = {key: value[0] for key, value in TPV.to_header().items()} | changes
-    try:
+    with contextlib.suppress(WcsError):
         assert np.isfinite(Wcs.from_header(header).crval).all()
-    except WcsError:
-        pass
 
 
 def test_registration_finds_shift_and_rotation(rng):

@@ -80,7 +80,7 @@ class Packets(Sequence[bytes]):
         return self.buffer[self.starts[index] : self.ends[index]].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
-        view = memoryview(self.buffer)
+        view = memoryview(self.buffer.data)
         for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
             yield bytes(view[start:end])
 
@@ -194,7 +194,7 @@ class Encoder:
         blob = np.frombuffer(bytearray().join(store.blobs) or bytearray(1), np.uint8)
         limits = np.cumsum([0] + [len(p) for p in self._programs])
         programs = np.array([(limits[p], limits[p + 1], bases[p]) for p in range(len(self._programs))], np.int64)
-        sizes = self._sizes(store, programs, values, nulls, spans, ragged, lengths, count)
+        sizes = self._sizes(programs, values, nulls, spans, ragged, lengths, count)
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64) if count else np.zeros(0, np.int64)
         buffer, ends = np.empty(int(sizes.sum()) + 8, np.uint8), np.empty(count, np.int64)
         jobs = [
@@ -206,7 +206,7 @@ class Encoder:
         return Packets(buffer, starts, ends)
 
     def _sizes(
-        self, store: _Store, programs: npt.NDArray[np.int64], values: npt.NDArray[np.uint64], nulls: npt.NDArray[np.uint8],
+        self, programs: npt.NDArray[np.int64], values: npt.NDArray[np.uint64], nulls: npt.NDArray[np.uint8],
         spans: npt.NDArray[np.int64], ragged: npt.NDArray[np.int64], lengths: list[int], count: int,
     ) -> npt.NDArray[np.int64]:  # fmt: skip
         """Bytes that each packet takes at most."""
@@ -289,8 +289,7 @@ class Encoder:
         if f.kind == BYTES:
             if isinstance(column, np.ndarray):
                 column = column.tolist()
-            absent = [value is None for value in column]
-            nulls[:] = absent
+            nulls[:] = [value is None for value in column]
             values[:] = [0 if value is None else store.text(value) for value in column]
         else:
             absent = np.ma.getmaskarray(column) if isinstance(column, np.ma.MaskedArray) else None

@@ -88,8 +88,8 @@ def estimate_background(
 
 def spline(mesh: Floats, shape: tuple[int, int]) -> Floats:
     """Bicubic natural spline through cell centres, evaluated at every pixel."""
-    result: Floats = _weights(mesh.shape[0], shape[0]) @ mesh @ _weights(mesh.shape[1], shape[1]).T
-    return np.ascontiguousarray(result)
+    result = _weights(mesh.shape[0], shape[0]) @ mesh @ _weights(mesh.shape[1], shape[1]).T
+    return np.ascontiguousarray(result, np.float32)
 
 
 def _weights(cells: int, pixels: int) -> Floats:
@@ -100,7 +100,7 @@ def _weights(cells: int, pixels: int) -> Floats:
     # Beyond the outermost centres the level is held: an extrapolated cubic runs away.
     where = np.clip(np.arange(pixels), centers[0], centers[-1])
     curve = scipy.interpolate.CubicSpline(centers, np.eye(cells), bc_type="natural" if cells > 2 else "not-a-knot")
-    return curve(where).astype(np.float32)
+    return np.asarray(curve(where), np.float32)
 
 
 def _fill(mesh: Floats, good: np.ndarray) -> Floats:

@@ -79,7 +79,7 @@ def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = N
         tile = np.stack([np.ascontiguousarray(frame[first:last], np.float32) for frame in frames])
         clipped_mean(tile, np.float32(clip), mean[first:last], used[first:last])
 
-    parallel.run(one, parallel.bands(mean.shape[0], threads, minimum=16), threads)
+    parallel.run(one, parallel.bands(len(mean), threads, minimum=16), threads)
     return mean, used
 
 

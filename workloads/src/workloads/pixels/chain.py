@@ -242,9 +242,8 @@ def _calibrate(
     if not found.ok:
         return wcs, float("nan"), {**figures, "zero_point_scatter": float("nan")}
     solved = registered_wcs(wcs, _invert(found.matrix))
-    scale, scatter, used = zero_point(
-        stars, *(np.column_stack([x, y]) @ found.matrix[:, :2].T + found.matrix[:, 2]).T, flux
-    )
+    there = np.column_stack([x, y]) @ found.matrix[:, :2].T + found.matrix[:, 2]
+    scale, scatter, used = zero_point(stars, there[:, 0], there[:, 1], flux)
     return solved, scale, {**figures, "zero_point_scatter": scatter, "zero_point_stars": float(used)}
 
 

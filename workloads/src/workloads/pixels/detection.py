@@ -124,7 +124,7 @@ def refine_peaks(snr: Floats, x: Doubles, y: Doubles, sign: Doubles) -> None:
         dy, dx = (0, 1) if axis == 1 else (1, 0)
         left, middle, right = snr[iy - dy, ix - dx] * sign, snr[iy, ix] * sign, snr[iy + dy, ix + dx] * sign
         bend = left - 2 * middle + right
-        position += np.where(bend < 0, np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1), -0.5, 0.5), 0.0)
+        position[:] += np.where(bend < 0, np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1), -0.5, 0.5), 0.0)
 
 
 def measure(image: Image, psf: Psf, table: Table, snr: Floats, *, fit_shape: bool = True) -> None:

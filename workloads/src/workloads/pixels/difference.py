@@ -261,7 +261,7 @@ def _typical(variance: Floats) -> float:
 
 
 def _whitener(kernel: MatchingKernel, sharp: Image, broad: Image, size: int = 64) -> Floats:
-    """The stamp that makes the noise of the difference white and leaves fluxes alone."""
+    """Make the stamp that makes the noise of the difference white and leaves fluxes alone."""
     central = kernel.central
     wide = np.zeros((size, size))
     wide[: central.shape[0], : central.shape[1]] = central
@@ -293,11 +293,12 @@ def _whiten(
 
 def _compose(whitener: Floats, kernel: MatchingKernel) -> Floats:
     """Whitener after matching kernel, which sums to 1 then."""
-    return scipy.signal.fftconvolve(whitener, kernel.central / np.float32(kernel.total), mode="same")
+    scaled = kernel.central / np.float32(kernel.total)
+    return np.asarray(scipy.signal.fftconvolve(whitener, scaled, mode="same"), np.float32)
 
 
 def convolved_psf(psf: Psf, kernel: Floats) -> Psf:
-    """A PSF after convolution with a stamp."""
+    """Return a PSF after convolution with a stamp."""
     coefficients = np.stack([scipy.signal.fftconvolve(c, kernel, mode="same") for c in psf.coefficients])
     return Psf(np.ascontiguousarray(coefficients, np.float32), psf.width, psf.height, psf.stars, psf.residual)
 
@@ -357,7 +358,7 @@ def detect_differences(
 
 
 def _flag_dipoles(table: Table, difference: Difference) -> None:
-    """A source with another of the opposite sign beside it is a bad subtraction."""
+    """Flag sources with another of the opposite sign beside them: a bad subtraction."""
     snr = difference.snr
     reach = max(round(1.5 * difference.psf.fwhm), 3)
     for i, source in enumerate(table):

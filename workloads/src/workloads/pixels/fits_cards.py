@@ -89,7 +89,7 @@ def header_bytes(cards: Cards) -> bytearray:
 
 
 def encode_checksum(total: int) -> str:
-    """The 16 characters that make an HDU sum to all ones (complement of ``total``, spread over printable characters)."""
+    """Return the 16 characters that make an HDU sum to all ones (complement of ``total``, spread over printable characters)."""
     value = 0xFFFFFFFF - total
     characters = [[0] * 4 for _ in range(4)]
     for i in range(4):

@@ -113,7 +113,8 @@ def decode(data: bytes, name: str = "FITS file", threads: int | None = None) -> 
     if len(data) == 0 or len(data) % BLOCK:
         raise CorruptFileError(name, f"{len(data)} bytes", f"a multiple of {BLOCK}: it is truncated")
     raw = np.frombuffer(bytearray(data), np.uint8)
-    hdus, at = [], 0
+    hdus: list[Hdu] = []
+    at = 0
     while at < len(data):
         try:
             cards, begin = parse_header(data, at)
@@ -287,8 +288,9 @@ def _decompress(body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, t
         and names.get("BLOCKSIZE", 32) == 32
         and cards.get("TFIELDS") == 1
     )
-    sizes = isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0
-    if not (tiled and known and sizes and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
+    if not (isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0):
+        raise CorruptFileError(name, f"a compressed image of {columns} x {rows} pixels", "positive sizes")
+    if not (tiled and known and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
         raise CorruptFileError(name, "a compressed image of another kind", "Rice, one row a tile, integers")
     table = body[: 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
     heap = np.ascontiguousarray(body[8 * rows : 8 * rows + int(cards["PCOUNT"])])

@@ -156,7 +156,7 @@ def smooth_rows(level: Floats, stiffness: float) -> Floats:
     bands[1, [1, -1]] = -2 * penalty
     bands[0, 2:] = penalty
     bands[2] += weights
-    return scipy.linalg.solveh_banded(bands, weights * level, overwrite_ab=True).astype(np.float32)
+    return np.asarray(scipy.linalg.solveh_banded(bands, weights * level, overwrite_ab=True), np.float32)
 
 
 def _geometry(layout: DetectorLayout) -> npt.NDArray[np.int64]:

@@ -36,7 +36,7 @@ class Basis:
     @property
     def images(self) -> Floats:
         """Every function as an image, flux in the first alone."""
-        images = np.einsum("ni,nj->nij", self.filters[self.rows], self.filters[self.columns])
+        images: Floats = np.einsum("ni,nj->nij", self.filters[self.rows], self.filters[self.columns])
         images[1:] -= self.sums[1:, None, None] * images[0]
         return images
 
@@ -79,7 +79,9 @@ def make_basis(sharp_fwhm: float, broad_fwhm: float, half: int = 15, degrees: tu
         : len(degrees)
     ]
     axis = np.arange(-half, half + 1, dtype=np.float64)
-    filters, columns, rows = [], [], []
+    filters: list[npt.NDArray[np.float64]] = []
+    columns: list[int] = []
+    rows: list[int] = []
     for sigma, degree in zip(sigmas, degrees, strict=True):
         start = len(filters)
         for power in range(degree + 1):
@@ -221,8 +223,8 @@ def _solve_once(gram: Doubles, right: Doubles, spatial: Doubles, functions: int)
     n, terms = spatial.shape
     products = (spatial[:, :, None] * spatial[:, None, :]).reshape(n, -1)
     size = functions + 3
-    matrix = (products.T @ gram.reshape(n, -1)).reshape(terms, terms, size, size)
-    matrix = matrix.transpose(2, 0, 3, 1).reshape(size * terms, size * terms)
+    blocks = (products.T @ gram.reshape(n, -1)).reshape(terms, terms, size, size)
+    matrix = blocks.transpose(2, 0, 3, 1).reshape(size * terms, size * terms)
     vector = (right.T @ spatial).ravel()
     # Flux and background do not vary with place (the background's slopes are functions of their own).
     index = np.arange(size * terms).reshape(size, terms)

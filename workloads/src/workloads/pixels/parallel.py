@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -38,4 +39,4 @@ def bands(rows: int, threads: int | None = None, minimum: int = 64) -> list[tupl
     count = available(threads)
     pieces = 1 if count == 1 else max(1, min(rows // minimum, 4 * count))
     edges = [rows * i // pieces for i in range(pieces + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

@@ -43,7 +43,7 @@ class Psf:
     @property
     def size(self) -> int:
         """Pixels along a side of the stamp."""
-        return self.coefficients.shape[1]
+        return int(self.coefficients.shape[1])
 
     def at(self, x: float, y: float) -> Floats:
         """Stamp at a position, centred on its middle pixel."""
@@ -99,7 +99,7 @@ def _parabola_peak(stamp: Floats) -> float:
 
 
 def gaussian_psf(fwhm: float, width: int, height: int, size: int = 25) -> Psf:
-    """A round Gaussian, where there is nothing better."""
+    """Make a round Gaussian, for where there is nothing better."""
     half = size // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     stamp = np.exp(-(x**2 + y**2) / (2 * (fwhm / 2.3548) ** 2))
@@ -111,12 +111,12 @@ def choose_stars(sources: Table, limit: int = 200) -> Table:
     good = (sources["flags"] == 0) & (sources["snr"] > 30) & np.isfinite(sources["ixx"]) & (sources["psf_flux"] > 0)
     candidates = sources[good]
     if len(candidates) < 3:
-        return candidates
+        return np.asarray(candidates)
     size = np.sqrt(np.maximum((candidates["ixx"] + candidates["iyy"]) / 2, 0.01))
     center, width = _mode(size, candidates["snr"])
     stars = candidates[np.abs(size - center) < max(2.5 * width, 0.02 * center)]
     stars = stars[np.argsort(-stars["snr"])]
-    return stars[_isolated(stars, sources)][:limit]
+    return np.asarray(stars[_isolated(stars, sources)][:limit])
 
 
 def _mode(size: Floats, snr: Floats) -> tuple[float, float]:

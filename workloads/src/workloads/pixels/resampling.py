@@ -7,7 +7,7 @@ import numpy as np
 from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Image
 from workloads.pixels.kernels.resampling import resample_rows, weights_table
-from workloads.pixels.masks import UNUSABLE, Mask
+from workloads.pixels.masks import Mask
 
 _TABLES = {order: weights_table(order) for order in (3, 4, 5)}
 
@@ -29,7 +29,7 @@ def resample(
     if image.shape == shape and np.abs(matrix - np.eye(2, 3)).max() < 1e-6:
         return image
     result = Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16))
-    planes = np.uint16(UNUSABLE.value), np.uint16(Mask.EDGE.value), np.uint16(Mask.NO_DATA.value)
+    planes = np.uint16(Mask.EDGE.value), np.uint16(Mask.NO_DATA.value)
     jobs = [
         (image.pixels, image.variance, image.mask, np.ascontiguousarray(matrix, np.float64), _TABLES[order], *planes,
          result.pixels, result.variance, result.mask, *band)

@@ -74,7 +74,7 @@ class Wcs:
         ] * b + self.crpix[1]
 
     def shifted(self, dx: float, dy: float) -> Wcs:
-        """The same sky on a pixel grid whose origin lies at ``(dx, dy)`` of this one."""
+        """Return the same sky on a pixel grid whose origin lies at ``(dx, dy)`` of this one."""
         return replace(self, crpix=(self.crpix[0] - dx, self.crpix[1] - dy))
 
     def _distort(self, xi: Doubles, eta: Doubles) -> tuple[Doubles, Doubles]:

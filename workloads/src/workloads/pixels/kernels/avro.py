@@ -10,7 +10,7 @@ INTEGER, FLOAT, DOUBLE, BOOLEAN, BYTES, RECORD, ARRAY = 0, 1, 2, 3, 4, 5, 6
 
 
 @helper
-def _varint(buffer, at, value):  # type: ignore[no-untyped-def]
+def _varint(buffer, at, value):
     """Zigzag, then seven bits a byte, lowest first."""
     left = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> np.int64(63))
     while left >= np.uint64(0x80):
@@ -22,7 +22,7 @@ def _varint(buffer, at, value):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _fixed(buffer, at, value, count):  # type: ignore[no-untyped-def]
+def _fixed(buffer, at, value, count):
     """Write the lowest ``count`` bytes, little end first."""
     for k in range(count):
         buffer[at + k] = np.uint8((value >> np.uint64(8 * k)) & np.uint64(0xFF))
@@ -30,7 +30,7 @@ def _fixed(buffer, at, value, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _blob(buffer, at, blob, start, length):  # type: ignore[no-untyped-def]
+def _blob(buffer, at, blob, start, length):
     at = _varint(buffer, at, np.int64(length))
     for k in range(length):
         buffer[at + k] = blob[start + k]
@@ -38,7 +38,7 @@ def _blob(buffer, at, blob, start, length):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _flat_record(buffer, at, fields, first, last, base, row, values, nulls, spans, blob):  # type: ignore[no-untyped-def]
+def _flat_record(buffer, at, fields, first, last, base, row, values, nulls, spans, blob):
     """One record whose fields are all primitive; ``fields`` rows are kind, nullable, column, spare."""
     index = base + row * (last - first)
     for f in range(first, last):
@@ -69,7 +69,7 @@ def _flat_record(buffer, at, fields, first, last, base, row, values, nulls, span
     "void(i8[:,::1], i8[:,::1], i8[:,::1], u8[::1], u1[::1], i8[:,::1], u1[::1], i8[::1], i8, u1[::1], i8, i8, i8[::1])",
     fast=False,
 )
-def encode_rows(fields, programs, ragged, values, nulls, spans, blob, starts, schema_id, buffer, first, last, ends):  # type: ignore[no-untyped-def]
+def encode_rows(fields, programs, ragged, values, nulls, spans, blob, starts, schema_id, buffer, first, last, ends):
     """Encode rows ``first`` to ``last``, each from its own start in the buffer; ``ends`` receives where it stopped.
 
     ``programs`` rows are first field, last field, base slot of a record type; program 0 is the packet. ``ragged`` row

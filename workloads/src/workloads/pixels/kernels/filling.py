@@ -8,7 +8,7 @@ from workloads.pixels.kernels import kernel
 
 
 @kernel("void(f4[:,::1], u2[:,::1], u2, u2, f4, i8, i8, f4[:,::1])")
-def fill_rows(pixels, mask, unusable, interpolated, default, first, last, filled):  # type: ignore[no-untyped-def]
+def fill_rows(pixels, mask, unusable, interpolated, default, first, last, filled):
     """Replace unusable pixels by a distance-weighted mean of usable ones within four pixels, else by ``default``."""
     rows, columns = pixels.shape
     for y in range(first, last):

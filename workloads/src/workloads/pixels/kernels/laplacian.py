@@ -17,7 +17,7 @@ BLOCK = 16
 
 
 @kernel("void(f4[:,::1], f4[:,::1], i8, i8)")
-def block_minima(variance, minima, first, last):  # type: ignore[no-untyped-def]
+def block_minima(variance, minima, first, last):
     """Smallest variance of each block, block rows ``first`` to ``last``."""
     rows, columns = variance.shape
     for block in range(first, last):
@@ -32,7 +32,7 @@ def block_minima(variance, minima, first, last):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _median(values, count):  # type: ignore[no-untyped-def]
+def _median(values, count):
     for i in range(1, count):
         value, j = values[i], i - 1
         while j >= 0 and values[j] > value:
@@ -43,7 +43,7 @@ def _median(values, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _separable_median(image, y, x, half, inner, outer):  # type: ignore[no-untyped-def]
+def _separable_median(image, y, x, half, inner, outer):
     """Median of the medians of the rows around a pixel; the border is left as it is."""
     rows, columns = image.shape
     if y < half or x < half or y >= rows - half or x >= columns - half:
@@ -57,7 +57,7 @@ def _separable_median(image, y, x, half, inner, outer):  # type: ignore[no-untyp
 
 
 @helper
-def _laplacian(image, y, x):  # type: ignore[no-untyped-def]
+def _laplacian(image, y, x):
     """Positive part of the Laplacian on the twice finer grid, averaged back; beyond the edge lies 0."""
     rows, columns = image.shape
     zero = np.float32(0.0)
@@ -72,7 +72,7 @@ def _laplacian(image, y, x):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _significance(image, variance, y, x, memory, known, top, inner, outer):  # type: ignore[no-untyped-def]
+def _significance(image, variance, y, x, memory, known, top, inner, outer):
     """Laplacian over noise (``s`` of the paper), remembered."""
     if known[y - top, x] & 1 == 0:
         noise2 = max(_separable_median(variance, y, x, 3, inner, outer), np.float32(1e-5))
@@ -82,7 +82,7 @@ def _significance(image, variance, y, x, memory, known, top, inner, outer):  # t
 
 
 @helper
-def _excess(image, variance, y, x, memory, known, top, inner, outer, rows_of):  # type: ignore[no-untyped-def]
+def _excess(image, variance, y, x, memory, known, top, inner, outer, rows_of):
     """Significance less its local median (``s'``), remembered; 0 in the border of 3 pixels."""
     rows, columns = image.shape
     if y < 3 or x < 3 or y >= rows - 3 or x >= columns - 3:
@@ -100,7 +100,7 @@ def _excess(image, variance, y, x, memory, known, top, inner, outer, rows_of):  
 
 
 @helper
-def _fine_structure(image, variance, y, x, inner, outer, window, lines):  # type: ignore[no-untyped-def]
+def _fine_structure(image, variance, y, x, inner, outer, window, lines):
     """Small median less large median, over noise, at least 0.01."""
     rows, columns = image.shape
     low = np.float32(0.01)
@@ -120,7 +120,7 @@ def _fine_structure(image, variance, y, x, inner, outer, window, lines):  # type
 
 
 @kernel("i8(f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8, i8, f4, f4, f4)", fast=False)
-def find_hits(image, variance, minima, masked, active, hits, first, last, clip, low, contrast):  # type: ignore[no-untyped-def]
+def find_hits(image, variance, minima, masked, active, hits, first, last, clip, low, contrast):
     """Mark cosmic-ray pixels seeded in rows ``first`` to ``last``, where ``active``; returns the number of seeds."""
     rows, columns = image.shape
     margin = 8
@@ -183,7 +183,7 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
 
 
 @kernel("i8(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], f4, f4)", fast=False)
-def clean_hits(image, variance, masked, hits, fresh, active, level, variance_level):  # type: ignore[no-untyped-def]
+def clean_hits(image, variance, masked, hits, fresh, active, level, variance_level):
     """Fill hit pixels with the mean of good neighbours (5 x 5) and mark what must be looked at again."""
     rows, columns = image.shape
     count = 0
@@ -221,7 +221,7 @@ def clean_hits(image, variance, masked, hits, fresh, active, level, variance_lev
 
 
 @kernel("void(f4[:,::1], u1[:,::1], f4, i8, i8, i8, u1[:,::1])")
-def guard_rows(image, masked, saturation, reach, first, last, guarded):  # type: ignore[no-untyped-def]
+def guard_rows(image, masked, saturation, reach, first, last, guarded):
     """Grow the mask by one pixel and the cores of saturated stars by ``reach``, from rows ``first`` to ``last``.
 
     A saturated pixel belongs to a star, not to a hit, if the medians around it are above a tenth of saturation.

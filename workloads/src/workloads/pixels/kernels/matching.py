@@ -8,7 +8,7 @@ from workloads.pixels.kernels import kernel
 
 
 @kernel("void(f4[:,::1], i8[::1], i8[::1], i8, f4[:,::1], i8[::1], i8[::1], f4[:,:,::1], i8, i8)")
-def basis_stamps(image, x, y, half, filters, column_filter, row_filter, stamps, first, last):  # type: ignore[no-untyped-def]
+def basis_stamps(image, x, y, half, filters, column_filter, row_filter, stamps, first, last):
     """Stamps ``first`` to ``last`` convolved with every basis function ``filters[column] (x) filters[row]``.
 
     ``stamps[star, basis, pixel]`` receives squares of ``2 half + 1`` around ``(x, y)``; the image must reach far enough.
@@ -42,8 +42,8 @@ def basis_stamps(image, x, y, half, filters, column_filter, row_filter, stamps, 
 
 
 @kernel("void(f4[:,::1], f4[:,:,::1], f8, f8, i8, i8, f4[:,::1])")
-def blend_rows(base, terms, width, height, first, last, result):  # type: ignore[no-untyped-def]
-    """``base - sum of P_j(x, y) terms[j]``, P the polynomial terms 1, u, v, u2, uv, v2; rows ``first`` to ``last``."""
+def blend_rows(base, terms, width, height, first, last, result):
+    """Compute ``base - sum of P_j(x, y) terms[j]``, P the polynomial terms 1, u, v, u2, uv, v2; rows ``first`` to ``last``."""
     for y in range(first, last):
         v = np.float32(2.0 * y / height - 1.0)
         for x in range(base.shape[1]):

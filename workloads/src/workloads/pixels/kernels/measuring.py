@@ -10,7 +10,7 @@ from workloads.pixels.kernels import helper, kernel
 
 
 @helper
-def _taps(shift, taps):  # type: ignore[no-untyped-def]
+def _taps(shift, taps):
     """Eight weights that evaluate a sampled function at ``shift`` (within -0.5 to 0.5) from its samples -3 to 4 (or -4 to 3)."""
     total = np.float32(0.0)
     for k in range(8):
@@ -29,7 +29,7 @@ def _taps(shift, taps):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _shift(stamp, dx, dy, scratch, taps, result):  # type: ignore[no-untyped-def]
+def _shift(stamp, dx, dy, scratch, taps, result):
     """Move the content of a stamp by ``(dx, dy)``, each within -0.5 to 0.5 pixels."""
     size = stamp.shape[0]
     _taps(-dx, taps)
@@ -55,7 +55,7 @@ def _shift(stamp, dx, dy, scratch, taps, result):  # type: ignore[no-untyped-def
 
 
 @helper
-def _model(coefficients, x, y, width, height, stamp):  # type: ignore[no-untyped-def]
+def _model(coefficients, x, y, width, height, stamp):
     """PSF at a position: polynomial in coordinates scaled to -1 to 1."""
     terms, size, _ = coefficients.shape
     u, v = np.float32(2.0 * x / width - 1.0), np.float32(2.0 * y / height - 1.0)
@@ -71,7 +71,7 @@ def _model(coefficients, x, y, width, height, stamp):  # type: ignore[no-untyped
 
 
 @kernel("void(f4[:,:,::1], f8, f8, f8[::1], f8[::1], f4[:,:,::1])")
-def psf_stamps(coefficients, width, height, x, y, stamps):  # type: ignore[no-untyped-def]
+def psf_stamps(coefficients, width, height, x, y, stamps):
     """PSF at each position, its centre at the pixel phase of the position (the stamp's middle pixel is the nearest)."""
     size = coefficients.shape[1]
     stamp, scratch, taps = (
@@ -92,7 +92,7 @@ def psf_stamps(coefficients, width, height, x, y, stamps):  # type: ignore[no-un
 
 
 @kernel("void(f4[:,:,::1], f4[::1], f4[::1], f4[:,:,::1])")
-def shift_stamps(stamps, dx, dy, result):  # type: ignore[no-untyped-def]
+def shift_stamps(stamps, dx, dy, result):
     """Move each stamp's content by its own shift (pixels, within half a pixel)."""
     size = stamps.shape[1]
     scratch, taps = np.empty((size, size), np.float32), np.empty(8, np.float32)
@@ -103,7 +103,7 @@ def shift_stamps(stamps, dx, dy, result):  # type: ignore[no-untyped-def]
 @kernel(
     "void(f4[:,::1], f4[:,::1], u2[:,::1], u2, f4[:,:,::1], f8, f8, f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
-def psf_fluxes(pixels, variance, mask, unusable, coefficients, width, height, x, y, flux, error, chi2, covered):  # type: ignore[no-untyped-def]
+def psf_fluxes(pixels, variance, mask, unusable, coefficients, width, height, x, y, flux, error, chi2, covered):
     """PSF flux at fixed positions, its error, reduced chi squared, and the fraction of the PSF on usable pixels.
 
     The sum is weighted by the PSF alone: weights by a variance that contains the source's own noise would bias it.
@@ -149,7 +149,7 @@ def psf_fluxes(pixels, variance, mask, unusable, coefficients, width, height, x,
 
 
 @kernel("void(f4[:,::1], u2[:,::1], u2, f8, i8, f8[::1], f8[::1], f8[:,::1], u1[::1])")
-def windowed_centroids(pixels, mask, unusable, sigma, iterations, x, y, moments, bad):  # type: ignore[no-untyped-def]
+def windowed_centroids(pixels, mask, unusable, sigma, iterations, x, y, moments, bad):
     """Move positions to the centroid in a Gaussian window and measure second moments in it (window deconvolved later).
 
     ``bad`` is 1 where the iteration ran away; the position stays what it was.
@@ -198,7 +198,7 @@ def windowed_centroids(pixels, mask, unusable, sigma, iterations, x, y, moments,
 
 
 @kernel("void(f4[:,::1], f4[:,::1], u2[:,::1], u2, f8, f8[::1], f8[::1], f8[::1], f8[::1], i8[::1])")
-def aperture_fluxes(pixels, variance, mask, unusable, radius, x, y, flux, error, planes):  # type: ignore[no-untyped-def]
+def aperture_fluxes(pixels, variance, mask, unusable, radius, x, y, flux, error, planes):
     """Sum in a circle; pixels on its rim count by the part inside, found on a 5 x 5 grid. ``planes`` collects mask bits."""
     rows, columns = pixels.shape
     for i in range(x.size):

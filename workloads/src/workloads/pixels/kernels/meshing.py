@@ -12,7 +12,7 @@ _BINS = 512
 
 
 @kernel("void(f4[:,::1], u2[:,::1], u2, i8, i8, i8, f4[:,::1], f4[:,::1])")
-def cell_statistics(pixels, mask, unusable, mesh, first, last, level, spread):  # type: ignore[no-untyped-def]
+def cell_statistics(pixels, mask, unusable, mesh, first, last, level, spread):
     """Background level and deviation of mesh cells, mesh rows ``first`` to ``last``; NaN where under a tenth is usable.
 
     Values are clipped at 3 deviations until that changes nothing; the level is 2.5 median - 1.5 mean (an estimate of

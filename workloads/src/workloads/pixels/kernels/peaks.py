@@ -8,7 +8,7 @@ from workloads.pixels.kernels import helper, kernel
 
 
 @helper
-def _root(parent, i):  # type: ignore[no-untyped-def]
+def _root(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -16,7 +16,7 @@ def _root(parent, i):  # type: ignore[no-untyped-def]
 
 
 @kernel("i8(f4[:,::1], f4, f4, f4, f4, i4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1], u1[::1])", fast=False)
-def find_peaks(snr, sign, threshold, prominence, contrast, labels, peak_y, peak_x, area, height, blended):  # type: ignore[no-untyped-def]
+def find_peaks(snr, sign, threshold, prominence, contrast, labels, peak_y, peak_x, area, height, blended):
     """Flood the map of ``sign * snr`` from its summits down to ``threshold``.
 
     Where two floods meet, the lower summit stays a source of its own if it stands out by ``prominence`` and by

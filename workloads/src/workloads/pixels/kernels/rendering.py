@@ -10,7 +10,7 @@ from workloads.pixels.kernels import kernel
 
 
 @kernel("void(f4[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8)")
-def add_moffats(scene, x, y, flux, fwhm, e1, e2, beta, floor):  # type: ignore[no-untyped-def]
+def add_moffats(scene, x, y, flux, fwhm, e1, e2, beta, floor):
     """Add Moffat profiles, each out to where it falls below ``floor`` electrons per pixel."""
     rows, columns = scene.shape
     for i in range(x.size):
@@ -34,7 +34,7 @@ def add_moffats(scene, x, y, flux, fwhm, e1, e2, beta, floor):  # type: ignore[n
 
 
 @kernel("void(f4[:,::1], f4[:,:,::1], i8[::1], i8[::1])")
-def add_stamps(scene, stamps, left, bottom):  # type: ignore[no-untyped-def]
+def add_stamps(scene, stamps, left, bottom):
     """Add square stamps with their first pixel at ``(left, bottom)``, cut at the edges."""
     rows, columns = scene.shape
     size = stamps.shape[1]
@@ -45,7 +45,7 @@ def add_stamps(scene, stamps, left, bottom):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(f4[:,::1], u1[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])")
-def add_tracks(scene, touched, x, y, dx, dy, charge):  # type: ignore[no-untyped-def]
+def add_tracks(scene, touched, x, y, dx, dy, charge):
     """Add straight particle tracks: charge (electrons) spread evenly along the way, undiffused as in thin silicon."""
     rows, columns = scene.shape
     for i in range(x.size):
@@ -59,7 +59,7 @@ def add_tracks(scene, touched, x, y, dx, dy, charge):  # type: ignore[no-untyped
 
 
 @kernel("void(f4[:,::1], f8, f8, f8, f8, f8)")
-def add_streak(scene, x0, y0, angle, width, brightness):  # type: ignore[no-untyped-def]
+def add_streak(scene, x0, y0, angle, width, brightness):
     """Add a satellite: a line through ``(x0, y0)`` with a Gaussian profile (``width`` sigma, peak in electrons)."""
     rows, columns = scene.shape
     normal_x, normal_y = -math.sin(angle), math.cos(angle)
@@ -71,7 +71,7 @@ def add_streak(scene, x0, y0, angle, width, brightness):  # type: ignore[no-unty
 
 
 @kernel("i8(f4[:,::1], i8, f8)")
-def bleed(scene, boundary, full_well):  # type: ignore[no-untyped-def]
+def bleed(scene, boundary, full_well):
     """Spill charge above the full well along columns, both ways, within each half of the detector."""
     rows, columns = scene.shape
     trails = 0
@@ -96,7 +96,7 @@ def bleed(scene, boundary, full_well):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(f4[:,::1], f4[:,::1])", fast=True)
-def add_shot_noise(scene, normal):  # type: ignore[no-untyped-def]
+def add_shot_noise(scene, normal):
     """Turn expected electrons into counted ones; where few are expected the Gaussian is cut at zero."""
     rows, columns = scene.shape
     for row in range(rows):

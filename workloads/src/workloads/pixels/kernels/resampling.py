@@ -20,12 +20,8 @@ def weights_table(order: int = 3) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@kernel(
-    "void(f4[:,::1], f4[:,::1], u2[:,::1], f8[:,::1], f4[:,::1], u2, u2, u2, f4[:,::1], f4[:,::1], u2[:,::1], i8, i8)"
-)
-def resample_rows(
-    pixels, variance, mask, matrix, table, unusable, edge, empty, out_pixels, out_variance, out_mask, first, last
-):  # type: ignore[no-untyped-def]
+@kernel("void(f4[:,::1], f4[:,::1], u2[:,::1], f8[:,::1], f4[:,::1], u2, u2, f4[:,::1], f4[:,::1], u2[:,::1], i8, i8)")
+def resample_rows(pixels, variance, mask, matrix, table, edge, empty, out_pixels, out_variance, out_mask, first, last):
     """Evaluate an image at ``matrix @ (x, y, 1)`` for output rows ``first`` to ``last``.
 
     The variance is interpolated with the absolute weights' share, not their squares: neighbouring output pixels are

@@ -10,7 +10,7 @@ BLOCK = 32
 
 
 @helper
-def _flush(buffer, at, bits, count):  # type: ignore[no-untyped-def]
+def _flush(buffer, at, bits, count):
     """Write whole bytes, highest first; the rest stays."""
     while count >= 8:
         count -= 8
@@ -20,7 +20,7 @@ def _flush(buffer, at, bits, count):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(i4[:,::1], i8, i8, i8, u1[::1], i8[::1])", fast=False)
-def rice_encode(tiles, width, first, last, buffer, lengths):  # type: ignore[no-untyped-def]
+def rice_encode(tiles, width, first, last, buffer, lengths):
     """Encode rows ``first`` to ``last`` one after another from the buffer's start; ``width`` is bytes per pixel, 2 or 4."""
     columns = tiles.shape[1]
     sample_bits = 8 * width
@@ -86,7 +86,7 @@ def rice_encode(tiles, width, first, last, buffer, lengths):  # type: ignore[no-
 
 
 @kernel("i8(u1[::1], i8[::1], i8[::1], i8, i8, i8, i4[:,::1])", fast=False)
-def rice_decode(heap, offsets, lengths, width, first, last, tiles):  # type: ignore[no-untyped-def]
+def rice_decode(heap, offsets, lengths, width, first, last, tiles):
     """Decode rows ``first`` to ``last``; returns the first row whose code runs out or over, or -1."""
     columns = tiles.shape[1]
     sample_bits = 8 * width
@@ -141,7 +141,7 @@ def rice_decode(heap, offsets, lengths, width, first, last, tiles):  # type: ign
 
 
 @kernel("u8(u1[::1], i8, i8)", fast=False)
-def word_sum(data, first, last):  # type: ignore[no-untyped-def]
+def word_sum(data, first, last):
     """Sum of the big-endian 32-bit words of bytes ``first`` to ``last`` (multiples of 4), in ones' complement."""
     total = np.uint64(0)
     for i in range(first, last, 4):

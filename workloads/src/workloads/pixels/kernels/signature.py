@@ -12,7 +12,7 @@ from workloads.pixels.kernels import kernel
 )
 def calibrate_rows(
     raw, first, last, pedestal, bias, dark, response, defects, electronics, geometry, pixels, variance, mask, peak
-):  # type: ignore[no-untyped-def]
+):
     """Calibrate rows ``first`` to ``last`` of one amplifier into the detector's planes.
 
     ``electronics`` is gain, squared read noise, saturation (ADU), quadratic linearity term, exposure time; ``geometry`` is x0, y0,
@@ -60,7 +60,7 @@ def calibrate_rows(
 @kernel(
     "void(u2[:,:,::1], i8, i8, f4[:,::1], u2[:,::1], f4[::1], f4[:,::1], i8[:,::1], f4[::1], f4[:,::1], f4[:,::1], u2[:,::1])"
 )
-def subtract_crosstalk(raw, first, last, pedestal, peak, threshold, fractions, geometry, gains, response, pixels, mask):  # type: ignore[no-untyped-def]
+def subtract_crosstalk(raw, first, last, pedestal, peak, threshold, fractions, geometry, gains, response, pixels, mask):
     """Take the ghosts of bright pixels out of all other amplifiers, for readout rows ``first`` to ``last``.
 
     ``fractions[victim, aggressor]`` of the aggressor's counts above its ``threshold`` were added to the victim. Rows of
@@ -98,7 +98,7 @@ def subtract_crosstalk(raw, first, last, pedestal, peak, threshold, fractions, g
 
 
 @kernel("void(u2[:,::1], u2[::1], f4, i8[::1], u2[:,::1])")
-def spread_saturation(raw, peak, saturation, geometry, mask):  # type: ignore[no-untyped-def]
+def spread_saturation(raw, peak, saturation, geometry, mask):
     """Mark the eight neighbours of saturated pixels: charge has leaked into them."""
     rows, columns = mask.shape
     x0, y0, prescan, width, height = geometry[0], geometry[1], geometry[4], geometry[5], geometry[6]
@@ -115,7 +115,7 @@ def spread_saturation(raw, peak, saturation, geometry, mask):  # type: ignore[no
 
 
 @kernel("void(u2[:,::1], i8, f4[::1])")
-def overscan_rows(raw, first, level):  # type: ignore[no-untyped-def]
+def overscan_rows(raw, first, level):
     """Mean of each row's overscan from column ``first`` on, values off by four deviations left out (three rounds)."""
     rows, columns = raw.shape
     for row in range(rows):
@@ -142,7 +142,7 @@ def overscan_rows(raw, first, level):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(u2[:,::1], i8, i8, i8, u2, u2, u2[:,::1])")
-def grow_plane(mask, first, last, radius, source, target, grown):  # type: ignore[no-untyped-def]
+def grow_plane(mask, first, last, radius, source, target, grown):
     """Set ``target`` in a square of ``radius`` around every pixel of ``mask`` with ``source``, rows ``first`` to ``last``."""
     rows, columns = mask.shape
     for row in range(first, last):

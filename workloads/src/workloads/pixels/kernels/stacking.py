@@ -8,7 +8,7 @@ from workloads.pixels.kernels import kernel
 
 
 @kernel("void(f4[:,:,::1], f4, f4[:,::1], u2[:,::1])")
-def clipped_mean(stack, clip, mean, used):  # type: ignore[no-untyped-def]
+def clipped_mean(stack, clip, mean, used):
     """Mean of each pixel's values within ``clip`` robust deviations of their median; NaN is left out."""
     n, rows, columns = stack.shape
     values = np.empty(n, np.float32)
@@ -49,7 +49,7 @@ def clipped_mean(stack, clip, mean, used):  # type: ignore[no-untyped-def]
 
 
 @kernel("void(f4[:,:,::1], f4[:,:,::1], u2[:,:,::1], f4[::1], u2, u2, f4[:,::1], f4[:,::1], u2[:,::1])")
-def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out_variance, out_mask):  # type: ignore[no-untyped-def]
+def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out_variance, out_mask):
     """Weighted mean of aligned epochs.
 
     Weights are one per epoch: per-pixel weights would follow each star's own noise and change the PSF with brightness.

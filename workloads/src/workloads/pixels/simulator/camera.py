@@ -99,11 +99,11 @@ class Camera:
         return DetectorLayout(name, detector, self.size, self.size, channels, width, height, 4, overscan)
 
     def truth(self, detector: int) -> DetectorTruth:
-        """The detector's fixed patterns (kept for the last few detectors asked for)."""
+        """Return the detector's fixed patterns (kept for the last few detectors asked for)."""
         return _truth(self, detector)
 
     def wcs(self, detector: int, ra: float, dec: float, rotation: float = 0.0) -> Wcs:
-        """True world coordinates of an exposure pointed at ``(ra, dec)``, rotated by ``rotation`` degrees."""
+        """Return true world coordinates of an exposure pointed at ``(ra, dec)``, rotated by ``rotation`` degrees."""
         side = int(np.ceil(np.sqrt(self.detectors)))
         pitch = self.size * 1.03
         center = (self.size - 1) / 2

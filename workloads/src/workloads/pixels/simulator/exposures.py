@@ -113,14 +113,14 @@ def expose(
 
 
 def bias_frame(camera: Camera, detector: int, seed: int) -> npt.NDArray[np.uint16]:
-    """A zero-second exposure."""
+    """Take a zero-second exposure."""
     rng = np.random.default_rng([seed, detector, 41])
     electrons = np.zeros((camera.size, camera.size), np.float32)
     return read_out(electrons, camera.layout(detector), camera.truth(detector), rng)
 
 
 def dark_frame(camera: Camera, detector: int, seed: int, exposure_time: float = 300.0) -> npt.NDArray[np.uint16]:
-    """An exposure with the shutter closed; cosmic rays included."""
+    """Take an exposure with the shutter closed; cosmic rays included."""
     rng = np.random.default_rng([seed, detector, 42])
     structure = camera.truth(detector)
     electrons = structure.dark * np.float32(exposure_time)
@@ -130,7 +130,7 @@ def dark_frame(camera: Camera, detector: int, seed: int, exposure_time: float = 
 
 
 def flat_frame(camera: Camera, detector: int, seed: int, level_e: float = 40_000.0) -> npt.NDArray[np.uint16]:
-    """An evenly lit exposure of ``level_e`` electrons per pixel where the response is 1."""
+    """Take an evenly lit exposure of ``level_e`` electrons per pixel where the response is 1."""
     rng = np.random.default_rng([seed, detector, 43])
     structure = camera.truth(detector)
     electrons = structure.flat * np.float32(level_e * rng.normal(1.0, 0.02))

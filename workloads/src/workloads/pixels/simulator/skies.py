@@ -106,7 +106,8 @@ def make_static_sky(seed: int, ra: float, dec: float, half: float, stars: float,
     n_stars, n_galaxies = round(stars * area), round(galaxies * area)
     sky = np.zeros(n_stars + n_galaxies, SKY_DTYPE)
     sky["id"] = np.arange(1, len(sky) + 1)
-    sky["ra"], sky["dec"] = deproject(*rng.uniform(-half, half, (2, len(sky))), ra, dec)
+    xi, eta = rng.uniform(-half, half, (2, len(sky)))
+    sky["ra"], sky["dec"] = deproject(xi, eta, ra, dec)
     star, galaxy = sky[:n_stars], sky[n_stars:]
     star["flux_njy"] = _magnitudes(rng, n_stars, 15.0, 24.0, 0.16)
     galaxy["flux_njy"] = _magnitudes(rng, n_galaxies, 18.0, 24.5, 0.32)
@@ -144,7 +145,7 @@ def transients(
     count = round(per_detector * camera.detectors)
     events = np.zeros(count, EVENT_DTYPE)
     events["ra"], events["dec"] = camera.positions(ra, dec, count, rng)
-    events["flux_njy"] = np.exp(rng.uniform(*np.log(flux_njy), count))
+    events["flux_njy"] = np.exp(rng.uniform(np.log(flux_njy[0]), np.log(flux_njy[1]), count))
     events["kind"] = TRANSIENT
     if sky is not None:
         _move_to_hosts(events, sky, ra, dec, rng)
