@@ -15,8 +15,8 @@ def test_operator_reaches_another_host_and_becomes_root_there(host):
 
 
 def test_a_host_without_certificate_is_refused(host):
-    host.check_output("ssh-keygen -q -t ed25519 -N '' -f /tmp/stranger <<< y")
-    words = "ssh -o IdentitiesOnly=yes -o IdentityFile=/tmp/stranger -o CertificateFile=none -F /dev/null operator@k8s01.base true"
+    host.check_output("rm -f /tmp/stranger && ssh-keygen -q -t ed25519 -N '' -f /tmp/stranger")
+    words = "ssh -o IdentitiesOnly=yes -o IdentityFile=/tmp/stranger -o StrictHostKeyChecking=yes -F /dev/null operator@k8s01.base true"
     assert "Permission denied" in host.run(words).stderr
 
 
@@ -27,7 +27,7 @@ def test_clients_are_there(host):
 
 def test_identity_is_the_operators_alone(host):
     folder, key = host.file("/etc/dpp/operator"), host.file("/etc/dpp/operator/id")
-    assert (folder.group, folder.mode) == ("operator", 0o750)
+    assert (folder.user, folder.mode) == ("operator", 0o700)
     assert (key.user, key.mode) == ("operator", 0o600)
 
 
