@@ -9,7 +9,7 @@ KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 @pytest.fixture(scope="module", autouse=True)
 def _only_the_node(host):
-    if not host.file("/etc/kubernetes/admin.conf").exists:
+    if host.check_output("hostname") != "k8s01.base":
         pytest.skip("the registry's host")
 
 

@@ -19,7 +19,7 @@ def test_packets_are_forwarded(host):
 
 
 def test_both_nodes_are_ready(host):
-    if not host.file("/etc/kubernetes/admin.conf").exists:
+    if host.check_output("hostname") != "k8s01.base":
         pytest.skip("asked of the control plane")
     deadline = time.monotonic() + 120
     ready: dict[str, str] = {}
