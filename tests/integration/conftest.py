@@ -46,7 +46,7 @@ class System:
         folder = self.nights / f"night{self._number}"
         folder.mkdir(parents=True)
         follower = self.miniature.workload("report", "ncsa", "follow", str(folder), name=folder.name)
-        self.wait(lambda: (folder / "following").exists(), 60, "the consumer follows")
+        self.wait((folder / "following").exists, 60, "the consumer follows")
         self.miniature.workload(
             "archiver", "summit", name=f"archiver-{folder.name}", DPP_DEVICE_CONFIG=str(self.config)
         )
@@ -117,7 +117,7 @@ def stamped(folder: Path, *steps: str) -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The whole data plane with all workloads, for all tests of a session."""
+    """Return the whole data plane with all workloads, for all tests of a session."""
     if lacks := missing():
         pytest.skip(f"this machine lacks {lacks}")
     folder = tmp_path_factory.mktemp("miniature")
@@ -133,5 +133,5 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def night(system: System) -> Path:
-    """A night of three visits in which nothing goes wrong."""
+    """Return a night of three visits in which nothing goes wrong."""
     return system.night(3, "--seed", "4711")

@@ -33,7 +33,7 @@ def listen(system, folder_name):
     folder = system.nights / folder_name
     folder.mkdir(parents=True)
     system.miniature.workload("report", "ncsa", "follow", str(folder), name=folder_name)
-    system.wait(lambda: (folder / "following").exists(), 60, "the consumer follows")
+    system.wait((folder / "following").exists, 60, "the consumer follows")
     return folder, lambda: system.miniature.end(folder_name)
 
 
@@ -43,7 +43,7 @@ def listen(system, folder_name):
         (lambda data: data[: len(data) // 2], "damaged or no raw file"),
         (lambda data: data[:60000] + b"\x00\xff\x00" + data[60003:], "damaged or no raw file"),
         (lambda data: data.replace(b"OBSID   = 'MC_S", b"OBSID   = 'MC_X", 1), "damaged or no raw file"),
-        (lambda data: b"", "damaged or no raw file"),
+        (lambda _: b"", "damaged or no raw file"),
     ],
     ids=["truncated", "flipped", "header", "empty"],
 )

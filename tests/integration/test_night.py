@@ -111,7 +111,8 @@ def test_a_lost_alert_fails_the_night(system, night):
         path.write_text(whole)
 
 
-def test_the_truth_is_nowhere_in_the_system(system, night):
+@pytest.mark.usefixtures("night")
+def test_the_truth_is_nowhere_in_the_system(system):
     for site in ("summit", "base", "ncsa"):
         assert not list((system.miniature.folder / f"store-{site}").rglob("truth*"))
 

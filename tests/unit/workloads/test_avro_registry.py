@@ -110,7 +110,7 @@ def test_records_round_trip_and_are_framed(codec):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda m: b"\1" + m[1:], lambda m: m[:3], lambda m: m[:-4], lambda m: frame(10007, b"")]
+    "damage", [lambda m: b"\1" + m[1:], lambda m: m[:3], lambda m: m[:-4], lambda _: frame(10007, b"")]
 )
 def test_damaged_messages_are_named_not_guessed(codec, damage):
     record = {
@@ -124,7 +124,7 @@ def test_damaged_messages_are_named_not_guessed(codec, damage):
         "reason": "",
         "figures": {},
     }
-    with pytest.raises(NonRetriableError, match="framing|cannot be decoded"):
+    with pytest.raises(NonRetriableError, match=r"framing|cannot be decoded"):
         codec.decode(damage(codec.encode("dpp.visit.ledger", record)))
 
 

@@ -79,7 +79,7 @@ def test_a_failing_disk_is_noticed(tmp_path):
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
     journal = Journal(tmp_path)
 
-    def full(descriptor):
+    def full(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)

@@ -1,0 +1,221 @@
+"""The ledger's keeper and the figures of a night, from small made-up records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled, join_colons
+from workloads.data_backbone.arrivals import parse_notification
+from workloads.data_backbone.keeper import Keeper
+from workloads.report import build, figures
+from workloads.report.facts import Facts
+
+OBS = "MC_S_20261122_000001"
+VISIT = 2026112200001
+
+
+class Recorder:
+    def __init__(self):
+        self.stamps = []
+
+    def stamp(self, step, subject, *, reason="", **_):
+        self.stamps.append((str(step), subject.obs_id, subject.detector, subject.group, reason))
+
+
+def readout(group="g1", sensors="R22_S00,R22_S01", end=1000.0):
+    return EndReadout(
+        imageName=OBS, imageDate="20261122", imageNumber=1, requestedExposureTime=30.0, timestampAcquisitionStart=end - 32,
+        timestampEndOfReadout=end, additionalKeys=join_colons(["groupId", "sensors"]), additionalValues=join_colons([group, sensors]),
+    ).model_dump()  # fmt: skip
+
+
+def announced(group="g1", start=968.0):
+    return NextVisit(
+        scriptSalIndex=1,
+        groupId=group,
+        position=[1.0, 2.0],
+        startTime=start,
+        duration=32.0,
+        private_sndStamp=start - 20,
+    ).model_dump()
+
+
+@pytest.fixture
+def keeper():
+    return Keeper(Recorder(), frozenset({"summit", "base", "ncsa"}))
+
+
+def steps(keeper, step):
+    return [stamp for stamp in keeper._ledger.stamps if stamp[0] == step]
+
+
+def copied(site, event="imageForwarded", detector="R22_S00"):
+    return {
+        "event": event,
+        "private_sndStamp": 1010.0,
+        "content": {"key": f"{OBS}.fits", "obsid": OBS, "detector": detector, "site": site, "size": "10"},
+    }
+
+
+def test_archived_means_all_sites_once(keeper):
+    keeper.next_visit(announced())
+    keeper.end_readout(readout())
+    for site, event in (("summit", "imageStored"), ("base", "imageForwarded"), ("base", "imageForwarded")):
+        keeper.archiver_event(copied(site, event))
+    assert steps(keeper, "archived") == []
+    keeper.archiver_event(copied("ncsa"))
+    keeper.archiver_event(copied("ncsa"))
+    assert [stamp[1:4] for stamp in steps(keeper, "archived")] == [(OBS, "R22_S00", "g1")]
+
+
+def test_late_images_and_visits_without_image_are_named_once(keeper):
+    keeper.next_visit(announced())
+    keeper.next_visit(announced("g2"))
+    keeper.end_readout(readout())
+    keeper.arrived(OBS, "R22_S00")
+    keeper.check(now=1020.0)
+    assert steps(keeper, "late") == []
+    for _ in range(2):
+        keeper.check(now=2000.0)
+    late = {(stamp[2], stamp[3]): stamp[4] for stamp in steps(keeper, "late")}
+    assert set(late) == {("R22_S01", "g1"), ("", "g2")}
+    assert late["", "g2"] == "announced, but no image was read out"
+
+
+def test_cancelled_visits_are_not_late(keeper):
+    keeper.next_visit(announced())
+    keeper.cancelled(NextVisitCanceled(scriptSalIndex=1, groupId="g1").model_dump())
+    keeper.check(now=9999.0)
+    assert steps(keeper, "late") == []
+    assert len(steps(keeper, "cancelled")) == 1
+
+
+def test_image_without_announcement_and_missing_detector(keeper):
+    keeper.end_readout(readout())
+    assert {stamp[4] for stamp in steps(keeper, "expected")} == {"image without an announced visit"}
+    content = {
+        "obsid": OBS,
+        "raft": "R22",
+        "sensor": "S01",
+        "statusCode": "1",
+        "description": "the camera has no such image",
+        "groupId": "g1",
+    }
+    keeper.archiver_event({"event": "imageRetrievalForArchiving", "private_sndStamp": 1.0, "content": content})
+    assert steps(keeper, "lost")[0][2:] == ("R22_S01", "g1", "the camera has no such image")
+
+
+def test_notifications():
+    def message(name, key, bucket="raw"):
+        return json.dumps(
+            {"Records": [{"eventName": name, "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]}
+        ).encode()
+
+    assert parse_notification(message("s3:ObjectCreated:Put", "LSSTCam/a%2Fb.fits"), "raw") == ["LSSTCam/a/b.fits"]
+    assert parse_notification(message("s3:ObjectRemoved:Delete", "LSSTCam/a.fits"), "raw") == []
+    assert parse_notification(message("s3:ObjectCreated:Put", "LSSTCam/a.json"), "raw") == []
+    assert parse_notification(message("s3:ObjectCreated:Put", "quarantine/LSSTCam/a.fits"), "raw") == []
+    assert parse_notification(b'{"Event":"s3:TestEvent"}', "raw") == []
+    with pytest.raises(Exception, match="not understood"):
+        parse_notification(b"not json", "raw")
+
+
+def truth(x, snr, kind=2, masked=False):
+    return {"obsId": OBS, "detector": "R22_S00", "id": 1, "x": x, "y": 50.0, "snr": snr, "kind": kind, "masked": masked}
+
+
+def alert(number, x, received=1030.0):
+    return {
+        "diaSourceId": number,
+        "visit": VISIT,
+        "detector": 90,
+        "x": x,
+        "y": 50.0,
+        "received": received,
+        "bytes": 10,
+        "sha256": "",
+        "snr": 9.0,
+    }
+
+
+def stamp(step, time, **figures):
+    return {
+        "obsId": OBS,
+        "detector": "R22_S00",
+        "groupId": "g1",
+        "step": step,
+        "time": time,
+        "reason": "",
+        "figures": figures,
+    }
+
+
+def facts(**more):
+    digest = {"summit": "a", "base": "a", "ncsa": "a"}
+    content = {
+        "night": {"night": "n", "seed": 1, "sky": "synthetic", "visits": 1, "interval": 45.0, "detectors": ["R22_S00"], "detectorNumbers": {"R22_S00": 90}},
+        "visits": [{"visit": 0, "group": "g1", "announced": 950.0, "field": "f", "cancelled": False}],
+        "readouts": [{"obsId": OBS, "group": "g1", "endOfReadout": 1000.0, "detectors": ["R22_S00"]}],
+        "exposures": [{"obsId": OBS, "detector": "R22_S00", "group": "g1", "visit": 0, "sha256": "p"}],
+        "truth": [truth(10.0, 20.0), truth(100.0, 9.0), truth(200.0, 5.0), truth(300.0, 50.0, kind=3), truth(400.0, 30.0, masked=True)],
+        "ledger": [stamp("arrived", 1004.0), stamp("processed", 1020.0, alerts=3, pixels_s=1.5), stamp("alerted", 1021.0), stamp("archived", 1006.0)],
+        "alerts": [alert(1, 10.4), alert(2, 300.2), alert(3, 600.0)],
+        "stores": [{"obsId": OBS, "detector": "R22_S00", "sites": digest, "errors": {}, "pixels": dict.fromkeys(digest, True)}],
+    }  # fmt: skip
+    return Facts(**(content | more))
+
+
+def test_transients_are_matched_within_a_pixel_and_false_ones_counted():
+    found = figures.transients(facts())
+    assert (found["injected"], found["recovered"], found["false"]) == (2, 1, 1)
+    assert found["missed"] == [f"{OBS}_R22_S00 (100.0, 50.0) 9.0 sigma"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"errors": {"base": "no such object"}}, "base: no such object"),
+        ({"sites": {"summit": "a", "base": "b", "ncsa": "a"}}, "digests differ"),
+        ({"pixels": {"summit": True, "base": True, "ncsa": False}}, "other pixels than the camera read out at ncsa"),
+    ],
+)
+def test_a_loss_at_any_site_is_counted_with_its_reason(change, said):
+    base = facts().stores[0]
+    found = figures.exposures(facts(stores=[base | change]))
+    assert found["lost"] == 1
+    assert said in found["losses"][0]
+
+
+def test_what_was_not_looked_for_is_lost():
+    assert figures.exposures(facts(stores=[]))["lost"] == 1
+
+
+def test_missing_and_doubled_alerts_are_counted():
+    assert figures.alerts(facts())["missing"] == 0
+    assert figures.alerts(facts(alerts=[alert(1, 10.0), alert(2, 20.0)]))["missing"] == 1
+    assert figures.alerts(facts(alerts=[alert(1, 10.0)] * 2 + [alert(2, 1.0), alert(3, 2.0)]))["duplicates"] == 1
+
+
+def test_latency_counts_from_the_end_of_readout():
+    found = figures.latency(facts(alerts=[alert(1, 1.0, 1010.0), alert(2, 1.0, 1070.0)]))
+    assert (found["max_s"], found["within_60_s"]) == (70.0, 0.5)
+
+
+def test_report_is_built_validates_and_judges(tmp_path):
+    from importlib import resources
+
+    import jsonschema
+
+    made = facts()
+    (tmp_path / "night.json").write_text(json.dumps(made.night))
+    for name in ("visits", "readouts", "exposures", "truth", "ledger", "alerts", "stores"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in getattr(made, name)))
+    report = build.build(tmp_path)
+    jsonschema.validate(
+        report, json.loads(resources.files("workloads.report").joinpath("report.schema.json").read_text())
+    )
+    assert report["passed"] is False
+    assert {one["title"]: one["met"] for one in report["requirements"]}["exposures lost"] is True
+    assert "Night n: not all requirements met" in (tmp_path / "report.html").read_text()
