@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -38,6 +39,7 @@ def links() -> Links:
     for name in wires.namespaces(folders.instance):
         wires.remove_namespace(name)
     assert not list((folders.run / "links").glob("*"))
+    shutil.rmtree(folders.run)
 
 
 def test_a_circuit_carries_what_it_declares(links: Links):
