@@ -56,3 +56,7 @@ def test_firewall_drops_by_default_and_knows_the_hosts_functions(host):
 def test_kernel_settings_hold(host):
     assert host.sysctl("net.ipv4.tcp_slow_start_after_idle") == 0
     assert host.check_output("sysctl -n net.ipv4.tcp_rmem").split()[-1] == "33554432"
+
+
+def test_operators_may_ping(host):
+    assert host.run("runuser -u operator -- ping -c1 -W1 127.0.0.1").rc == 0
