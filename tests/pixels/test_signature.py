@@ -52,7 +52,9 @@ def test_truth_is_within_its_noise(field):
     exposure = field.expose(1, 3)
     image = isr.remove_signature(exposure.raw, field.layout, field.calibration, 30.0)
     good = (image.mask & (Mask.BAD | Mask.SAT).value == 0) & ~exposure.cosmic_rays & (field.truth.defects == 0)
-    pull = (image.pixels - exposure.scene / np.maximum(field.truth.flat, 0.01))[good] / np.sqrt(image.variance[good])
+    # A flat made from exposures is 1 in the middle, whatever the detector's efficiency.
+    response = np.maximum(field.truth.flat, 0.01) / np.median(field.truth.flat)
+    pull = (image.pixels - exposure.scene / response)[good] / np.sqrt(image.variance[good])
     assert abs(np.median(pull)) < 0.05
     assert 0.97 < 1.4826 * np.median(np.abs(pull)) < 1.03
 

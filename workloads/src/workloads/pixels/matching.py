@@ -177,7 +177,11 @@ def _solve(
             return None
         terms = 6 if order >= 2 and alive.sum() >= 40 else 3 if order >= 1 and alive.sum() >= 12 else 1
         spatial = spatial_terms(cx.astype(float), cy.astype(float), shape, terms)
-        solution, condition = _solve_once(gram[alive], right[alive], spatial[alive], functions)
+        try:
+            solution, condition = _solve_once(gram[alive], right[alive], spatial[alive], functions)
+        except np.linalg.LinAlgError:
+            # Stars that have nothing in common with the other image do not determine a kernel.
+            return None
         local = _local_solutions(solution, spatial, functions)
         residual = target - np.einsum("nb,nbp->np", local[:, :functions].astype(np.float32), stamps)
         residual -= _background_design(cx, cy, shape, half, target.shape[1]) @ solution[-3:].astype(np.float32)
