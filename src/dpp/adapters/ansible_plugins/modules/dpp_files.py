@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -82,22 +83,16 @@ def main() -> None:
 
 
 def _observed(wanted: dict[str, Any]) -> tuple[str, ...] | None:
-    path = wanted["path"]
+    path = Path(wanted["path"])
     try:
-        status = os.lstat(path)
+        status = path.lstat()
     except FileNotFoundError:
         return None
-    if os.path.islink(path):
-        return ("link", os.readlink(path))
-    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-        content = stream.read()
-    return (
-        "file",
-        _name(pwd.getpwuid, status.st_uid),
-        _name(grp.getgrgid, status.st_gid),
-        f"{status.st_mode & 0o7777:04o}",
-        content,
-    )
+    if path.is_symlink():
+        return ("link", str(path.readlink()))
+    owner, group = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid)
+    content = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return ("file", owner, group, f"{status.st_mode & 0o7777:04o}", content)
 
 
 def _intended(wanted: dict[str, Any]) -> tuple[str, ...]:
@@ -109,24 +104,24 @@ def _intended(wanted: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _write(wanted: dict[str, Any]) -> None:
-    path = wanted["path"]
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    path = Path(wanted["path"])
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if wanted["link"]:
-        temporary = f"{path}.dpp-new"
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        os.symlink(wanted["link"], temporary)
-        os.rename(temporary, path)
+        fresh = path.with_name(f"{path.name}.dpp-new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(wanted["link"])
+        fresh.rename(path)
         return
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".dpp-new-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".dpp-new-")
+    fresh = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
             stream.write(wanted["content"])
-        os.chown(temporary, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
-        os.chmod(temporary, int(wanted["mode"], 8))
-        os.rename(temporary, path)
+        os.chown(fresh, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
+        fresh.chmod(int(wanted["mode"], 8))
+        fresh.rename(path)
     except BaseException:
-        os.unlink(temporary)
+        fresh.unlink()
         raise
 
 

@@ -1,0 +1,1 @@
+"""Ways by which playbooks reach hosts."""
