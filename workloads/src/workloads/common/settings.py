@@ -175,6 +175,7 @@ class Settings:
         os.environ["AWS_ACCESS_KEY_ID"] = "workloads"
         os.environ["AWS_SECRET_ACCESS_KEY"] = self.secret(f"s3-{self.site.site}")
         os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+        os.environ["AWS_CONFIG_FILE"] = str(Path(__file__).with_name("aws.config"))
         os.environ["LSST_DISABLE_BUCKET_VALIDATION"] = "1"
         if store.endpoint.startswith("https"):
             os.environ["AWS_CA_BUNDLE"] = str(self.authority)
