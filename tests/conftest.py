@@ -10,7 +10,13 @@ import pytest
 HERE = Path(__file__).parent
 STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "lab", "chaos", "bench")
 """Folders of tests in the order in which they run: what fails fastest comes first."""
-NEEDS = {"network": ["root"], "roles": ["root"], "lab": ["root", "lab"], "chaos": ["root", "lab"], "integration": ["root"]}
+NEEDS = {
+    "network": ["root"],
+    "roles": ["root"],
+    "lab": ["root", "lab"],
+    "chaos": ["root", "lab"],
+    "integration": ["root"],
+}
 """Markers that every test of a folder carries."""
 
 _seconds: dict[str, float] = defaultdict(float)

@@ -1,0 +1,1 @@
+"""The operators' tool of the LSST Data Facility."""

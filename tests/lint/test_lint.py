@@ -36,4 +36,3 @@ def test_yaml_is_free_of_lint():
 @pytest.mark.slow
 def test_roles_and_playbooks_pass_the_production_profile():
     run("ansible-lint", "--offline", "-q")
-

@@ -14,7 +14,7 @@ ROLES = sorted(path.parents[2].name for path in ROOT.glob("roles/*/molecule/defa
 
 
 def test_every_role_has_a_scenario():
-    assert ROLES == sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+    assert sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()) == ROLES
 
 
 @pytest.mark.parametrize("role", ROLES)

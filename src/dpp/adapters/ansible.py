@@ -180,9 +180,7 @@ def _inventory(environment: str) -> tuple[Any, Any]:
 
 def _host_digest(host: Any, variables: Any) -> str:
     known = variables.get_vars(host=host, include_hostvars=False)
-    own = {
-        key: value for key, value in known.items() if not key.startswith(("ansible_", "omit", "playbook_dir"))
-    }
+    own = {key: value for key, value in known.items() if not key.startswith(("ansible_", "omit", "playbook_dir"))}
     roles = sorted(group.name for group in host.get_groups() if (REPOSITORY / "roles" / group.name).is_dir())
     parts = {
         "variables": own,

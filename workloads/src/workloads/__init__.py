@@ -1,0 +1,1 @@
+"""The code inside the LSST Data Facility's containers."""

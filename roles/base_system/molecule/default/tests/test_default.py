@@ -33,7 +33,9 @@ def test_operator_becomes_root_without_a_password(host):
 
 
 def test_tls_chain_is_trusted_and_names_the_host(host):
-    host.check_output("openssl verify -CAfile /etc/dpp/tls/ca.crt -untrusted /etc/dpp/tls/host.crt /etc/dpp/tls/host.crt")
+    host.check_output(
+        "openssl verify -CAfile /etc/dpp/tls/ca.crt -untrusted /etc/dpp/tls/host.crt /etc/dpp/tls/host.crt"
+    )
     names = host.check_output("openssl x509 -in /etc/dpp/tls/host.crt -noout -ext subjectAltName")
     assert "DNS:svc01.base" in names
     assert "IP Address:10.82.0.11" in names
@@ -51,6 +53,7 @@ def test_firewall_drops_by_default_and_knows_the_hosts_functions(host):
     assert "policy drop" in rules
     assert "dport 5000" in rules  # a registry stands here
     assert "dport 6443" not in rules  # a control plane does not
+    assert "dport 23 " not in rules  # the drift was repaired
 
 
 def test_kernel_settings_hold(host):

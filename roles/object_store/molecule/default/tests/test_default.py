@@ -52,4 +52,6 @@ def test_secrets_are_their_owners(host):
 
 def test_only_tls_is_spoken(host):
     assert host.run("curl -s --max-time 5 http://svc01.base:7480/health").rc != 0
-    assert host.check_output("curl -s --max-time 5 https://svc01.base:7480/health -o /dev/null -w '%{http_code}'") == "200"
+    assert (
+        host.check_output("curl -s --max-time 5 https://svc01.base:7480/health -o /dev/null -w '%{http_code}'") == "200"
+    )

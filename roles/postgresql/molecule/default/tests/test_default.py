@@ -38,10 +38,14 @@ def test_the_owner_logs_in_by_tls_and_nobody_else(host):
 
 
 def test_databases_are_as_declared(host):
-    names = host.check_output("psql -qAtU postgres -c 'select datname from pg_database where not datistemplate order by 1'")
+    names = host.check_output(
+        "psql -qAtU postgres -c 'select datname from pg_database where not datistemplate order by 1'"
+    )
     assert names.split() == ["apdb", "butler", "postgres"]
 
 
 def test_drift_was_repaired(host):
     assert host.check_output("psql -qAtU postgres -c 'show ssl'") == "on"
-    assert host.check_output("psql -qAtU postgres -c \"select rolsuper from pg_roles where rolname='workloads'\"") == "f"
+    assert (
+        host.check_output("psql -qAtU postgres -c \"select rolsuper from pg_roles where rolname='workloads'\"") == "f"
+    )

@@ -21,7 +21,10 @@ def test_room_falls_by_what_is_stored(host):
 
 def test_figures_reach_node_exporter(host):
     host.check_output("systemctl start summit-storage-capacity.service")
-    assert "summit_storage_nights_left" in host.file("/var/lib/prometheus/node-exporter/summit-storage.prom").content_string
+    assert (
+        "summit_storage_nights_left"
+        in host.file("/var/lib/prometheus/node-exporter/summit-storage.prom").content_string
+    )
 
 
 def test_drift_was_repaired(host):

@@ -87,7 +87,9 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         pid = int(asked.stdout.strip() or 0)
         if not pid or not self._is_first(pid):
             found = asked.stderr.strip() or "it does not run"
-            raise AnsibleConnectionFailure(f"machine {self._name}: {found}; expected a running machine, see dpp lab status")
+            raise AnsibleConnectionFailure(
+                f"machine {self._name}: {found}; expected a running machine, see dpp lab status"
+            )
         memory.parent.mkdir(parents=True, exist_ok=True)
         fresh = memory.with_name(f".{self._name}.{os.getpid()}")
         fresh.write_text(str(pid))

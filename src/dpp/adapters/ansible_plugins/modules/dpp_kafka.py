@@ -11,7 +11,7 @@ try:
     from confluent_kafka import KafkaException
     from confluent_kafka import admin as kafka
 except ImportError:
-    kafka = None
+    kafka = None  # type: ignore[assignment]  # main() says what to install
 
 DOCUMENTATION = """
 module: dpp_kafka
@@ -146,9 +146,15 @@ class Cluster:
 
     def rights(self) -> None:
         """Give users the use of all topics and groups, and programs of the hosts the topics that are for them."""
-        any_binding = kafka.AclBindingFilter(
-            kafka.ResourceType.ANY, None, kafka.ResourcePatternType.ANY, None, None, kafka.AclOperation.ANY, kafka.AclPermissionType.ANY
-        )  # fmt: skip
+        anything: Any = None  # librdkafka's word for it
+        kinds = (
+            kafka.ResourceType.ANY,
+            kafka.ResourcePatternType.ANY,
+            kafka.AclOperation.ANY,
+            kafka.AclPermissionType.ANY,
+        )
+        resource, pattern, operation, permission = kinds
+        any_binding = kafka.AclBindingFilter(resource, anything, pattern, anything, anything, operation, permission)
         present = set(self.admin.describe_acls(any_binding).result(timeout=TIMEOUT))
         for binding in self.bindings():
             if binding not in present:
