@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astropy.io.fits import Header
-from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, FileDataset
+from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
 
 from workloads.common.errors import NonRetriableError, WorkloadError
@@ -134,7 +134,7 @@ class Writer:
                 detector=int(file.header["DETNUM"]),
                 dimensions=self._type.dimensions,
             )
-            ref = DatasetRef(self._type, data_id, RAW_RUN)
+            ref = DatasetRef(self._type, data_id, RAW_RUN, id_generation_mode=DatasetIdGenEnum.DATAID_TYPE_RUN)
             datasets.append(FileDataset(f"s3://{BUCKET}/{file.arrival.key}", [ref], formatter=RawFormatter))
         self._butler.ingest(*datasets, transfer="direct", skip_existing=True, record_validation_info=False)
 
