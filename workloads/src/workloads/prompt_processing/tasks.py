@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import lsst.pex.config as pex_config
 import lsst.pipe.base as pipe_base
 from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, Registry
 from lsst.pipe.base import connectionTypes
@@ -58,11 +59,16 @@ class DifferenceConnections(pipe_base.PipelineTaskConnections, dimensions=("inst
 class DifferenceConfig(pipe_base.PipelineTaskConfig, pipelineConnections=DifferenceConnections):
     """Configuration of `DifferenceTask`."""
 
+    threads = pex_config.Field[int](
+        doc="Cores for one detector; workers share a machine, so one is the default.", default=1
+    )
+
 
 class DifferenceTask(pipe_base.PipelineTask):
     """Find what changed on one detector of one visit."""
 
     ConfigClass: ClassVar[type] = DifferenceConfig
+    config: DifferenceConfig
     _DefaultName: ClassVar[str] = "difference"
 
     def run(self, raws: list[Any], calibration: Any, template: Any) -> pipe_base.Struct:
@@ -87,6 +93,7 @@ class DifferenceTask(pipe_base.PipelineTask):
                 template,
                 wcs=Wcs.from_header(raw.header),
                 exposure_time=float(raw.header["EXPTIME"]),
+                threads=self.config.threads,
             )
         except PixelError as error:
             raise NonRetriableError(f"{raw.header['OBSID']}_{raw.layout.name}: {error}") from error
