@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import yaml
-from k8s.deployed import Server
 
 from dpp.model.folders import REPOSITORY
+from k8s.deployed import Server
 
 ROLE = REPOSITORY / "roles" / "kubernetes_control_plane" / "vars" / "main.yml"
 
