@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,9 +114,12 @@ def forward(folders: Folders, host: str, port: int) -> int:
         local = int(probe.getsockname()[1])
     options = ["-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none", "-o", "ControlMaster=no"]
     words = ["ssh", "-F", str(folders.ssh_config), *options, "-f", "-N", "-L", f"127.0.0.1:{local}:{host}:{port}", host]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: the way that stays open would hold it
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, check=False)
+        said.seek(0)
+        reason = said.read().strip()
     if done.returncode != 0:
-        raise RetriableError(f"way to {host}:{port}", done.stderr.strip(), "a host that answers", "see dpp lab status")
+        raise RetriableError(f"way to {host}:{port}", reason, "a host that answers", "see dpp lab status")
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(str(local))
     return local
