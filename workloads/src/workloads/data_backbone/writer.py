@@ -12,8 +12,9 @@ from typing import Any
 from astropy.io.fits import Header
 from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
+from sqlalchemy.exc import OperationalError
 
-from workloads.common.errors import NonRetriableError, WorkloadError
+from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.times import iso, tai_now
@@ -81,7 +82,13 @@ class Writer:
         return {(int(ref.dataId["exposure"]), int(ref.dataId["detector"])) for ref in found}
 
     def write(self, arrivals: list[Arrival]) -> tuple[list[Verified], list[Bad]]:
-        """Verify and ingest; what is there already is a success."""
+        """Verify and ingest; what is there already is a success.
+
+        Raises
+        ------
+        RetriableError
+            If store or registry do not answer; nothing is put aside for that.
+        """
         begun = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
             results = list(pool.map(self._verify, {arrival.key: arrival for arrival in arrivals}.values()))
@@ -89,6 +96,8 @@ class Writer:
         bad = [result for result in results if isinstance(result, Bad)]
         try:
             self._ingest(good)
+        except OperationalError as error:
+            raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
         except Exception as error:  # noqa: BLE001 - one bad file must not keep the others out
             LOG.warning("batch of %d not ingested (%s); one by one", len(good), error)
             good, refused = self._one_by_one(good)
@@ -116,6 +125,8 @@ class Writer:
         for file in files:
             try:
                 self._ingest([file])
+            except OperationalError as error:
+                raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is put aside with that reason
                 bad.append(Bad(file.arrival, f"not ingested: {type(error).__name__}: {error}"))
             else:

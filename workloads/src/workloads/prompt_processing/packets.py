@@ -29,10 +29,15 @@ _RESULT = "result.json"
 
 @dataclass(frozen=True)
 class Packets:
-    """The alerts of one detector of one visit, as messages by source id, and the figures of its processing."""
+    """The alerts of one detector of one visit, as messages by source id, and the figures of its processing.
+
+    `offset` is that of the message which asked for them: alerts and offset are published together, so a message with
+    another offset is a repetition, and the alerts are out.
+    """
 
     messages: dict[int, bytes]
     figures: dict[str, float]
+    offset: int
 
 
 class PacketStore:
@@ -55,13 +60,14 @@ class PacketStore:
             return None
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name != _RESULT]
-            return Packets({int(name): archive.read(name) for name in names}, json.loads(archive.read(_RESULT)))
+            result = json.loads(archive.read(_RESULT))
+            return Packets({int(name): archive.read(name) for name in names}, result["figures"], result["offset"])
 
     def save(self, exposure: ExposureName, detector: str, packets: Packets) -> None:
         """Keep packets; when this returns, the store has proved their digest."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_RESULT, json.dumps(packets.figures))
+            archive.writestr(_RESULT, json.dumps({"figures": packets.figures, "offset": packets.offset}))
             for number, message in packets.messages.items():
                 archive.writestr(str(number), message)
         self._store.put(BUCKET, _key(exposure, detector), buffer.getvalue())

@@ -97,7 +97,7 @@ class Worker:
         ):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    packets = self._result(exposure, record)
+                    packets = self._result(exposure, record, message.offset)
                 except NonRetriableError as error:
                     self._give_up(record, message, str(error))
                     return
@@ -111,7 +111,7 @@ class Worker:
                     self._publish(record, message, packets)
                     return
 
-    def _result(self, exposure: ExposureName, record: dict[str, Any]) -> Packets:
+    def _result(self, exposure: ExposureName, record: dict[str, Any], offset: int) -> Packets:
         """Return the packets of an exposure: those that a former attempt finished, or new ones."""
         kept = self._packets.load(exposure, self._detector.name)
         if kept is not None and (
@@ -141,7 +141,8 @@ class Worker:
             "pixels_s": pixels - loaded,
             "association_s": associated - pixels,
         }
-        packets = Packets(messages, {name: value for name, value in figures.items() if value == value})  # noqa: PLR0124 - NaN is no figure
+        known = {name: value for name, value in figures.items() if value == value}  # noqa: PLR0124 - NaN is no figure
+        packets = Packets(messages, known, offset)
         self._packets.save(exposure, self._detector.name, packets)
         if messages:
             self._store_rows(rows.objects, rows.sources, when)
@@ -156,6 +157,10 @@ class Worker:
             raise NonRetriableError(f"alert database: rows may have been written: {reason}") from error
 
     def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
+        if packets.offset != message.offset:
+            LOG.info("delivered again; its %d alerts are out", len(packets.messages))
+            self._source.commit(message)
+            return
         self._sender.begin()
         try:
             for number, packet in packets.messages.items():
