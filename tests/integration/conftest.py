@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,19 +116,17 @@ def stamped(folder: Path, *steps: str) -> set[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system() -> Iterator[System]:
     """Return the whole data plane with all workloads, for all tests of a session."""
     if lacks := missing():
         pytest.skip(f"this machine lacks {lacks}")
-    folder = tmp_path_factory.mktemp("miniature")
-    for parent in (folder, *folder.parents[:3]):
-        subprocess.run(["chmod", "a+x", str(parent)], check=True)
-    made = System(Miniature(folder, _CAMERA))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.miniature.stop()
+    with tempfile.TemporaryDirectory(prefix="dpp-miniature-") as folder:  # not pytest's own: PostgreSQL must get in
+        made = System(Miniature(Path(folder), _CAMERA))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.miniature.stop()
 
 
 @pytest.fixture(scope="session")
