@@ -214,7 +214,8 @@ class WorkloadImages:
             partial = Path(scratch) / "layout"
             _output("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
             _output("buildah", "rmi", image)
-            partial.rename(target)
+            if not target.exists():  # another process may have been faster
+                partial.rename(target)
 
 
 def _tree(folder: Path, leave_out: str = "-") -> Iterator[str]:
