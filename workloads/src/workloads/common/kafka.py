@@ -17,6 +17,15 @@ from workloads.common.settings import Settings
 
 LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 30.0
+_STARTING = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka names its own codes so
+    }
+)
+"""What a broker answers that has just started: the same question is answered a moment later."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +195,25 @@ class Receiver:
 
     def _assign(self, partitions: Sequence[tuple[str, int]], start: str) -> None:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
-        try:
-            committed = self._consumer.committed(wanted, _TIMEOUT_SECONDS)
-            for position in committed:
-                if position.offset < 0:
-                    low, high = self._consumer.get_watermark_offsets(position, _TIMEOUT_SECONDS)
-                    position.offset = low if start == "earliest" else high
-        except KafkaException as exception:
-            raise RetriableError(f"Kafka, offsets of {partitions}: {exception.args[0].str()}") from exception
-        self._consumer.assign(committed)
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while True:
+            try:
+                self._consumer.assign(self._positions(wanted, start))
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.code() not in _STARTING or time.monotonic() > deadline:
+                    raise RetriableError(f"Kafka, offsets of {partitions}: {error.str()}") from exception
+                time.sleep(0.5)  # a broker that has just started looks for its coordinators
+            else:
+                return
+
+    def _positions(self, wanted: list[TopicPartition], start: str) -> list[TopicPartition]:
+        committed: list[TopicPartition] = self._consumer.committed(wanted, _TIMEOUT_SECONDS)
+        for position in committed:
+            if position.offset < 0:
+                low, high = self._consumer.get_watermark_offsets(position, _TIMEOUT_SECONDS)
+                position.offset = low if start == "earliest" else high
+        return committed
 
     @property
     def group_metadata(self) -> Any:
