@@ -95,9 +95,19 @@ class Preparation:
         self._calibrations(local, root)
         self._transfer(archive, local, "calibration", f"{CALIBRATIONS}/new", self.calibration_run)
         for field in FIELDS:
+            if self._count(archive, "template", self.template_run, f"tract = {field.number}") == len(
+                self._settings.site.camera.detectors
+            ):
+                continue  # a former attempt got this far
             self._templates(local, root, field)
             self._transfer(archive, local, "template", f"{TEMPLATES}/{field.name}", self.template_run)
         shutil.rmtree(root)
+
+    @staticmethod
+    def _count(archive: Butler, name: str, run: str, where: str) -> int:
+        archive.collections.register(run, CollectionType.RUN)
+        where = f"skymap = '{SKYMAP}' AND {where}"
+        return len(archive.query_datasets(name, collections=run, where=where, explain=False, limit=None))
 
     def publish(self, archive: Butler) -> None:
         """Make this version the one that everybody uses, valid at all times; once more changes nothing."""
