@@ -10,6 +10,7 @@ import sys
 import time
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, FileDataset, Timespan
@@ -32,6 +33,7 @@ from workloads.data_backbone.repository import (
 )
 
 LOG = logging.getLogger(__name__)
+_ATTEMPTS = 5
 _RAW, _AUXILIARY = f"{INSTRUMENT}/raw/calib", f"{INSTRUMENT}/auxiliary"
 
 
@@ -221,5 +223,19 @@ class Preparation:
         there = {ref.dataId for ref in archive.query_datasets(name, collections=target, explain=False, limit=None)}
         for ref in local.query_datasets(name, collections=source, explain=False, limit=None):
             if ref.dataId not in there:
-                archive.put(local.get(ref), name, ref.dataId, run=target)
+                _put(archive, local.get(ref), name, ref.dataId, target)
         LOG.info("%s products are in %s", name, target)
+
+
+def _put(archive: Butler, value: Any, name: str, data_id: DataCoordinate, run: str) -> None:
+    """Put a product; the store sometimes refuses to complete an upload in parts, and takes it the next time."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            archive.put(value, name, data_id, run=run)
+        except RuntimeError as error:
+            if attempt == _ATTEMPTS:
+                raise RetriableError(f"{name} {data_id}: {error}") from error
+            LOG.warning("%s %s, attempt %d: %s", name, data_id, attempt, error)
+            time.sleep(attempt)
+        else:
+            return
