@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import ClassVar
 
 from dpp.adapters.registry import Registry
@@ -11,13 +10,11 @@ from dpp.lab.platform_images import RECIPES
 from dpp.lab.platform_images import PlatformImages as Images
 from dpp.lab.progress import Reporter
 from dpp.provider.progress import TellingReporter
-from dpp.provider.resource import Observation, Progress, Properties, Resource
-
-_BUILDING = Lock()
-"""Sites share the cache: the first builds, the others find what it made."""
+from dpp.provider.resource import Observation, Progress, Properties
+from dpp.provider.resources.site_images import BUILDING, SiteImages
 
 
-class PlatformImages(Resource):
+class PlatformImages(SiteImages):
     """The platform's images, built where they are missing and brought to one registry.
 
     Inputs: `recipes` (image name to the digest of all that it is made from).
@@ -25,9 +22,6 @@ class PlatformImages(Resource):
 
     token: ClassVar[str] = "dpp:images:PlatformImages"  # noqa: S105 - a type's name
     inputs = frozenset({"environment", "site", "registry", "recipes"})
-    replaces = frozenset({"environment", "site"})
-    outputs = frozenset({"references"})
-    update_changes = frozenset({"references"})
 
     def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
         """Build what is missing and bring it to the registry.
@@ -40,7 +34,7 @@ class PlatformImages(Resource):
             If the registry does not answer.
         """
         del urn
-        with _BUILDING:
+        with BUILDING:
             images = self._images(TellingReporter(progress))
             images.ensure()
         images.seed(wanted["site"], wanted["environment"])
@@ -58,17 +52,6 @@ class PlatformImages(Resource):
                 recipes[recipe.name] = f"{found or 'nothing'} in the registry"
         seen = {key: state[key] for key in self.inputs if key in state} | {"recipes": recipes}
         return Observation(seen, {"references": state.get("references", {})})
-
-    def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
-    ) -> Properties:
-        """Bring what changed; images that nothing names any more are left to the registry's own cleaning."""
-        del identifier, state
-        return self.create(urn, wanted, progress)[1]
-
-    def delete(self, urn: str, identifier: str, state: Properties) -> None:
-        """Leave the images: they go with the registry's host."""
-        del urn, identifier, state
 
     def _images(self, reporter: Reporter) -> Images:
         return Images(self.folders, BaseImage(reporter).ensure(), reporter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import ClassVar
 
 from dpp.adapters.registry import Registry
@@ -10,13 +9,11 @@ from dpp.lab.image import BaseImage
 from dpp.lab.progress import Reporter
 from dpp.lab.workload_images import WorkloadImages as Images
 from dpp.provider.progress import TellingReporter
-from dpp.provider.resource import Observation, Progress, Properties, Resource
-
-_BUILDING = Lock()
-"""Sites share the cache: the first builds, the others find what it made."""
+from dpp.provider.resource import Observation, Progress, Properties
+from dpp.provider.resources.site_images import BUILDING, SiteImages
 
 
-class WorkloadImages(Resource):
+class WorkloadImages(SiteImages):
     """Both images of the workloads in one registry.
 
     Inputs: `sources` (image name to the digest of all that it is made from).
@@ -24,9 +21,6 @@ class WorkloadImages(Resource):
 
     token: ClassVar[str] = "dpp:images:WorkloadImages"  # noqa: S105 - a type's name
     inputs = frozenset({"environment", "site", "registry", "sources"})
-    replaces = frozenset({"environment", "site"})
-    outputs = frozenset({"references"})
-    update_changes = frozenset({"references"})
 
     def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
         """Build what is missing and bring it to the registry.
@@ -40,7 +34,7 @@ class WorkloadImages(Resource):
         """
         del urn
         reporter = TellingReporter(progress)
-        with _BUILDING:
+        with BUILDING:
             BaseImage(reporter).ensure()
             self._images(reporter).ensure()
         references = self._images(reporter).push(wanted["site"], wanted["environment"])
@@ -56,17 +50,6 @@ class WorkloadImages(Resource):
                 sources[name] = "nothing in the registry"
         seen = {key: state[key] for key in self.inputs if key in state} | {"sources": sources}
         return Observation(seen, {"references": state.get("references", {})})
-
-    def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
-    ) -> Properties:
-        """Bring what changed; images that nothing names any more are left to the registry's own cleaning."""
-        del identifier, state
-        return self.create(urn, wanted, progress)[1]
-
-    def delete(self, urn: str, identifier: str, state: Properties) -> None:
-        """Leave the images: they go with the registry's host."""
-        del urn, identifier, state
 
     def _images(self, reporter: Reporter) -> Images:
         return Images(self.folders, BaseImage(reporter).layers[0].reference, reporter)
