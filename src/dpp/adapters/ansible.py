@@ -181,6 +181,8 @@ def _inventory(environment: str) -> tuple[Any, Any]:
 def _host_digest(host: Any, variables: Any) -> str:
     known = variables.get_vars(host=host, include_hostvars=False)
     own = {key: value for key, value in known.items() if not key.startswith(("ansible_", "omit", "playbook_dir"))}
+    # Ansible walks sets of groups: the order of members differs from process to process and means nothing.
+    own["groups"] = {group: sorted(members) for group, members in known["groups"].items()}
     roles = sorted(group.name for group in host.get_groups() if (REPOSITORY / "roles" / group.name).is_dir())
     parts = {
         "variables": own,

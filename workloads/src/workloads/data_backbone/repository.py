@@ -53,7 +53,12 @@ def repository_config(database_url: str = "") -> Config:
         {
             **({"registry": {"db": database_url}} if database_url else {}),
             "storageClasses": {name: {"pytype": pytype} for name, (pytype, _) in _STORAGE_CLASSES.items()},
-            "datastore": {"formatters": {name: formatter for name, (_, formatter) in _STORAGE_CLASSES.items()}},
+            "datastore": {
+                "formatters": {name: formatter for name, (_, formatter) in _STORAGE_CLASSES.items()},
+                # Readers keep what they need in memory. Without a cache, bytes go to the store in one request: no
+                # file is written first, and no upload in parts can be left half done.
+                "cached": {"expiry": {"mode": "disabled", "threshold": 0}},
+            },
         }
     )
 
