@@ -54,6 +54,13 @@ def test_alert_ids_are_100_major_plus_minor(client):
     assert json.loads(client.get("/schemas/ids/701").json()["schema"])["name"].endswith("v7_1.alert")
 
 
+def test_the_order_of_keys_makes_no_new_schema(client):
+    newest = schemas.alerts()["11.1"]
+    turned = dict(reversed(newest.definition.items()))
+    answer = client.post("/subjects/lsst-alerts-v11-value/versions", json={"schema": json.dumps(turned)})
+    assert answer.json() == {"id": newest.id}
+
+
 def test_imported_ids_need_import_mode_and_cannot_change(client):
     schema = json.dumps({"type": "string"})
     refused = client.post("/subjects/a-value/versions", json={"schema": schema, "id": 5})

@@ -43,7 +43,7 @@ class Entry:
 
 
 def canonical(text: str) -> str:
-    """Return the schema as compact JSON.
+    """Return the schema as compact JSON with sorted keys: writers that order keys otherwise mean the same schema.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def canonical(text: str) -> str:
         fastavro.parse_schema(json.loads(text))
     except (ValueError, SchemaParseException, KeyError, TypeError) as error:
         raise RegistryError(422, 42201, f"Invalid Avro schema: {error}") from error
-    return json.dumps(schema, separators=(",", ":"))
+    return json.dumps(schema, separators=(",", ":"), sort_keys=True)
 
 
 @dataclass
@@ -74,7 +74,7 @@ class State:
         elif key["kind"] == "config":
             self.compatibility[key["subject"]] = value["compatibility"]
         else:
-            entry = Entry(key["subject"], int(key["version"]), int(value["id"]), value["schema"])
+            entry = Entry(key["subject"], int(key["version"]), int(value["id"]), canonical(value["schema"]))
             versions = self.subjects.setdefault(entry.subject, [])
             if all(known.version != entry.version for known in versions):
                 versions.append(entry)
