@@ -351,6 +351,7 @@ def test_a_variable_of_a_role_must_stand_in_its_specification(root: Path) -> Non
     (root / "roles/kafka_broker/meta").mkdir(parents=True, exist_ok=True)
     specs = root / "roles/kafka_broker/meta/argument_specs.yml"
     specs.write_text("---\nargument_specs: {main: {options: {kafka_broker_heap_mib: {type: int}}}}\n")
+    shutil.rmtree(root / "inventories/lab/group_vars/kafka_broker")
     path = root / "inventories/lab/group_vars/kafka_broker.yml"
     path.write_text("---\nkafka_broker_heap_mib: 512\nkafka_broker_heep_mib: 512\n")
 
