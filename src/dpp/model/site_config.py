@@ -27,6 +27,7 @@ def site_settings(environment: Environment, site: str) -> dict[str, Any]:
         "postgresql": {"host": databases[0].name},
         "camera": {
             "size": environment.camera.detector_pixels,
+            "visits_in_flight": environment.camera.visits_in_flight,
             "detectors": [detector._asdict() for detector in environment.camera.detectors],
         },
     }

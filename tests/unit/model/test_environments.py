@@ -55,6 +55,14 @@ def test_both_environments_have_the_same_shape(lab: Environment, production: Env
     assert {name for name in lab.topics if "Camera" not in name} <= set(production.topics)
 
 
+@pytest.mark.parametrize("environment", ["lab", "production"])
+def test_every_exposure_in_flight_has_a_partition(environment: str) -> None:
+    model = Environment.load(environment)
+
+    needed = len(model.camera.detectors) * model.camera.visits_in_flight
+    assert model.topics["dpp.raw.ingested"].partitions == needed
+
+
 def test_attachment_gives_interface_prefix_length_and_gateway(lab: Environment) -> None:
     attachment = lab.attachment("svc01.ncsa")
 

@@ -12,6 +12,7 @@ from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import RawName
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
+from workloads.common.slots import slots
 from workloads.common.times import day_obs, tai_now, utc_to_tai
 from workloads.data_backbone.arrivals import Arrival, parse_notification
 from workloads.data_backbone.repository import ensure_repository
@@ -36,7 +37,7 @@ class Backbone:
         self.arrivals: Receiver = self.bus.receiver(SERVICE, "dpp.raw.arrivals")
         names = {detector.id: detector.name for detector in settings.site.camera.detectors}
         self._reported = {(exposure, names.get(detector, "")) for exposure, detector in self.writer.known()}
-        self._partitions = {detector.name: number for number, detector in enumerate(settings.site.camera.detectors)}
+        self._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(settings.site.camera)}
 
     def take(self, messages: list[Received], swept: list[Arrival], on_arrival: Callable[[str, str], None]) -> None:
         """Ingest what messages and sweep name; the messages' offsets are committed with all that was written."""
@@ -91,7 +92,8 @@ class Backbone:
         self.ledger.stamp(Step.INGESTED, subject)
         detector = self._settings.site.detector(name.detector)
         if str(file.header["IMGTYPE"]) == "OBJECT":
-            partition = self._partitions[name.detector]
+            lane = name.exposure.seq_num % self._settings.site.camera.visits_in_flight
+            partition = self._partitions[name.detector, lane]
             self.bus.publish(
                 self.sender, INGESTED_TOPIC, file.message(detector.id), key=name.exposure.obs_id, partition=partition
             )

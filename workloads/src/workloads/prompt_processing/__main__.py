@@ -1,4 +1,4 @@
-"""Run the workers of this site: everything is imported once, then one process per detector is forked from it."""
+"""Run the workers of this site, or a share of them: everything is imported once, then one process per slot is forked from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import traceback
 from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.serve import Health, Stop, serve_health
-from workloads.common.settings import Detector, Settings
+from workloads.common.settings import Settings
+from workloads.common.slots import Slot, share
 from workloads.prompt_processing.warm import warm_up
 from workloads.prompt_processing.worker import Worker
 
@@ -20,12 +21,12 @@ _RESTART_SECONDS = 2.0
 _GRACE_SECONDS = 45.0
 
 
-def _child(settings: Settings, detector: Detector, partition: int) -> None:
-    """Be the worker of one detector; never returns."""
+def _child(settings: Settings, slot: Slot) -> None:
+    """Be the worker of one slot; never returns."""
     code = 0
-    with log.about(detector=detector.name):
+    with log.about(detector=slot.detector.name):
         try:
-            Worker(settings, detector, partition).run(Stop())
+            Worker(settings, slot).run(Stop())
         except WorkloadError as error:
             LOG.error("worker ends: %s", error)  # noqa: TRY400 - the text says it all
             code = 1
@@ -38,7 +39,7 @@ def _child(settings: Settings, detector: Detector, partition: int) -> None:
 def main() -> int:
     """Fork the workers and replace each that dies, until SIGTERM."""
     settings = Settings.load()
-    wanted = dict(enumerate(settings.site.camera.detectors))
+    wanted = {slot.partition: slot for slot in share(settings.site.camera)}
     warm_up()
     LOG.info("warm; forking %d workers", len(wanted))
     children: dict[int, int] = {}
@@ -46,11 +47,11 @@ def main() -> int:
     stop: Stop | None = None
     health = Health()
     while not stop:
-        for partition, detector in wanted.items():
+        for partition, slot in wanted.items():
             if partition not in children.values() and time.monotonic() >= due[partition]:
                 pid = os.fork()
                 if pid == 0:
-                    _child(settings, detector, partition)
+                    _child(settings, slot)
                 children[pid] = partition
         if stop is None:
             stop = Stop()

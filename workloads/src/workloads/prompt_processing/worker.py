@@ -22,7 +22,8 @@ from workloads.common.plan import field_at
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import Store
 from workloads.common.serve import Stop
-from workloads.common.settings import Detector, Settings
+from workloads.common.settings import Settings
+from workloads.common.slots import Slot
 from workloads.common.times import tai_now
 from workloads.data_backbone.instrument import detector_region
 from workloads.data_backbone.repository import open_repository
@@ -42,29 +43,27 @@ ATTEMPTS = 4
 
 
 class Worker:
-    """Processes the exposures of one detector.
+    """Processes the exposures of one detector: all, or every second where two visits are in flight.
 
     Parameters
     ----------
     settings
         The workload's settings.
-    detector
-        Which detector.
-    partition
-        Its partition of the topic of ingested files.
+    slot
+        Which exposures.
     """
 
-    def __init__(self, settings: Settings, detector: Detector, partition: int) -> None:
-        self._detector, site = detector, settings.site.site
+    def __init__(self, settings: Settings, slot: Slot) -> None:
+        self._detector, site = slot.detector, settings.site.site
         self._bus = Bus(settings)
-        group = f"prompt-processing-{detector.name}"
+        group = f"prompt-processing-{slot.name}"
         self._sender = self._bus.sender(group)
         self._ledger = Ledger(self._bus, "prompt-processing", self._sender)
-        self._source = Receiver(settings, site, group, partitions=[(INGESTED, partition)])
+        self._source = Receiver(settings, site, group, partitions=[(INGESTED, slot.partition)])
         self._announcements = Receiver(settings, site, f"{group}-preload", partitions=[(NEXT_VISIT, 0)], start="latest")
         self._store = Store(settings, site)
         self._packets, self._maker = PacketStore(self._store), PacketMaker()
-        self._inputs = Inputs(open_repository(settings), detector)
+        self._inputs = Inputs(open_repository(settings), slot.detector)
         self._apdb: ApdbSql = open_apdb(settings)
         self._task = DifferenceTask()
 
