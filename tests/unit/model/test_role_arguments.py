@@ -133,3 +133,18 @@ def test_every_prompt_worker_finds_a_connection_to_its_databases() -> None:
     assert found["postgresql_databases"] == ["butler", "apdb"]
     assert found["postgresql_settings"]["max_connections"] > 2 * workers
     assert values("production", "postgresql", "db02.ncsa")["postgresql_databases"] == []
+
+
+def test_workers_join_with_the_pool_that_they_were_bought_for() -> None:
+    from jinja2 import Environment as Templates
+
+    found = values("production", "kubernetes_node", "prompt001.ncsa")
+    assert found["kubernetes_node_labels"] == {"dpp.lsst.org/pool": "prompt-pool"}
+
+    template = (REPOSITORY / "roles/kubernetes_node/templates/etc/kubernetes/join.yaml.j2").read_text()
+    templates = Templates(trim_blocks=True, autoescape=False)  # noqa: S701 - YAML, no page
+    templates.filters["to_json"] = lambda value: str(value)
+    words = {"kubernetes_node_words": "kubeadm join k8s01:6443 --token a.b --discovery-token-ca-cert-hash c".split()}
+    text = templates.from_string(template).render(**found, **words, inventory_hostname="prompt001.ncsa")
+    joined = yaml.safe_load(text)["nodeRegistration"]["kubeletExtraArgs"]
+    assert {"name": "node-labels", "value": "dpp.lsst.org/pool=prompt-pool"} in joined

@@ -1,0 +1,94 @@
+"""The full facility's clusters: as many workers as the camera needs, on nodes that are there and that hold them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.utils.quantity import parse_quantity
+
+from dpp.adapters.kustomize import containers, pod_specs
+from dpp.model.environment import Environment
+from dpp.model.names import kebab
+from k8s.deployed import CLUSTERS, K8S, rendered
+
+PRODUCTION = [folder for folder in CLUSTERS if folder.parent.name == "production"]
+POOL = "dpp.lsst.org/pool"
+
+
+@pytest.fixture(scope="module")
+def model() -> Environment:
+    return Environment.load("production")
+
+
+def objects(cluster: str, kind: str) -> dict[str, dict[str, Any]]:
+    found = rendered(K8S / "clusters/production" / cluster)
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+
+
+def test_the_clusters_are_those_that_the_lab_has() -> None:
+    assert {folder.name for folder in PRODUCTION} == set(Environment.load("lab").clusters)
+
+
+@pytest.mark.parametrize("folder", CLUSTERS, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_policies_name_the_hosts_of_their_environment(folder: Path) -> None:
+    hosts = [network.prefix for network in Environment.load(folder.parent.name).networks.values()]
+    for policy in (one for one in rendered(folder) if one["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            for block in (one["ipBlock"]["cidr"] for one in rule.get("to", []) if "ipBlock" in one):
+                missed = [str(prefix) for prefix in hosts if not prefix.subnet_of(ip_network(block))]
+                assert not missed, f"{policy['metadata']['name']} admits {block}, which leaves out {missed}"
+
+
+def test_every_detector_of_every_visit_in_flight_has_a_worker(model: Environment) -> None:
+    prompt = objects("ncsa", "StatefulSet")["prompt-processing"]["spec"]
+    [container] = prompt["template"]["spec"]["containers"]
+    variables = {one["name"]: one.get("value") for one in container["env"]}
+    assert variables["SHARDS"] == str(prompt["replicas"])
+
+    workers = len(model.camera.detectors) * model.camera.visits_in_flight
+    pool = model.pools["prompt_pool"]
+    assert -(-workers // prompt["replicas"]) == pool.prompt_workers, (
+        "a pod forks as many workers as its node is sized for"
+    )
+    nodes = [host for host in model.hosts_of(group="prompt_pool") if host.name in model.clusters["ncsa"].nodes]
+    assert prompt["replicas"] <= len(nodes)
+
+
+def test_a_prompt_pod_fills_its_node_and_no_more(model: Environment) -> None:
+    spec = objects("ncsa", "StatefulSet")["prompt-processing"]["spec"]["template"]["spec"]
+    pool = model.pools["prompt_pool"]
+    needs = spec["containers"][0]["resources"]["requests"]
+
+    cpu, memory = parse_quantity(needs["cpu"]), parse_quantity(needs["memory"]) / 2**30
+    assert spec["nodeSelector"] == {POOL: "prompt-pool"}
+    assert pool.cores / 2 < cpu <= pool.cores - 2, "one pod to a node; the node keeps two cores"
+    assert memory <= pool.memory_gib - 8, "the node keeps 8 GiB"
+
+
+@pytest.mark.parametrize("folder", PRODUCTION, ids=lambda folder: folder.name)
+def test_pods_choose_nodes_that_are_there(folder: Path, model: Environment) -> None:
+    nodes = model.clusters[folder.name].nodes
+    pools = {kebab(group) for name in nodes for group in model.hosts[name].groups}
+    for one in rendered(folder):
+        for spec in pod_specs(one):
+            assert set(spec.get("nodeSelector", {POOL: "services-pool"}).values()) <= pools
+        if one["kind"] == "PersistentVolume":
+            [term] = one["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+            [choice] = term["matchExpressions"]
+            assert choice["key"] == "kubernetes.io/hostname"
+            assert set(choice["values"]) <= set(nodes)
+
+
+@pytest.mark.parametrize("folder", PRODUCTION, ids=lambda folder: folder.name)
+def test_quotas_hold_what_is_deployed(folder: Path) -> None:
+    used = {"requests": 0, "limits": 0}
+    for one in rendered(folder):
+        for container in containers(one):
+            for kind in used:
+                used[kind] += one["spec"].get("replicas", 1) * parse_quantity(container["resources"][kind]["memory"])
+    quota = objects(folder.name, "ResourceQuota")["workloads"]["spec"]["hard"]
+    for kind, sum_ in used.items():
+        assert sum_ <= parse_quantity(quota[f"{kind}.memory"]), kind
