@@ -12,6 +12,7 @@ from workloads.pixels.errors import PixelError
 from workloads.pixels.images import Image
 from workloads.pixels.masks import Mask
 from workloads.pixels.psf import gaussian_psf
+from workloads.pixels.resampling import noise_power, resample
 
 from .conftest import DEC, RA
 
@@ -66,6 +67,30 @@ def test_fluxes_and_noise_are_honest(nights):
         assert 0.95 < result.quality["significance_scatter"] < 1.08
         assert result.quality["ok"] == 1
     assert abs(np.median(np.concatenate(ratios)) - 1) < 0.02
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.85, 1.0, 1.2, 1.5])
+def test_noise_is_predicted_whichever_image_is_sharper(field, template, ratio):
+    seeing = ratio * template.psf.fwhm
+    exposure = field.expose(62, round(100 * ratio), seeing_px=seeing)
+    result = chain.process_difference(exposure.raw, field.layout, field.calibration, template, exposure.wcs, 30.0)
+    assert result.quality["direction"] == (ratio < 1) or ratio == 1.0
+    assert 0.97 < result.quality["residual_over_predicted_variance"] < 1.03
+
+
+@pytest.mark.parametrize("shift", [(0.5, 0.5), (0.05, -0.3), (0.0, 0.0)])
+def test_noise_of_resampled_images_has_the_spectrum_told(rng, shift):
+    noise = Image(rng.normal(size=(512, 512)).astype("f4"), np.ones((512, 512), "f4"), np.zeros((512, 512), "u2"))
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+    pixels = resample(noise, matrix, noise.shape).pixels[32:480, 32:480]
+    tiles = pixels.reshape(7, 64, 7, 64).transpose(0, 2, 1, 3)
+    power = (np.abs(np.fft.fft2(tiles)) ** 2).mean(axis=(0, 1)) / 64**2
+    predicted = noise_power(matrix, noise.shape)
+    assert abs(power.mean() / predicted.mean() - 1) < 0.02
+    assert (
+        np.abs(power.reshape(8, 8, 8, 8).mean(axis=(1, 3)) - predicted.reshape(8, 8, 8, 8).mean(axis=(1, 3))).max()
+        < 0.1
+    )
 
 
 def test_positions_on_the_sky(nights):

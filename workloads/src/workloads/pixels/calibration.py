@@ -48,7 +48,8 @@ def build_calibration(
     n = len(layout.amplifiers)
     curve = np.zeros(n, np.float32) if linearity is None else np.asarray(linearity, np.float32)
     ghosts = np.zeros((n, n), np.float32) if crosstalk is None else np.asarray(crosstalk, np.float32)
-    bias = combine([_assemble(raw, layout) for raw in _read(biases, "bias")])[0]
+    bias_frames = [_assemble(raw, layout) for raw in _read(biases, "bias")]
+    bias, bias_variance = combine(bias_frames)[0], mean_variance(bias_frames)
     gain = _per_pixel(layout, [a.gain for a in layout.amplifiers])
     dark_frames = [(_assemble(raw, layout) - bias) * gain / np.float32(dark_time) for raw in _read(darks, "dark")]
     dark = combine(dark_frames)[0]
@@ -59,7 +60,15 @@ def build_calibration(
         frame = (counts + curvature * counts**2) * gain
         flat_frames.append(frame / np.float32(np.median(frame)))
     flat = combine(flat_frames)[0]
-    return Calibration(bias, dark, flat, find_defects(flat, dark), curve, ghosts)
+    defects = find_defects(flat, dark)
+    return Calibration(bias, dark, flat, defects, curve, ghosts, bias_variance, mean_variance(flat_frames))
+
+
+def mean_variance(frames: Sequence[Floats]) -> float:
+    """Variance of the mean of frames that differ by noise alone, by the differences of two of them."""
+    apart = (frames[0] - frames[1])[::3, ::3]
+    low, high = np.nanquantile(apart, [0.25, 0.75])
+    return float(((high - low) / 1.34898) ** 2) / 2 / len(frames)
 
 
 def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = None) -> tuple[Floats, Planes]:

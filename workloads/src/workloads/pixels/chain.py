@@ -18,7 +18,7 @@ from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 from workloads.pixels.photometry import zero_point
 from workloads.pixels.psf import Psf, choose_stars, fit_psf, gaussian_psf
-from workloads.pixels.resampling import resample
+from workloads.pixels.resampling import noise_power, resample
 from workloads.pixels.wcs import Wcs
 
 __all__ = ["Config", "DifferenceResult", "ScienceResult", "process_difference", "process_science"]
@@ -173,9 +173,11 @@ def difference_of(
     solved = registered_wcs(template.wcs, matrix)
     aligned = resample(template.image, matrix, science.image.shape, threads=threads)
     stars = choose_stars(science.stars)
+    noise = template.noise * noise_power(matrix, aligned.shape)
     result = subtract(
-        science.image, science.psf, aligned, template.psf, stars["x"], stars["y"], config.difference, threads=threads
-    )
+        science.image, science.psf, aligned, template.psf, stars["x"], stars["y"], config.difference,
+        template_noise=noise, threads=threads,
+    )  # fmt: skip
     sources = detect_differences(result, science.image, science.psf, config.difference, threads=threads)
     if len(sources):
         sources["ra"], sources["dec"] = solved.pixel_to_sky(sources["x"], sources["y"])

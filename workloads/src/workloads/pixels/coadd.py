@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from workloads.pixels.images import Floats, Image, Table
 from workloads.pixels.kernels.stacking import coadd_rows
 from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.psf import Psf, choose_stars, fit_psf
-from workloads.pixels.resampling import resample
+from workloads.pixels.resampling import noise_power, resample
 from workloads.pixels.wcs import Wcs
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Template:
         How many went in.
     stars
         Its sources (`detection.SOURCE_DTYPE`), brightest first.
+    noise
+        Power spectrum of its noise (`resampling.noise_power`); a single 1 if it is white.
     """
 
     image: Image
@@ -48,6 +50,7 @@ class Template:
     nanojansky_per_electron: float
     epochs: int
     stars: Table
+    noise: Floats = field(default_factory=lambda: np.ones((1, 1), np.float32))
 
 
 def build_template(
@@ -74,14 +77,14 @@ def build_template(
     frames = [_on_grid(result, wcs, shape, scale, threads) for result in results]
     image = coadd(frames, threads=threads)
     psf, stars = _measure(image, results, threads)
-    return Template(image, psf, wcs, scale, len(results), stars)
+    return Template(image, psf, wcs, scale, len(results), stars, _noise(results, frames, wcs, shape))
 
 
 def coadd(frames: Sequence[Image], *, threads: int | None = None) -> Image:
     """Inverse-variance mean of aligned images, outliers against the median rejected; nothing usable is NO_DATA."""
     shape = frames[0].shape
     result = Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(shape, np.uint16))
-    typical = np.array([1 / max(float(np.median(f.variance[::5, ::5])), 1e-6) for f in frames], np.float32)
+    typical = np.array([typical_weight(frame) for frame in frames], np.float32)
 
     def one(first: int, last: int) -> None:
         stacks = [np.stack([getattr(f, name)[first:last] for f in frames]) for name in ("pixels", "variance", "mask")]
@@ -90,6 +93,18 @@ def coadd(frames: Sequence[Image], *, threads: int | None = None) -> Image:
 
     parallel.run(one, parallel.bands(shape[0], threads, 16), threads)
     return result
+
+
+def _noise(results: Sequence[ScienceResult], frames: Sequence[Image], wcs: Wcs, shape: tuple[int, int]) -> Floats:
+    """Spectrum of the coadd's noise: every epoch was shifted by its own part of a pixel."""
+    weights = [typical_weight(frame) for frame in frames]
+    spectra = [noise_power(grid_matrix(wcs, result.wcs, shape), shape) for result in results]
+    return np.asarray(np.average(spectra, axis=0, weights=weights), np.float32)
+
+
+def typical_weight(frame: Image) -> float:
+    """Inverse of a frame's median variance."""
+    return 1 / max(float(np.median(frame.variance[::5, ::5])), 1e-6)
 
 
 def _on_grid(result: ScienceResult, wcs: Wcs, shape: tuple[int, int], scale: float, threads: int | None) -> Image:

@@ -20,6 +20,7 @@ from workloads.pixels.kernels.signature import grow_plane
 from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.matching import MatchingKernel, fit_kernel, make_basis
 from workloads.pixels.psf import Psf
+from workloads.pixels.resampling import SPECTRUM
 
 DIA_SOURCE_DTYPE = np.dtype(
     [
@@ -36,6 +37,9 @@ _WINGS = 20.0
 """How much worse the match is in the wings of saturated stars, whose cores it has not seen."""
 _RINGS = 0.25
 """Error of the match within six pixels of a star, as a part of the error at its centre."""
+_FLOOR = 0.1
+"""Least noise that the whitener takes for possible at any frequency, of that at frequency zero."""
+_SIDE = SPECTRUM
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def subtract(
     y: Doubles,
     config: DifferenceConfig | None = None,
     *,
+    template_noise: Floats | None = None,
     threads: int | None = None,
 ) -> Difference:
     """Subtract a template on the same pixel grid, the sharper image being convolved to the other's PSF.
@@ -108,6 +113,8 @@ def subtract(
     ----------
     x, y
         Positions of stars to match on, best first.
+    template_noise
+        Power spectrum of the template's noise (`resampling.noise_power`), default white.
 
     Raises
     ------
@@ -129,8 +136,10 @@ def subtract(
         return _failed(science, science_psf, forward)
     sign = 1.0 if forward else -1.0 / kernel.total
     residual, matched = _apply(sharp, broad, kernel, threads)
-    whitener = _whitener(kernel, sharp, broad) if config.decorrelate else _delta(64)
-    pixels, variance = _whiten(residual, sharp.variance, broad.variance, kernel, whitener, threads)
+    noises = Noise.of(template, template_noise), Noise.of(science)
+    noises = noises if forward else noises[::-1]
+    whitener = _whitener(kernel, *noises) if config.decorrelate else _delta(64)
+    pixels, variance = _whiten(residual, sharp, broad, kernel, whitener, noises, threads)
     mask = _combine_masks(sharp.mask, broad.mask, kernel)
     pixels *= np.float32(sign)
     image = Image(pixels, np.float32(sign * sign) * variance, mask)
@@ -260,35 +269,69 @@ def _typical(variance: Floats) -> float:
     return float(np.median(variance[::7, ::7]))
 
 
-def _whitener(kernel: MatchingKernel, sharp: Image, broad: Image, size: int = 64) -> Floats:
-    """Make the stamp that makes the noise of the difference white and leaves fluxes alone."""
+@dataclass(frozen=True)
+class Noise:
+    """An image's noise.
+
+    Parameters
+    ----------
+    level
+        Typical variance (at frequency zero), electrons squared.
+    power
+        Spectrum (`resampling.noise_power`).
+    """
+
+    level: float
+    power: Floats
+
+    @classmethod
+    def of(cls, image: Image, power: Floats | None = None) -> Noise:
+        """Take the level from the image; white without a spectrum."""
+        return cls(_typical(image.variance), np.ones((1, 1), np.float32) if power is None else power)
+
+    @property
+    def shape(self) -> Floats:
+        """Stamp that white noise must be convolved with to look like this one."""
+        wide = np.broadcast_to(np.sqrt(self.power), (_SIDE, _SIDE))
+        return np.asarray(np.fft.fftshift(np.fft.ifft2(wide).real)[1:, 1:], np.float32)
+
+
+def _whitener(kernel: MatchingKernel, sharp: Noise, broad: Noise) -> Floats:
+    """Make the stamp that makes the noise of the difference white and leaves fluxes alone.
+
+    Where both the matching kernel and interpolation left hardly any noise it stays weak: there is nothing to see.
+    """
     central = kernel.central
-    wide = np.zeros((size, size))
+    wide = np.zeros((_SIDE, _SIDE))
     wide[: central.shape[0], : central.shape[1]] = central
     response = np.abs(np.fft.fft2(wide)) ** 2
-    v_broad, v_sharp = _typical(broad.variance), _typical(sharp.variance)
-    transfer = np.sqrt((v_broad + v_sharp * response[0, 0]) / (v_broad + v_sharp * response))
-    stamp = np.fft.fftshift(np.fft.ifft2(transfer).real)[1:, 1:]
+    power = broad.level * (_FLOOR + (1 - _FLOOR) * broad.power) + sharp.level * sharp.power * response
+    stamp = np.fft.fftshift(np.fft.ifft2(np.sqrt(power[0, 0] / power)).real)[1:, 1:]
     return np.ascontiguousarray(stamp / stamp.sum(), np.float32)
 
 
 def _whiten(
     residual: Floats,
-    sharp_variance: Floats,
-    broad_variance: Floats,
+    sharp: Image,
+    broad: Image,
     kernel: MatchingKernel,
     whitener: Floats,
+    noises: tuple[Noise, Noise],
     threads: int | None,
 ) -> tuple[Floats, Floats]:
-    """Whitened residual and its exact variance for independent pixel noise in both images."""
+    """Whitened residual and its exact variance for noise of the given spectra in both images."""
     transform = Transformer(residual.shape, whitener.shape[0] // 2, parallel.available(threads))
     pixels = transform.back(transform.image(residual) * transform.stamp(whitener))
-    combined = scipy.signal.fftconvolve(whitener, kernel.central, mode="same")
-    total = transform.image(broad_variance) * transform.stamp(whitener**2)
-    total += transform.image(sharp_variance) * transform.stamp(combined**2)
+    sharp_shape = _convolve(_convolve(whitener, kernel.central), noises[0].shape)
+    total = transform.image(broad.variance) * transform.stamp(_convolve(whitener, noises[1].shape) ** 2)
+    total += transform.image(sharp.variance) * transform.stamp(sharp_shape**2)
     variance = transform.back(total)
     floor = np.float32(0.05 * _typical(variance))
     return pixels, np.maximum(variance, floor)
+
+
+def _convolve(stamp: Floats, other: Floats) -> Floats:
+    return np.asarray(scipy.signal.fftconvolve(stamp, other, mode="same"), np.float32)
 
 
 def _compose(whitener: Floats, kernel: MatchingKernel) -> Floats:

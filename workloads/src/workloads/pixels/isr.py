@@ -39,6 +39,10 @@ class Calibration:
         ``float32[n_amps]``: true counts are ``n + c n**2``.
     crosstalk
         ``float32[n_amps, n_amps]``, ``[victim, aggressor]`` fractions of counts.
+    bias_variance
+        Of the bias's own noise, ADU squared.
+    flat_variance
+        Of the flat's own noise, relative.
     """
 
     bias: Floats
@@ -47,6 +51,8 @@ class Calibration:
     defects: Planes
     linearity: Floats
     crosstalk: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    bias_variance: float = 0.0
+    flat_variance: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("bias", "dark", "flat"):
@@ -175,8 +181,16 @@ def _calibrate_amplifier(
 ) -> tuple[Floats, Planes]:
     amplifier = layout.amplifiers[index]
     level = overscan_level(raw, layout, smoothing)
+    dark_noise2 = amplifier.read_noise**2 + calibration.bias_variance * amplifier.gain**2
     electronics = np.array(
-        [amplifier.gain, amplifier.read_noise**2, amplifier.saturation, calibration.linearity[index], exposure_time],
+        [
+            amplifier.gain,
+            dark_noise2,
+            amplifier.saturation,
+            calibration.linearity[index],
+            exposure_time,
+            calibration.flat_variance,
+        ],
         np.float32,
     )
     peak = np.empty(raw.shape[0], np.uint16)

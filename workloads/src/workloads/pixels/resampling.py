@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from workloads.pixels import parallel
-from workloads.pixels.images import Doubles, Image
-from workloads.pixels.kernels.resampling import resample_rows, weights_table
+from workloads.pixels.images import Doubles, Floats, Image
+from workloads.pixels.kernels.resampling import STEPS, resample_rows, weights_table
 from workloads.pixels.masks import Mask
 
 _TABLES = {order: weights_table(order) for order in (3, 4, 5)}
+SPECTRUM = 64
+"""Samples along a side of a noise spectrum."""
 
 
 def resample(
@@ -37,3 +39,18 @@ def resample(
     ]  # fmt: skip
     parallel.run(resample_rows, jobs, threads)
     return result
+
+
+def noise_power(matrix: Doubles, shape: tuple[int, int], order: int = 4) -> Floats:
+    """Power spectrum of white noise after `resample`, averaged over the pixel phases that occur on the frame.
+
+    ``float32[64, 64]`` in the order of `numpy.fft`, 1 at frequency zero: there the variance plane holds; between pixels
+    interpolation takes noise out of the high frequencies and correlates neighbours.
+    """
+    if np.abs(matrix - np.eye(2, 3)).max() < 1e-6:
+        return np.ones((SPECTRUM, SPECTRUM), np.float32)
+    y, x = (a.ravel() for a in np.meshgrid(*(np.rint(np.linspace(0, n - 1, 23)) for n in shape), indexing="ij"))
+    phase = np.mod(np.stack([x, y, np.ones_like(x)], axis=1) @ matrix.T, 1.0)
+    lines = np.fft.fft(_TABLES[order][np.rint(phase * STEPS).astype(int)], SPECTRUM, axis=2)
+    power = np.abs(lines) ** 2
+    return np.asarray(power[:, 1].T @ power[:, 0] / len(x), np.float32)

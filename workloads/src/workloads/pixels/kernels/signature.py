@@ -15,13 +15,13 @@ def calibrate_rows(
 ):
     """Calibrate rows ``first`` to ``last`` of one amplifier into the detector's planes.
 
-    ``electronics`` is gain, squared read noise, saturation (ADU), quadratic linearity term, exposure time; ``geometry`` is x0, y0,
-    flip_x, flip_y, prescan, width, height; ``dark`` is in electrons per second (one element if there is none); ``response`` is
+    ``electronics`` is gain, noise in the dark squared, saturation (ADU), quadratic linearity term, exposure time, relative variance
+    of the flat; ``geometry`` is x0, y0, flip_x, flip_y, prescan, width, height; ``dark`` is in electrons per second (one element if there is none); ``response`` is
     1 / flat; ``peak`` receives the highest raw count of each row.
     """
     gain, noise2, saturation, curve = electronics[0], electronics[1], electronics[2], electronics[3]
     x0, y0, prescan, width, height = geometry[0], geometry[1], geometry[4], geometry[5], geometry[6]
-    seconds = electronics[4]
+    seconds, flat_noise2 = electronics[4], electronics[5]
     has_dark = dark.shape[0] > 1
     for row in range(first, last):
         y = y0 + (height - 1 - row if geometry[3] else row)
@@ -49,7 +49,7 @@ def calibrate_rows(
             counts = p[i] - level - b[i]
             electrons = gain * (counts + curve * counts * counts)
             p[i] = electrons * r[i]
-            v[i] = (max(electrons, np.float32(0.0)) + noise2) * r[i] * r[i]
+            v[i] = (max(electrons, np.float32(0.0)) + noise2 + flat_noise2 * electrons * electrons) * r[i] * r[i]
         if has_dark:
             dark_row = dark[y, x0 : x0 + width]
             for i in range(width):
