@@ -81,7 +81,7 @@ class Miniature:
         self._wait_port(self.kafka_port, 60)
         self._make_topics()
         for site in SITES:
-            self._start_store(site)
+            self.start_store(site)
         for site, port in self.store_ports.items():
             self._wait_port(port, 20)
             for bucket in ("raw", "butler", "alerts") if site == "ncsa" else ("raw",):
@@ -164,10 +164,11 @@ transaction.state.log.num.partitions=4
             "postgresql", [*as_user, str(binaries / "postgres"), "-D", str(home / "data"), *options], dict(os.environ)
         )
 
-    def _start_store(self, site: str) -> None:
+    def start_store(self, site: str) -> None:
+        """Start the object store of a site, with what it held before."""
         home = self.folder / f"store-{site}"
         for name in ("data", "meta"):
-            (home / name).mkdir(parents=True)
+            (home / name).mkdir(parents=True, exist_ok=True)
         command = [str(tool("versitygw") / "bin/versitygw"), "--port", f"127.0.0.1:{self.store_ports[site]}", "--quiet"]  # type: ignore[operator]
         command += ["--access", "workloads", "--secret", "miniature-secret", "--keep-alive"]
         if site == "ncsa":

@@ -181,7 +181,7 @@ def test_the_archiver_resumes_what_it_had_acknowledged(system):
         system.miniature.end("store-summit", signal.SIGKILL)
         system.wait(lambda: len(rows(folder / "exposures.jsonl")) >= 1, 90, "an exposure is taken")
         time.sleep(3)
-        system.miniature._start_store("summit")
+        system.miniature.start_store("summit")
 
     folder = system.night(2, during=away)
     assert json.loads((folder / "report.json").read_text())["exposures"]["lost"] == 0
