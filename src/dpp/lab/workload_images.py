@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dpp.adapters.registry import Layout, Registry
+from dpp.lab.process import exclusive
 from dpp.lab.progress import Reporter
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY, Folders
@@ -76,15 +77,25 @@ class WorkloadImages:
         FatalError
             If a command fails; the error ends with what it printed.
         """
-        missing = [flavour for flavour in FLAVOURS if not self.layout(flavour).folder.exists()]
-        if missing:
-            with self._reporter.step("workload images", 3 * len(missing)) as step:
-                for flavour in missing:
-                    below = self._environment(flavour)
-                    step.advance(f"{flavour.name}: environment", by=2)
-                    self._build(flavour, below)
-                    step.advance(flavour.name)
+        if self._missing():
+            # Every site brings images to its own registry, side by side: the first builds, the others find them built.
+            with exclusive(self._folders.cache / "images" / ".workloads.lock", self._reporter):
+                self._build_missing()
         return {flavour.name: self.layout(flavour).digest for flavour in FLAVOURS}
+
+    def _missing(self) -> list[Flavour]:
+        return [flavour for flavour in FLAVOURS if not self.layout(flavour).folder.exists()]
+
+    def _build_missing(self) -> None:
+        missing = self._missing()
+        if not missing:
+            return
+        with self._reporter.step("workload images", 3 * len(missing)) as step:
+            for flavour in missing:
+                below = self._environment(flavour)
+                step.advance(f"{flavour.name}: environment", by=2)
+                self._build(flavour, below)
+                step.advance(flavour.name)
 
     def push(self, site: str, environment: str = "lab") -> dict[str, str]:
         """Bring both images to a site's registry, unless it has them; return their references by name."""
@@ -214,8 +225,7 @@ class WorkloadImages:
             partial = Path(scratch) / "layout"
             _output("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
             _output("buildah", "rmi", image)
-            if not target.exists():  # another process may have been faster
-                partial.rename(target)
+            partial.rename(target)
 
 
 def _tree(folder: Path, leave_out: str = "-") -> Iterator[str]:
