@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,11 +14,6 @@ from dpp.model.folders import Folders
 from dpp.operations.night import Night, Plan
 
 app = typer.Typer(no_args_is_help=True, help="Run a night of visits and report on it.")
-
-
-@app.callback()
-def _area() -> None:
-    """Keep `run` a command of its own."""
 
 
 @app.command()
@@ -41,13 +36,37 @@ def run(
     if sky != "synthetic":
         raise UsageError(f"--sky {sky}", "real exposures cannot be replayed yet", "synthetic")
     plan = Plan(visits, interval, detectors, sky, seed, tuple(fault or ()))
-    night = Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json))
-    report = night.run()
+    _show(
+        Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json)), "run", as_json=as_json
+    )
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="NIGHT", help="Name of a night, such as 20261122-201500.")],
+    environment: Annotated[str, typer.Option(help="Environment, a folder of inventories/.")] = "lab",
+    as_json: JsonOption = False,
+) -> None:
+    """Read every store again and report on a night that was taken.
+
+    The last line printed is the absolute path of report.json. Exit code 1 if anything was lost or a requirement missed.
+    """
+    plan = Plan(name=name)
+    _show(
+        Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json)),
+        "report",
+        as_json=as_json,
+    )
+
+
+def _show(night: Night, verb: Literal["run", "report"], *, as_json: bool) -> None:
+    """Take or read the night, print its requirements, and exit with 1 where one is missed."""
+    content = night.run() if verb == "run" else night.report()
     path = (night.folder / "report.json").resolve()
     if as_json:
-        print_json({"report": str(path), "passed": report["passed"], "requirements": report["requirements"]})
+        print_json({"report": str(path), "passed": content["passed"], "requirements": content["requirements"]})
     else:
-        print_rows(report["requirements"], ("title", "value", "comparison", "limit", "met"), as_json=False)
+        print_rows(content["requirements"], ("title", "value", "comparison", "limit", "met"), as_json=False)
         print(path)
-    if not report["passed"]:
+    if not content["passed"]:
         raise typer.Exit(1)

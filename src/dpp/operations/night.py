@@ -27,7 +27,7 @@ from dpp.lab.progress import Reporter
 from dpp.lab.tools import tool_folder
 from dpp.lab.workload_images import WorkloadImages
 from dpp.model.environment import Environment
-from dpp.model.errors import FatalError, RetriableError
+from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY, Folders
 from dpp.model.site_config import as_yaml, site_settings
 
@@ -125,6 +125,19 @@ class Night:
             self._watch(news)
             self._fetch_records()
             self._drain(news)
+        return self.report()
+
+    def report(self) -> dict[str, Any]:
+        """Read every store again and write the report of a night that was taken.
+
+        Raises
+        ------
+        UsageError
+            If there was no such night, or it ended before its camera's records came.
+        """
+        if not (self.folder / "exposures.jsonl").exists():
+            known = sorted(path.parent.name for path in self.folder.parent.glob("*/exposures.jsonl"))
+            raise UsageError(f"night {self._plan.name}", "no records of it", ", ".join(known) or "a night that was taken")
         self._report_step("stores")
         self._report_step("build", failing=True)
         content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())

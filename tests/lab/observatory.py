@@ -1,0 +1,66 @@
+"""The commands of an operator against the observatory that all end-to-end tests share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dpp.adapters.vantage import Vantage
+from dpp.lab.tools import tool_folder
+from dpp.model.environment import Environment
+from dpp.model.folders import REPOSITORY, Folders
+
+_TAIL = 60
+
+
+class Observatory:
+    """Runs ``dpp``, ``kubectl`` and remote commands as an operator would, and keeps what they print.
+
+    Parameters
+    ----------
+    logs
+        Folder that gets one file per ``dpp`` command.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self.logs, self.folders, self.environment = logs, Folders.current(), Environment.load("lab")
+
+    def dpp(self, *words: str, code: int | None = 0) -> str:
+        """Run ``dpp`` and return what it printed on both streams; `code` None allows every exit code."""
+        log = self.logs / f"{len(list(self.logs.iterdir())):02d}-{'-'.join(words[:3])}.log"
+        with log.open("wb") as stream:
+            command = [sys.executable, "-m", "dpp.cli", *words]
+            done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, check=False)
+        text = log.read_text()
+        tail = "\n".join(text.splitlines()[-_TAIL:])
+        assert code is None or done.returncode == code, f"dpp {' '.join(words)}: code {done.returncode}\n{tail}"
+        return text
+
+    def json(self, *words: str, code: int | None = 0) -> Any:
+        """Run ``dpp ... --json`` and return what it says on standard output."""
+        command = [sys.executable, "-m", "dpp.cli", *words, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stderr[-3000:]}"
+        return json.loads(done.stdout)
+
+    def on(self, host: str, command: str) -> str:
+        """Run a shell command on a host, in band, as an operator who became root."""
+        words = ["ssh", "-F", str(self.folders.ssh_config), host, f"sudo sh -c '{command}'"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"{host}: {command}: {done.stderr}"
+        return done.stdout
+
+    def kubectl(self, cluster: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``kubectl`` in the namespace of the workloads, from the operations host of the cluster's site."""
+        vantage = Vantage.at(self.environment.cluster(cluster).site, "lab", self.folders)
+        access = self.folders.state / "kubeconfig" / cluster
+        program = tool_folder("kubernetes") / "bin" / "kubectl"
+        command = [*vantage.prefix(), str(program), f"--kubeconfig={access}", "--namespace=workloads", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+
+    def stands(self) -> bool:
+        """Say whether the instance has a lab."""
+        return (self.folders.state / "kubeconfig" / "ncsa").exists()
