@@ -66,21 +66,25 @@ def _short(urn: str) -> str:
     return "" if kind in ("", "Stack") else f"{kind} {name}"
 
 
-async def graph(stack: str) -> list[dict[str, Any]]:
+async def graph(stack: str, *, preview: bool) -> list[dict[str, Any]]:
     """Return the resources that the program of `stack` registers, in the order of their names."""
     sys.path.insert(0, str(STACKS))
     notes = Notes()
-    mocks.set_mocks(Answers(), project="observatory", stack=stack, preview=False, monitor=notes)
+    mocks.set_mocks(Answers(), project="observatory", stack=stack, preview=preview, monitor=notes)
     runpy.run_path(str(STACKS / "__main__.py"), run_name="__main__")
     await wait_for_rpcs()
     found = [row for row in notes.found if row["type"] != "pulumi:pulumi:Stack"]
     return sorted(found, key=lambda row: (row["type"], row["name"]))
 
 
-def graphs(stacks: list[str]) -> dict[str, list[dict[str, Any]]]:
+def graphs(stacks: list[str], *, apply: bool) -> dict[str, list[dict[str, Any]]]:
     """Return the resources of several stacks; the SDK keeps its settings per context."""
-    return {stack: contextvars.copy_context().run(asyncio.run, graph(stack)) for stack in stacks}
+    preview = {stack: not apply and not stack.startswith("lab.") for stack in stacks}  # others are never applied
+    return {
+        stack: contextvars.copy_context().run(asyncio.run, graph(stack, preview=preview[stack])) for stack in stacks
+    }
 
 
 if __name__ == "__main__":
-    json.dump(graphs(sys.argv[1:]), sys.stdout)
+    words = [word for word in sys.argv[1:] if word != "--apply"]
+    json.dump(graphs(words, apply="--apply" in sys.argv), sys.stdout)

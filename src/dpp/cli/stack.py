@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,11 +40,26 @@ def workspace_of(stack: str, parallel: int = 8) -> Workspace | VendorWorkspace:
     return VendorWorkspace(environment, command) if command else environment.workspace(parallel)
 
 
+def require_apply(environment: str) -> None:
+    """Refuse, with a ``FatalError``, to change an environment that does not exist or is for previews only."""
+    from dpp.model.environment import Environment as Inventory  # noqa: PLC0415 - only verbs that change things need it
+
+    Inventory.load(environment).require_apply()
+
+
 def _refuse_targets(target: list[str] | None) -> None:
     if target:
         raise UsageError(
             "--target", "part of a stack", "whole stacks", "a stack is applied as a whole; split it if it is too large"
         )
+
+
+def _changing(stack: str, target: list[str] | None, parallel: int = 8) -> Workspace | VendorWorkspace:
+    """Return the engine for a verb that changes a stack or its state."""
+    _refuse_targets(target)
+    workspace = workspace_of(stack, parallel)
+    require_apply(stack.partition(".")[0])
+    return workspace
 
 
 def _confirm(question: str, yes: bool, as_json: bool) -> None:
@@ -53,29 +70,20 @@ def _confirm(question: str, yes: bool, as_json: bool) -> None:
     typer.confirm(question, abort=True)
 
 
-def _show(result: Result, display: Display | None) -> Result:
-    if display is None:
+def _shown(operation: Callable[[Listener], Result], as_json: bool, full: bool) -> Result:
+    """Run an operation under a display, or silently where JSON is wanted, and show its result."""
+    if as_json:
+        result = operation(ignore)
         print_json(result.as_json())
-    elif result.engine == "dpp" or result.operation == "preview":
+        return result
+    with Display(full=full) as display:
+        result = operation(display)
+    if result.engine == "dpp" or result.operation == "preview":
         display.finish(result)
     return result
 
 
-class _Shown:
-    """A display unless JSON is wanted; the operation's listener either way."""
-
-    def __init__(self, as_json: bool, full: bool) -> None:
-        self.display = None if as_json else Display(full=full)
-
-    def __enter__(self) -> Listener:
-        return self.display.__enter__() if self.display else ignore
-
-    def __exit__(self, *error: object) -> None:
-        if self.display:
-            self.display.__exit__(*error)
-
-
-def _end(result: Result, expect_none: bool) -> None:
+def _end(result: Result, expect_none: bool = False) -> None:
     unexpected = expect_none and result.changes
     if unexpected:
         print(f"{result.stack}: {result.changes} changes, expected none", file=sys.stderr)
@@ -94,11 +102,7 @@ def preview(
 ) -> None:
     """Show what `up` would do. Exit code 3 if it would change something."""
     _refuse_targets(target)
-    shown = _Shown(as_json, diff)
-    workspace = workspace_of(stack)
-    with shown as listener:
-        result = workspace.preview(stack, listener, refresh=refresh)
-    _show(result, shown.display)
+    result = _shown(partial(workspace_of(stack).preview, stack, refresh=refresh), as_json, diff)
     _end(result, expect_no_changes)
     if result.changes:
         raise typer.Exit(_PENDING)
@@ -116,20 +120,13 @@ def up(
     target: Target = None,
 ) -> None:
     """Bring a stack to what its program asks for. Interrupted or killed, it goes on where it was."""
-    _refuse_targets(target)
-    workspace = workspace_of(stack, parallel)
+    workspace = _changing(stack, target, parallel)
     if not yes:
-        shown = _Shown(as_json, diff)
-        with shown as listener:
-            planned = workspace.preview(stack, listener, refresh=refresh)
-        _show(planned, shown.display)
-        _end(planned, False)
+        planned = _shown(partial(workspace.preview, stack, refresh=refresh), as_json, diff)
+        _end(planned)
         if planned.changes:
             _confirm(f"Apply to {stack}?", yes, as_json)
-    shown = _Shown(as_json, diff)
-    with shown as listener:
-        result = workspace.up(stack, listener, refresh=refresh)
-    _end(_show(result, shown.display), expect_no_changes)
+    _end(_shown(partial(workspace.up, stack, refresh=refresh), as_json, diff), expect_no_changes)
 
 
 @app.command()
@@ -141,12 +138,8 @@ def refresh(
     target: Target = None,
 ) -> None:
     """Read every object of a stack, show what drifted, and note it in the state; the next `up` repairs it."""
-    _refuse_targets(target)
-    shown = _Shown(as_json, diff)
-    workspace = workspace_of(stack)
-    with shown as listener:
-        result = workspace.refresh(stack, listener)
-    _end(_show(result, shown.display), expect_no_changes)
+    workspace = _changing(stack, target)
+    _end(_shown(partial(workspace.refresh, stack), as_json, diff), expect_no_changes)
 
 
 @app.command()
@@ -154,13 +147,9 @@ def destroy(
     stack: Stack, yes: Yes = False, as_json: JsonOption = False, diff: Full = False, target: Target = None
 ) -> None:
     """Delete everything that a stack has."""
-    _refuse_targets(target)
-    workspace = workspace_of(stack)
+    workspace = _changing(stack, target)
     _confirm(f"Delete everything that {stack} has?", yes, as_json)
-    shown = _Shown(as_json, diff)
-    with shown as listener:
-        result = workspace.destroy(stack, listener)
-    _end(_show(result, shown.display), False)
+    _end(_shown(partial(workspace.destroy, stack), as_json, diff))
 
 
 @app.command()

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from dpp.cli.output import JsonOption, print_json
-from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Yes, workspace_of
+from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Yes, require_apply, workspace_of
 from dpp.engine.display import Display
 from dpp.engine.events import Result
 from dpp.engine.workspace import ignore
-from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
 from dpp.model.units import UNITS
 
@@ -36,11 +35,11 @@ def up(
 
     The lab is applied without asking; any other environment wants --yes.
     """
+    require_apply(environment)  # a mistake in a declaration is told before anything is touched
     if environment != "lab" and not yes:
         raise UsageError(
             "--yes", "not given", "consent", f"look first: dpp stack preview {environment}.{UNITS[0]} and so on"
         )
-    Environment.load(environment)  # a mistake in a declaration is told before anything is touched
     results = []
     for unit in _chosen(only):
         result = _apply(f"{environment}.{unit}", as_json=as_json, full=diff, refresh=refresh, parallel=parallel)

@@ -21,6 +21,7 @@ from dpp.model.types import (
     Model,
     Network,
     Pool,
+    Provisioning,
     Routing,
     Site,
     StorageSite,
@@ -53,6 +54,7 @@ class Environment(Model):
     camera: Camera
     routing: Routing
     pools: dict[str, Pool]
+    provisioning: Provisioning
     hosts: dict[str, Host]
 
     @classmethod
@@ -69,6 +71,16 @@ class Environment(Model):
         from dpp.model.loading import load  # noqa: PLC0415 - loading builds environments
 
         return load(name, root)
+
+    def require_apply(self) -> None:
+        """Refuse, by a ``FatalError`` that says why, to apply an environment that is for previews only."""
+        if not self.provisioning.apply:
+            raise FatalError(
+                f"environment {self.name}",
+                f"for previews only: {self.provisioning.because}",
+                "an environment that may be applied, such as lab",
+                f"look at it with dpp stack preview; dpp_provisioning of inventories/{self.name} says when that changes",
+            )
 
     def host(self, name: str) -> Host:
         """Return the host `name`; ``FatalError`` naming the nearest one where there is none."""

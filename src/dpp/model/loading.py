@@ -13,7 +13,19 @@ from dpp.model import checks, sources
 from dpp.model.environment import Environment
 from dpp.model.problems import DeclarationError, Finding, Problem
 from dpp.model.sources import Sources, Variable
-from dpp.model.types import Camera, Circuit, Cluster, Host, Network, Pool, Routing, Site, StorageSite, Topic
+from dpp.model.types import (
+    Camera,
+    Circuit,
+    Cluster,
+    Host,
+    Network,
+    Pool,
+    Provisioning,
+    Routing,
+    Site,
+    StorageSite,
+    Topic,
+)
 
 TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
     "dpp_sites": ("sites", Site, "name"),
@@ -28,11 +40,12 @@ TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
 SINGLES: Final[dict[str, tuple[str, type[BaseModel] | None]]] = {
     "dpp_camera": ("camera", Camera),
     "dpp_routing": ("routing", Routing),
+    "dpp_provisioning": ("provisioning", Provisioning),
     "dpp_circuit_scale": ("circuit_scale", None),
 }
 M = TypeVar("M", bound=BaseModel)
 HOST_KEY: Final = "dpp_address"
-OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_routing": {}}
+OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_routing": {}, "dpp_provisioning": {}}
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 
 

@@ -52,6 +52,13 @@ class Routing(Model):
     platforms: dict[str, str] = Field(default={}, description="By host.")
 
 
+class Provisioning(Model):
+    """Whether stacks of the environment may be applied, or only previewed."""
+
+    apply: bool = True
+    because: str = Field(default="", description="What keeps it from being applied.")
+
+
 class Network(Model):
     """A local network of a site."""
 
