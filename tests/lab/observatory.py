@@ -14,6 +14,7 @@ from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
 
 _TAIL = 60
+_DPP = str(Path(sys.executable).with_name("dpp"))
 
 
 class Observatory:
@@ -32,7 +33,7 @@ class Observatory:
         """Run ``dpp`` and return what it printed on both streams; `code` None allows every exit code."""
         log = self.logs / f"{len(list(self.logs.iterdir())):02d}-{'-'.join(words[:3])}.log"
         with log.open("wb") as stream:
-            command = [sys.executable, "-m", "dpp.cli", *words]
+            command = [_DPP, *words]
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, check=False)
         text = log.read_text()
         tail = "\n".join(text.splitlines()[-_TAIL:])
@@ -41,7 +42,7 @@ class Observatory:
 
     def json(self, *words: str, code: int | None = 0) -> Any:
         """Run ``dpp ... --json`` and return what it says on standard output."""
-        command = [sys.executable, "-m", "dpp.cli", *words, "--json"]
+        command = [_DPP, *words, "--json"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
         assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stderr[-3000:]}"
         return json.loads(done.stdout)

@@ -1,0 +1,67 @@
+"""Applying twice changes nothing; a change made by hand is found, named, and repaired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from lab.observatory import Observatory
+
+STRAY = "ip route 192.0.2.0/24 Null0"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change by hand: where it is made and asked for, and what `refresh` must say of it."""
+
+    unit: str
+    host: str
+    make: str
+    ask: str
+    named: str
+
+
+ON_HOSTS = (
+    Change("wan", "rt01.summit", f'vtysh -c "conf t" -c "{STRAY}"', 'vtysh -c "show run"', STRAY),
+    Change(
+        "chilean-itc",
+        "svc01.base",
+        "echo stray >> /etc/sysctl.d/60-dpp.conf",
+        "cat /etc/sysctl.d/60-dpp.conf",
+        "stray",
+    ),
+    Change(
+        "summit-storage",
+        "st01.summit",
+        "sed -i s/[0-9][0-9]*/1234/ /etc/summit-storage/capacity.json",
+        "cat /etc/summit-storage/capacity.json",
+        "1234",
+    ),
+)
+
+
+def test_applying_again_changes_nothing(observatory: Observatory) -> None:
+    said = observatory.dpp("up", "lab", "--yes", "--expect-no-changes")
+    assert "7 stacks, 0 changes" in said, said[-2000:]
+
+
+@pytest.mark.parametrize("change", ON_HOSTS, ids=lambda change: change.unit)
+def test_a_change_by_hand_is_named_and_repaired(observatory: Observatory, change: Change) -> None:
+    observatory.on(change.host, change.make)
+    assert change.named in observatory.on(change.host, change.ask)
+    said = observatory.dpp("stack", "refresh", f"lab.{change.unit}", "--diff", code=None)
+    assert change.host in said, said
+    observatory.dpp("up", "lab", "--yes", f"--only={change.unit}")
+    assert change.named not in observatory.on(change.host, change.ask)
+    observatory.dpp("stack", "up", f"lab.{change.unit}", "--yes", "--refresh", "--expect-no-changes")
+
+
+def test_a_manifest_changed_by_hand_is_named_and_repaired(observatory: Observatory) -> None:
+    done = observatory.kubectl("ncsa", "scale", "deployment/broker", "--replicas=0")
+    assert done.returncode == 0, done.stderr
+    said = observatory.dpp("stack", "refresh", "lab.workloads", "--diff", code=None)
+    assert "broker" in said, said
+    observatory.dpp("up", "lab", "--yes", "--only=workloads")
+    done = observatory.kubectl("ncsa", "get", "deployment/broker", "--output=jsonpath={.status.readyReplicas}")
+    assert done.stdout == "1", done

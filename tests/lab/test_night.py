@@ -1,0 +1,83 @@
+"""A night on the standing observatory, from announced visit to alerts at an independent consumer, and what it must reach."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.observatory import Observatory
+
+VISITS, DETECTORS, TRANSIENTS = 6, 9, 500
+SITES = {"summit": "st01.summit", "base": "svc01.base", "ncsa": "svc01.ncsa"}
+OBJECTS = "/srv/object-store/data"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return content
+
+
+def _missed(report: dict[str, Any]) -> set[str]:
+    return {one["title"] for one in report["requirements"] if not one["met"]}
+
+
+@pytest.fixture(scope="module")
+def night(observatory: Observatory) -> Path:
+    """Take the night; the exit code is judged with the report."""
+    said = observatory.dpp("night", "run", f"--visits={VISITS}", code=None)
+    path = Path(said.splitlines()[-1])
+    assert path.name == "report.json", said[-3000:]
+    return path.parent
+
+
+@pytest.fixture
+def again(night: Path) -> Iterator[Path]:
+    """Yield a copy of the night, to be spoilt."""
+    copy = night.with_name(f"{night.name}-spoilt")
+    shutil.copytree(night, copy)
+    yield copy
+    shutil.rmtree(copy)
+
+
+def test_the_night_meets_every_requirement(night: Path) -> None:
+    report = _read(night)
+    print(json.dumps(report["requirements"], indent=1))
+    assert _missed(report) == set(), report["requirements"]
+    assert report["exposures"]["expected"] == VISITS * DETECTORS
+    assert report["transients"]["injected"] >= TRANSIENTS
+    assert report["alerts"]["received"] == report["alerts"]["made"] > TRANSIENTS
+
+
+def test_every_exposure_lies_at_three_sites_with_one_digest(night: Path) -> None:
+    lines = [json.loads(line) for line in (night / "stores.jsonl").read_text().splitlines()]
+    assert len(lines) == VISITS * DETECTORS
+    for line in lines:
+        assert set(line["sites"]) == set(SITES), line
+        assert len(set(line["sites"].values())) == 1, line
+        assert all(line["pixels"].values()), line
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_deleted_object_is_a_loss(observatory: Observatory, again: Path, site: str) -> None:
+    fact = json.loads((again / "exposures.jsonl").read_text().splitlines()[0])
+    found = observatory.on(SITES[site], f"find {OBJECTS}/raw -type f -path *{fact['obsId']}*{fact['detector']}*.fits*")
+    path = shlex.quote(found.split()[0])
+    observatory.on(SITES[site], f"mv {path} {OBJECTS}/kept-for-the-test")
+    try:
+        observatory.dpp("night", "report", again.name, code=1)
+    finally:
+        observatory.on(SITES[site], f"mv {OBJECTS}/kept-for-the-test {path}")
+    assert _missed(_read(again)) == {"exposures lost"}
+
+
+def test_a_deleted_alert_is_missing(observatory: Observatory, again: Path) -> None:
+    received = again / "alerts.jsonl"
+    received.write_text("".join(received.read_text().splitlines(keepends=True)[1:]))
+    observatory.dpp("night", "report", again.name, code=1)
+    assert "alerts missing at the consumer" in _missed(_read(again))
