@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from workloads.archiver.header import primary_cards
+from workloads.archiver.header import Cards, primary_cards
 from workloads.common.names import ExposureName
-from workloads.common.plan import EXPOSURE_SECONDS, FIELDS, Field
+from workloads.common.plan import EXPOSURE_SECONDS, FIELDS, FILTER, Field
 from workloads.common.raw import encode_raw
 from workloads.common.settings import Camera as CameraSettings
 from workloads.common.settings import Detector
 from workloads.common.times import from_iso
 from workloads.common.visit import EndReadout, join_colons
+from workloads.data_backbone.fields import field_records
 from workloads.pixels import simulator
-from workloads.pixels.wcs import Wcs
 
 DAY_OBS = 20260101
 DARK_SECONDS = 300.0
@@ -46,9 +46,19 @@ class PreNight:
         The camera.
     """
 
+    sky = ""
+    """Name of a replayed sky; empty for the simulated fields."""
+    fields: tuple[Field, ...] = FIELDS
+    """What needs templates."""
+
     def __init__(self, settings: CameraSettings) -> None:
         self._settings = settings
+        self.detectors = settings.detectors
         self.camera = simulator.Camera(settings.seed, len(settings.detectors), settings.size)
+
+    def places(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the records of the sky map, its tracts and patches."""
+        return field_records(self._settings.detectors, self._settings.size)
 
     def electronics(self, index: int) -> dict[str, Any]:
         """Return linearity and crosstalk of a detector as the bench measured them."""
@@ -77,7 +87,7 @@ class PreNight:
         for kind, make in makers.items():
             for number in range(COUNTS[kind]):
                 name = ExposureName(DAY_OBS, _FIRST_SEQ[kind] + number)
-                yield self._frame(name, kind, index, make(self._settings.seed % 100000 + 1000 * number), None)
+                yield self._frame(name, kind, index, make(self._settings.seed % 100000 + 1000 * number))
 
     def field_frames(self, field: Field, index: int) -> Iterator[CalibrationFrame]:
         """Yield the template epochs of one field and detector."""
@@ -97,13 +107,14 @@ class PreNight:
                 61000.0 + number,
                 satellite=False,
             )
-            yield self._frame(
-                ExposureName(DAY_OBS, _FIRST_SEQ["OBJECT"] + number), "OBJECT", index, exposure.raw, exposure.wcs
-            )
+            name = ExposureName(DAY_OBS, _FIRST_SEQ["OBJECT"] + number)
+            yield self._frame(name, "OBJECT", index, exposure.raw, dict(exposure.wcs.to_header()))
 
-    def _frame(self, name: ExposureName, kind: str, index: int, pixels: Any, wcs: Wcs | None) -> CalibrationFrame:
-        detector = self._settings.detectors[index]
-        keys = {"groupId": f"{name.obs_id}", "sensors": detector.name, "imageType": kind}
+    def _frame(
+        self, name: ExposureName, kind: str, index: int, pixels: Any, sky: Cards | None = None, band: str = FILTER
+    ) -> CalibrationFrame:
+        detector = self.detectors[index]
+        keys = {"groupId": f"{name.obs_id}", "sensors": detector.name, "imageType": kind, "filter": band}
         begin = from_iso("2026-01-02T00:00:00.000") + 400.0 * name.seq_num
         event = EndReadout(
             imageName=name.obs_id, imageDate=str(name.day_obs), imageNumber=name.seq_num, requestedExposureTime=_SECONDS[kind],
@@ -113,12 +124,7 @@ class PreNight:
         own = {
             "DETNUM": (detector.id, "number of the detector"),
             "EXPTIME": (_SECONDS[kind], "[s]"),
-            **(wcs.to_header() if wcs else {}),
+            **(sky or {}),
         }
         cards = primary_cards(event, detector.name, own)
         return CalibrationFrame(name, detector, encode_raw(pixels, self.camera.layout(index), cards))
-
-
-def fields() -> tuple[Field, ...]:
-    """Return the fields that need templates."""
-    return FIELDS

@@ -18,19 +18,11 @@ from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, 
 from workloads.calibration.frames import PreNight
 from workloads.common.errors import RetriableError
 from workloads.common.names import INSTRUMENT
-from workloads.common.plan import FIELDS, Field
+from workloads.common.plan import Field
 from workloads.common.settings import Settings
-from workloads.data_backbone.fields import SKYMAP
 from workloads.data_backbone.formatters import RawFormatter
 from workloads.data_backbone.instrument import exposure_records, visit_records
-from workloads.data_backbone.repository import (
-    CALIBRATIONS,
-    LATEST_CALIBRATION,
-    TEMPLATES,
-    VALID_CALIBRATIONS,
-    prepare,
-    repository_config,
-)
+from workloads.data_backbone.repository import Products, prepare, register_places, repository_config
 
 LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
@@ -38,45 +30,47 @@ _RAW, _AUXILIARY = f"{INSTRUMENT}/raw/calib", f"{INSTRUMENT}/auxiliary"
 
 
 class Preparation:
-    """Makes calibrations and templates of the instance's camera.
+    """Makes calibrations and templates of the instance's camera, or of a replayed sky.
 
     Parameters
     ----------
     settings
         The workload's settings.
+    night
+        The exposures before the night.
     scratch
         Folder for the private repository; emptied at the end.
     processes
         How many `pipetask` may use.
     """
 
-    def __init__(self, settings: Settings, scratch: Path, processes: int) -> None:
-        self._settings, self._scratch, self._processes = settings, scratch, processes
-        self._night = PreNight(settings.site.camera)
+    def __init__(self, settings: Settings, night: PreNight, scratch: Path, processes: int) -> None:
+        self._settings, self._night, self._scratch, self._processes = settings, night, scratch, processes
+        self._products = Products(night.sky)
         camera = settings.site.camera.model_dump_json().encode()
         code = b"".join(
             resources.files("workloads.pixels").joinpath(name).read_bytes()
             for name in ("chain.py", "coadd.py", "calibration.py", "isr.py")
         )
-        self.version = hashlib.sha256(camera + code).hexdigest()[:12]
+        self.version = hashlib.sha256(camera + night.sky.encode() + code).hexdigest()[:12]
 
     @property
     def calibration_run(self) -> str:
         """The RUN that this version's calibrations have in the archive."""
-        return f"{CALIBRATIONS}/{self.version}"
+        return f"{self._products.calibrations}/{self.version}"
 
     @property
     def template_run(self) -> str:
         """The RUN of its templates."""
-        return f"{TEMPLATES}/{self.version}"
+        return f"{self._products.templates}/{self.version}"
 
     def complete(self, archive: Butler) -> bool:
         """Tell whether the archive has all products of this version."""
         archive.registry.refresh()
-        detectors = len(self._settings.site.camera.detectors)
+        detectors = len(self._night.detectors)
         wanted = {
             "calibration": (self.calibration_run, detectors),
-            "template": (self.template_run, detectors * len(FIELDS)),
+            "template": (self.template_run, detectors * len(self._night.fields)),
         }
         for name, (run, count) in wanted.items():
             archive.collections.register(run, CollectionType.RUN)
@@ -91,38 +85,45 @@ class Preparation:
         Butler.makeRepo(str(root), config=repository_config())
         local = Butler.from_config(str(root), writeable=True)
         prepare(local, self._settings)
+        for butler in (local, archive):
+            register_places(butler, self._night.places())
         for run in (_RAW, _AUXILIARY):
             local.collections.register(run, CollectionType.RUN)
         self._auxiliary(local)
         self._calibrations(local, root)
-        self._transfer(archive, local, "calibration", f"{CALIBRATIONS}/new", self.calibration_run)
-        for field in FIELDS:
-            if self._count(archive, "template", self.template_run, f"tract = {field.number}") == len(
-                self._settings.site.camera.detectors
-            ):
+        self._transfer(archive, local, "calibration", f"{self._products.calibrations}/new", self.calibration_run)
+        for field in self._night.fields:
+            if self._count(archive, field) == len(self._night.detectors):
                 continue  # a former attempt got this far
             self._templates(local, root, field)
-            self._transfer(archive, local, "template", f"{TEMPLATES}/{field.name}", self.template_run)
+            self._transfer(archive, local, "template", self._field_run(field), self.template_run)
         shutil.rmtree(root)
 
-    @staticmethod
-    def _count(archive: Butler, name: str, run: str, where: str) -> int:
-        archive.collections.register(run, CollectionType.RUN)
-        where = f"skymap = '{SKYMAP}' AND {where}"
-        return len(archive.query_datasets(name, collections=run, where=where, explain=False, limit=None))
+    def _field_run(self, field: Field) -> str:
+        return f"{self._products.templates}/{field.name}"
+
+    def _count(self, archive: Butler, field: Field) -> int:
+        archive.collections.register(self.template_run, CollectionType.RUN)
+        where = f"skymap = '{field.skymap}' AND tract = {field.number}"
+        found = archive.query_datasets(
+            "template", collections=self.template_run, where=where, explain=False, limit=None
+        )
+        return len(found)
 
     def publish(self, archive: Butler) -> None:
         """Make this version the one that everybody uses, valid at all times; once more changes nothing."""
-        certified = f"{VALID_CALIBRATIONS}/{self.version}"
+        certified = f"{self._products.valid}/{self.version}"
+        for chain in self._products.chains:
+            archive.collections.register(chain, CollectionType.CHAINED)
         if archive.collections.register(certified, CollectionType.CALIBRATION):
             products = archive.query_datasets("calibration", collections=self.calibration_run)
             archive.registry.certify(certified, products, Timespan(None, None))
-        archive.collections.redefine_chain(VALID_CALIBRATIONS, [certified])
-        archive.collections.redefine_chain(LATEST_CALIBRATION, [self.calibration_run])
-        archive.collections.redefine_chain(TEMPLATES, [self.template_run])
+        archive.collections.redefine_chain(self._products.valid, [certified])
+        archive.collections.redefine_chain(self._products.latest, [self.calibration_run])
+        archive.collections.redefine_chain(self._products.templates, [self.template_run])
 
     def _auxiliary(self, local: Butler) -> None:
-        for index, detector in enumerate(self._settings.site.camera.detectors):
+        for index, detector in enumerate(self._night.detectors):
             local.put(
                 self._night.electronics(index),
                 "electronics",
@@ -130,28 +131,30 @@ class Preparation:
                 detector=detector.id,
                 run=_AUXILIARY,
             )
-        for field in FIELDS:
-            local.put(self._night.reference(field), "reference", skymap=SKYMAP, tract=field.number, run=_AUXILIARY)
+        for field in self._night.fields:
+            place = {"skymap": field.skymap, "tract": field.number}
+            local.put(self._night.reference(field), "reference", place, run=_AUXILIARY)
 
     def _calibrations(self, local: Butler, root: Path) -> None:
         begun = time.monotonic()
-        for index in range(len(self._settings.site.camera.detectors)):
+        for index in range(len(self._night.detectors)):
             self._ingest(local, [frame.data for frame in self._night.calibration_frames(index)])
         LOG.info("calibration frames taken in %.0f s", time.monotonic() - begun)
-        run = f"{CALIBRATIONS}/new"
+        run = f"{self._products.calibrations}/new"
         self._pipetask(root, "calibration.yaml", f"{_RAW},{_AUXILIARY}", run, f"instrument='{INSTRUMENT}'")
         local.registry.refresh()
-        local.collections.register(CALIBRATIONS, CollectionType.CALIBRATION)
-        local.registry.certify(CALIBRATIONS, local.query_datasets("calibration", collections=run), Timespan(None, None))
+        certified = self._products.calibrations
+        local.collections.register(certified, CollectionType.CALIBRATION)
+        local.registry.certify(certified, local.query_datasets("calibration", collections=run), Timespan(None, None))
 
     def _templates(self, local: Butler, root: Path, field: Field) -> None:
         begun = time.monotonic()
-        for index in range(len(self._settings.site.camera.detectors)):
+        for index in range(len(self._night.detectors)):
             self._ingest(local, [frame.data for frame in self._night.field_frames(field, index)])
         LOG.info("epochs of %s taken in %.0f s", field.name, time.monotonic() - begun)
-        run = f"{TEMPLATES}/{field.name}"
-        where = f"instrument='{INSTRUMENT}' AND skymap='{SKYMAP}' AND tract={field.number}"
-        self._pipetask(root, "templates.yaml", f"{_RAW},{_AUXILIARY},{CALIBRATIONS}", run, where)
+        run, inputs = self._field_run(field), f"{_RAW},{_AUXILIARY},{self._products.calibrations}"
+        where = f"instrument='{INSTRUMENT}' AND skymap='{field.skymap}' AND tract={field.number}"
+        self._pipetask(root, "templates.yaml", inputs, run, where)
         local.registry.refresh()
         science = local.query_datasets("science", collections=run, explain=False, limit=None)
         local.pruneDatasets(science, disassociate=True, unstore=True, purge=True)

@@ -11,7 +11,6 @@ import numpy as np
 from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, Registry
 from lsst.pipe.base import connectionTypes
 
-from workloads.data_backbone.fields import SKYMAP
 from workloads.data_backbone.instrument import field_of_visit
 from workloads.pixels import calibration, chain, coadd
 from workloads.pixels.wcs import Wcs
@@ -23,7 +22,7 @@ def find_reference(
     """Return the catalogue of the field that a visit looked at."""
     field = field_of_visit(registry, data_id)
     found = (
-        registry.findDataset(dataset_type, skymap=SKYMAP, tract=field.number, collections=collections)
+        registry.findDataset(dataset_type, skymap=field.skymap, tract=field.number, collections=collections)
         if field
         else None
     )

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from workloads.camera.commander import Commander
 from workloads.camera.daq import ImageBuffer, serve
+from workloads.camera.exposures import RealSky
+from workloads.camera.frames import Sky
 from workloads.camera.night import Faults, Night, Plan
 from workloads.camera.records import NightRecords
-from workloads.camera.synthetic import SyntheticSky
+from workloads.camera.replay import ReplayedSky
+from workloads.camera.synthetic import SYNTHETIC, SyntheticSky
 from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Bus
-from workloads.common.settings import Settings
+from workloads.common.settings import Camera, Settings
 from workloads.common.times import tai_now
 
 
@@ -26,7 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--visits", type=int, default=6)
     parser.add_argument("--interval", type=float, default=45.0, help="seconds from visit to visit")
     parser.add_argument("--detectors", type=int, default=0, help="how many are read out (default: all)")
-    parser.add_argument("--sky", default="synthetic", choices=["synthetic"], help="what is exposed")
+    parser.add_argument("--sky", default=SYNTHETIC, help="what is exposed: synthetic, or a directory of real exposures")
     parser.add_argument("--seed", type=int, default=None, help="of the night; by default a new one each night")
     parser.add_argument(
         "--first-seq",
@@ -43,6 +46,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _sky(what: str, camera: Camera, seed: int) -> Sky:
+    if what == SYNTHETIC:
+        return SyntheticSky(camera, seed)
+    return ReplayedSky(camera, RealSky.read(Path(what)), seed)
+
+
 def main() -> int:
     """Run the night."""
     logger = log.configure("camera")
@@ -50,8 +59,12 @@ def main() -> int:
     settings = Settings.load()
     seed = time.time_ns() % 2**31 if options.seed is None else options.seed
     camera = settings.site.camera
-    names = [detector.name for detector in camera.detectors][: options.detectors or None]
-    sky = SyntheticSky(camera, seed)
+    try:
+        sky = _sky(options.sky, camera, seed)
+    except WorkloadError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the text says it all
+        return 1
+    names = sky.detectors[: options.detectors or None]
     first = options.first_seq or 1 + int(time.time()) % 86400
     plan = Plan(options.night, options.visits, options.interval, names, first, Faults.parse(options.fault))
     records = NightRecords(options.records / options.night)
@@ -59,7 +72,8 @@ def main() -> int:
         {
             "night": options.night,
             "seed": seed,
-            "sky": options.sky,
+            "sky": sky.name,
+            "skyFacts": sky.describe(),
             "visits": plan.visits,
             "interval": plan.interval,
             "detectors": names,

@@ -41,6 +41,17 @@ class Frame:
 class Sky(Protocol):
     """Something to expose."""
 
+    @property
+    def name(self) -> str:
+        """What the night's records call it."""
+
+    @property
+    def detectors(self) -> list[str]:
+        """Names of the detectors that see it."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what else the night's records say about it."""
+
     def field(self, visit: int) -> Field:
         """Return where visit number `visit` (from 0) points."""
 

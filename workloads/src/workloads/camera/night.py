@@ -15,7 +15,7 @@ from workloads.common.csc import sal_header
 from workloads.common.kafka import Bus
 from workloads.common.log import about
 from workloads.common.names import INSTRUMENT, ExposureName
-from workloads.common.plan import EXPOSURE_SECONDS, FILTER
+from workloads.common.plan import EXPOSURE_SECONDS
 from workloads.common.times import day_obs, iso, mjd, tai_now
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled, join_colons
 
@@ -127,7 +127,7 @@ class Night:
             groupId=group,
             position=[field.ra, field.dec],
             startTime=now + max(0.0, start - time.monotonic()),
-            filters=FILTER,
+            filters=field.band,
             duration=EXPOSURE_SECONDS + READOUT_SECONDS,
             nimages=1,
             instrument=INSTRUMENT,
@@ -155,7 +155,8 @@ class Night:
         self._records.readout(
             {"obsId": name.obs_id, "group": group, "endOfReadout": closed, "detectors": [f.detector for f in frames]}
         )
-        keys = {"groupId": group, "sensors": ",".join(frame.detector for frame in frames), "imageType": "OBJECT"}
+        sensors, band = ",".join(frame.detector for frame in frames), self._sky.field(visit).band
+        keys = {"groupId": group, "sensors": sensors, "imageType": "OBJECT", "filter": band}
         content = EndReadout(
             **self._header(closed),
             imageName=name.obs_id,

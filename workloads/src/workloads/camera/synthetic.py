@@ -15,6 +15,7 @@ from workloads.pixels import simulator
 from workloads.pixels.images import Floats, Table
 from workloads.pixels.simulator.skies import Conditions, psf_shape
 
+SYNTHETIC = "synthetic"
 TEMPLATE_EPOCHS = 6
 TRANSIENTS_PER_DETECTOR = 22.0
 _STAMP = 15
@@ -40,6 +41,20 @@ class SyntheticSky:
         self._ids = {detector.name: detector.id for detector in settings.detectors}
         self.camera = simulator.Camera(settings.seed, len(settings.detectors), settings.size)
         self._scene = lru_cache(maxsize=len(FIELDS))(self._make_scene)
+
+    @property
+    def name(self) -> str:
+        """What the night's records call it."""
+        return SYNTHETIC
+
+    @property
+    def detectors(self) -> list[str]:
+        """All detectors of the camera."""
+        return [*self._index]
+
+    def describe(self) -> dict[str, Any]:
+        """Return nothing more: the seed says it all."""
+        return {}
 
     def field(self, visit: int) -> Field:
         """Return the field of a visit: the three in turn."""
@@ -79,7 +94,7 @@ class SyntheticSky:
                 name: source[name].item()
                 for name in ("id", "ra", "dec", "x", "y", "flux_njy", "flux_e", "kind", "host")
             }
-            row["masked"] = _on_mask(unusable, x, y)
+            row["masked"] = on_mask(unusable, x, y)
             u, v = self.camera.focal_position(index, np.array([x]), np.array([y]))
             row["snr"] = _predicted_snr(
                 exposure.scene,
@@ -94,13 +109,13 @@ class SyntheticSky:
         return rows
 
 
-def _on_mask(unusable: Any, x: float, y: float) -> bool:
-    """Tell whether a source is too near to a pixel that carries no signal, or to the edge."""
+def on_mask(unusable: Any, x: float, y: float, radius: int = _MASK_RADIUS) -> bool:
+    """Tell whether a source is within `radius` of a pixel that carries no signal, or too near to the edge."""
     height, width = unusable.shape
     if not (_EDGE_PIXELS <= x < width - _EDGE_PIXELS and _EDGE_PIXELS <= y < height - _EDGE_PIXELS):
         return True
     column, row = round(x), round(y)
-    near = unusable[row - _MASK_RADIUS : row + _MASK_RADIUS + 1, column - _MASK_RADIUS : column + _MASK_RADIUS + 1]
+    near = unusable[row - radius : row + radius + 1, column - radius : column + radius + 1]
     return bool(near.any())
 
 

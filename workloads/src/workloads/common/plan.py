@@ -6,16 +6,25 @@ from dataclasses import dataclass
 
 EXPOSURE_SECONDS = 30.0
 FILTER = "r"
+SKY_PREFIX = "sky-"
+"""How the name of a field begins whose exposures are real ones, replayed."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A place on the sky (ICRS, degrees) with a number that is the tract of its templates."""
+    """A place on the sky (ICRS, degrees) with a number that is the tract of its templates in a sky map."""
 
     number: int
     name: str
     ra: float
     dec: float
+    skymap: str = "lab-fields"
+    band: str = FILTER
+
+    @property
+    def replayed(self) -> str:
+        """Name of the replayed sky, which has calibrations and templates of its own; empty for a simulated field."""
+        return self.name if self.name.startswith(SKY_PREFIX) else ""
 
 
 FIELDS = (
@@ -25,8 +34,13 @@ FIELDS = (
 )
 
 
-def field_at(ra: float, dec: float, tolerance: float = 0.05) -> Field | None:
-    """Return the field whose centre lies within `tolerance` degrees of a position, if there is one."""
+def field_at(ra: float, dec: float, target: str = "", band: str = FILTER, tolerance: float = 0.05) -> Field | None:
+    """Return the field whose centre lies within `tolerance` degrees of a position, if there is one.
+
+    A replayed sky is wherever its exposures are: it is known by its name, `target`.
+    """
+    if target.startswith(SKY_PREFIX):
+        return Field(1, target, ra, dec, target, band)
     for field in FIELDS:
         if abs(field.ra - ra) < tolerance and abs(field.dec - dec) < tolerance:
             return field

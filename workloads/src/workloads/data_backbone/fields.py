@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from workloads.common.plan import FIELDS
+from workloads.common.plan import FIELDS, Field
 from workloads.common.settings import Detector
 from workloads.data_backbone.instrument import region_of
 from workloads.pixels.wcs import Wcs
 
-SKYMAP = "lab-fields"
+SKYMAP = FIELDS[0].skymap
 _SCALE = 0.2 / 3600.0
 _PITCH = 1.03
 _SHRINK = 0.1
@@ -50,3 +50,25 @@ def field_records(detectors: list[Detector], size: int) -> dict[str, list[dict[s
                 }
             )
     return {"skymap": [skymap], "tract": tracts, "patch": patches}
+
+
+def replayed_records(field: Field, wcs: Wcs, size: int, detector: Detector) -> dict[str, list[dict[str, Any]]]:
+    """Return the same records for a replayed sky: a map of its own with one tract and one patch.
+
+    Parameters
+    ----------
+    field
+        Its field.
+    wcs, size
+        Grid and pixels along a side of its exposures.
+    detector
+        Which detector sees it.
+    """
+    digest = hashlib.sha1(field.skymap.encode(), usedforsecurity=False).digest()
+    skymap = {"name": field.skymap, "hash": digest, "tract_max": 2, "patch_nx_max": 256, "patch_ny_max": 1}
+    place = {"skymap": field.skymap, "tract": field.number, "id": detector.id, "cell_x": detector.id, "cell_y": 0}
+    return {
+        "skymap": [skymap],
+        "tract": [{"skymap": field.skymap, "id": field.number, "region": region_of(wcs, size, size, size / 2)}],
+        "patch": [{**place, "region": region_of(wcs, size, size, -_SHRINK * size)}],
+    }

@@ -19,6 +19,7 @@ from workloads.pixels.errors import PixelError
 from workloads.pixels.wcs import Wcs
 
 VISIT_SYSTEM = 0
+BANDS = "ugrizy"
 MARGIN_PIXELS = 20.0
 _REQUIRED = (
     "OBSID",
@@ -54,7 +55,7 @@ class LabCam(Instrument):
         return RawFormatter
 
     def register(self, registry: Any, *, update: bool = False) -> None:
-        """Write the dimension records of the instrument, its detectors and its filter."""
+        """Write the dimension records of the instrument, its detectors and its filters."""
         self.register_detectors(registry, science_raft(), update=update)
 
     def register_detectors(self, registry: Any, detectors: Iterable[Detector], *, update: bool = False) -> None:
@@ -76,9 +77,9 @@ class LabCam(Instrument):
                     "purpose": "SCIENCE",
                 }
                 registry.syncDimensionData("detector", values, update=update)
-            registry.syncDimensionData(
-                "physical_filter", {"instrument": INSTRUMENT, "name": "r", "band": "r"}, update=update
-            )
+            for band in BANDS:
+                values = {"instrument": INSTRUMENT, "name": band, "band": band}
+                registry.syncDimensionData("physical_filter", values, update=update)
             registry.syncDimensionData(
                 "visit_system", {"instrument": INSTRUMENT, "id": VISIT_SYSTEM, "name": "one-to-one"}, update=update
             )
@@ -152,8 +153,14 @@ def field_of_visit(registry: Any, data_id: Any) -> Field | None:
     for record in registry.queryDimensionRecords(
         "exposure", instrument=data_id["instrument"], exposure=data_id["visit"]
     ):
-        return field_at(record.tracking_ra, record.tracking_dec)
+        return field_at(record.tracking_ra, record.tracking_dec, record.target_name, record.physical_filter)
     return None
+
+
+def field_of(header: Header) -> Field | None:
+    """Return the field that a raw exposure looked at, or None."""
+    place = float(header["CRVAL1"]), float(header["CRVAL2"])
+    return field_at(*place, str(header.get("OBJECT", "")), str(header["FILTER"]))
 
 
 def detector_region(header: Header) -> ConvexPolygon:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetType
@@ -17,10 +18,6 @@ LOG = logging.getLogger(__name__)
 ROOT = "s3://butler/repo/"
 RAW_RUN = f"{INSTRUMENT}/raw/all"
 PROMPT_RUN = f"{INSTRUMENT}/prompt"
-CALIBRATIONS = f"{INSTRUMENT}/calib"
-TEMPLATES = f"{INSTRUMENT}/templates"
-LATEST_CALIBRATION = f"{INSTRUMENT}/calib/latest"
-VALID_CALIBRATIONS = f"{INSTRUMENT}/calib/valid"
 
 _ARCHIVE = "workloads.data_backbone.formatters.ArchiveFormatter"
 _STORAGE_CLASSES = {
@@ -45,6 +42,48 @@ DATASETS: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "prompt_quality": (_VISIT, "StructuredDataDict", False),
 }
 """Dataset types: dimensions, storage class, and whether they are calibrations with a validity."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """Collections of what is prepared before a night.
+
+    Parameters
+    ----------
+    sky
+        Name of a replayed sky, which has its own; empty for this camera's simulated fields.
+    """
+
+    sky: str = ""
+
+    @property
+    def calibrations(self) -> str:
+        """Where calibration RUNs are."""
+        return f"{self._root}/calib"
+
+    @property
+    def latest(self) -> str:
+        """The chain that ends in the newest calibrations, to find them without a date."""
+        return f"{self._root}/calib/latest"
+
+    @property
+    def valid(self) -> str:
+        """The chain of certified calibrations, to find them by date."""
+        return f"{self._root}/calib/valid"
+
+    @property
+    def templates(self) -> str:
+        """The chain of the newest templates."""
+        return f"{self._root}/templates"
+
+    @property
+    def chains(self) -> tuple[str, ...]:
+        """All chains."""
+        return self.templates, self.latest, self.valid
+
+    @property
+    def _root(self) -> str:
+        return f"{INSTRUMENT}/{self.sky}" if self.sky else INSTRUMENT
 
 
 def repository_config(database_url: str = "") -> Config:
@@ -73,7 +112,7 @@ def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
     prepare(butler, settings)
     for collection in (RAW_RUN, PROMPT_RUN):
         butler.collections.register(collection, CollectionType.RUN)
-    for chain in (TEMPLATES, LATEST_CALIBRATION, VALID_CALIBRATIONS):
+    for chain in Products().chains:
         butler.collections.register(chain, CollectionType.CHAINED)
     return butler
 
@@ -82,11 +121,16 @@ def prepare(butler: Butler, settings: Settings) -> None:
     """Register the instrument, the fields and the dataset types; what is there already is right."""
     camera = settings.site.camera
     LabCam().register_detectors(butler.registry, camera.detectors)
-    for element, records in field_records(camera.detectors, camera.size).items():
-        butler.registry.insertDimensionData(element, *records, skip_existing=True)
+    register_places(butler, field_records(camera.detectors, camera.size))
     for name, (dimensions, storage_class, is_calibration) in DATASETS.items():
         kind = DatasetType(name, dimensions, storage_class, universe=butler.dimensions, isCalibration=is_calibration)
         butler.registry.registerDatasetType(kind)
+
+
+def register_places(butler: Butler, records: dict[str, list[dict[str, Any]]]) -> None:
+    """Write the records of a sky map, its tracts and patches; what is there already is right."""
+    for element, rows in records.items():
+        butler.registry.insertDimensionData(element, *rows, skip_existing=True)
 
 
 def open_repository(settings: Settings, *collections: str, root: str = ROOT, **options: Any) -> Butler:

@@ -13,11 +13,9 @@ from workloads.common.errors import RetriableError
 from workloads.common.names import INSTRUMENT
 from workloads.common.plan import FIELDS, Field
 from workloads.common.settings import Detector
-from workloads.data_backbone.fields import SKYMAP
-from workloads.data_backbone.repository import LATEST_CALIBRATION, TEMPLATES
+from workloads.data_backbone.repository import Products
 
 LOG = logging.getLogger(__name__)
-_BAND = "r"
 _REFRESH_SECONDS = 600.0
 
 
@@ -43,38 +41,40 @@ class Inputs:
         self._butler, self._detector = butler, detector
         self._kept: dict[str, _Kept] = {}
 
-    def calibration(self) -> Any:
-        """Return the newest certified calibration.
+    def calibration(self, field: Field) -> Any:
+        """Return the newest certified calibration of the detector that looks at a field.
 
         Raises
         ------
         RetriableError
             If there is none yet.
         """
-        return self._get("calibration", "calibration", {"instrument": INSTRUMENT, "detector": self._detector.id})
+        data_id = {"instrument": INSTRUMENT, "detector": self._detector.id}
+        name = " ".join(part for part in ("calibration", field.replayed) if part)
+        return self._get(name, "calibration", data_id, Products(field.replayed).latest)
 
     def template(self, field: Field) -> Any:
         """Return the template of a field; as `calibration` in all else."""
-        data_id = {"skymap": SKYMAP, "tract": field.number, "patch": self._detector.id, "band": _BAND}
-        return self._get(f"template {field.name}", "template", data_id)
+        data_id = {"skymap": field.skymap, "tract": field.number, "patch": self._detector.id, "band": field.band}
+        return self._get(f"template {field.name}", "template", data_id, Products(field.replayed).templates)
 
     def preload(self) -> None:
         """Load all there is, so that the first visit finds it in memory."""
         for field in FIELDS:
             try:
-                self.calibration()
+                self.calibration(field)
                 self.template(field)
             except RetriableError as error:
                 LOG.warning("not preloaded: %s", error)
                 return
 
-    def _get(self, name: str, dataset_type: str, data_id: dict[str, Any]) -> Any:
+    def _get(self, name: str, dataset_type: str, data_id: dict[str, Any], collection: str) -> Any:
         kept = self._kept.get(name)
         if kept and time.monotonic() - kept.checked < _REFRESH_SECONDS:
             return kept.value
         self._butler.registry.refresh()
         try:
-            dataset = self._butler.find_dataset(dataset_type, data_id, collections=self._collections(dataset_type))
+            dataset = self._butler.find_dataset(dataset_type, data_id, collections=collection)
         except LookupError as error:
             raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
         if dataset is None:
@@ -90,7 +90,3 @@ class Inputs:
             raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
         self._kept[name] = _Kept(value, dataset.id, time.monotonic())
         return value
-
-    @staticmethod
-    def _collections(dataset_type: str) -> str:
-        return LATEST_CALIBRATION if dataset_type == "calibration" else TEMPLATES

@@ -11,7 +11,6 @@ from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, Registry
 from lsst.pipe.base import connectionTypes
 
 from workloads.common.errors import NonRetriableError
-from workloads.data_backbone.fields import SKYMAP
 from workloads.data_backbone.instrument import field_of_visit
 from workloads.pixels import chain
 from workloads.pixels.errors import PixelError
@@ -25,7 +24,7 @@ def find_template(
     field = field_of_visit(registry, data_id)
     if field is None:
         return []
-    where = {"skymap": SKYMAP, "tract": field.number, "patch": data_id["detector"], "band": data_id["band"]}
+    where = {"skymap": field.skymap, "tract": field.number, "patch": data_id["detector"], "band": data_id["band"]}
     found = registry.findDataset(dataset_type, where, collections=collections)
     return [found] if found else []
 

@@ -25,7 +25,7 @@ from workloads.common.serve import Stop
 from workloads.common.settings import Settings
 from workloads.common.slots import Slot
 from workloads.common.times import tai_now
-from workloads.data_backbone.instrument import detector_region
+from workloads.data_backbone.instrument import detector_region, field_of
 from workloads.data_backbone.repository import open_repository
 from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import open_apdb
@@ -79,10 +79,11 @@ class Worker:
 
     def _preload(self, message: Received) -> None:
         record = self._bus.codec.decode(message.value)
-        field = field_at(*record["position"])
+        ra, dec = record["position"]
+        field = field_at(ra, dec, record["survey"], record["filters"])
         if field is not None:
             try:
-                self._inputs.calibration()
+                self._inputs.calibration(field)
                 self._inputs.template(field)
             except RetriableError as error:
                 LOG.warning("not preloaded: %s", error)
@@ -120,12 +121,12 @@ class Worker:
             return kept
         begun = time.monotonic()
         raw = RawExposure(*decode_raw(self._store.get("raw", record["uri"].removeprefix("s3://raw/")), record["obsId"]))
-        field = field_at(float(raw.header["CRVAL1"]), float(raw.header["CRVAL2"]))
+        field = field_of(raw.header)
         if field is None:
             raise NonRetriableError(
                 f"{record['obsId']}: no template at ({raw.header['CRVAL1']:.4f}, {raw.header['CRVAL2']:.4f}) degrees"
             )
-        calibration, template = self._inputs.calibration(), self._inputs.template(field)
+        calibration, template = self._inputs.calibration(field), self._inputs.template(field)
         loaded = time.monotonic()
         found = self._task.run([raw], calibration, template)
         pixels = time.monotonic()
