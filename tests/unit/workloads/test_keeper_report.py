@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from workloads.common.names import ExposureName
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled, join_colons
 from workloads.data_backbone.arrivals import parse_notification
 from workloads.data_backbone.keeper import Keeper
@@ -171,6 +172,24 @@ def test_transients_are_matched_within_a_pixel_and_false_ones_counted():
     found = figures.transients(facts())
     assert (found["injected"], found["recovered"], found["false"]) == (2, 1, 1)
     assert found["missed"] == [f"{OBS}_R22_S00 (100.0, 50.0) 9.0 sigma"]
+
+
+def test_false_alerts_that_repeat_are_told_from_those_that_do_not():
+    first = ExposureName.from_obs_id(OBS)
+    other = ExposureName(first.day_obs, first.seq_num + 1)
+    base = facts()
+    found = figures.transients(
+        facts(
+            readouts=[*base.readouts, base.readouts[0] | {"obsId": other.obs_id}],
+            exposures=[*base.exposures, base.exposures[0] | {"obsId": other.obs_id, "visit": 1}],
+            alerts=[
+                alert(1, 600.0) | {"diaObjectId": 1},
+                alert(2, 700.0) | {"diaObjectId": 2},
+                alert(3, 600.0) | {"diaObjectId": 1, "visit": other.exposure_id},
+            ],
+        )
+    )
+    assert (found["false"], found["false_repeating"], found["false_once_per_image"]) == (3, 2, 0.5)
 
 
 @pytest.mark.parametrize(

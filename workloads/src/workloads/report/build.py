@@ -7,21 +7,36 @@ import os
 from pathlib import Path
 from typing import Any
 
+from workloads.common.plan import SKY_PREFIX
 from workloads.report import figures
 from workloads.report.facts import Facts
 from workloads.report.page import render
 
-REQUIREMENTS = (
+_COMMON = (
     ("exposures lost", "exposures.lost", "<=", 0.0),
     ("alerts missing at the consumer", "alerts.missing", "<=", 0.0),
     ("alerts that do not decode", "alerts.undecodable", "<=", 0.0),
     ("alerts delivered twice", "alerts.duplicates", "<=", 0.0),
     ("alerts within 60 s of the end of readout", "latency.within_60_s", ">=", 0.98),
     ("growth of latency, seconds per visit", "latency.slope_s_per_visit", "<=", 1.0),
+)
+REQUIREMENTS = (
+    *_COMMON,
     ("transients above 8 sigma recovered within a pixel", "transients.completeness", ">=", 0.98),
     ("false alerts per detector image", "transients.false_per_image", "<=", 1.0),
 )
 """What a night must reach: title, where in the report, comparison, limit."""
+REPLAYED_REQUIREMENTS = (
+    *_COMMON,
+    ("injected transients above 8 sigma recovered within a pixel", "transients.completeness", ">=", 0.9),
+    (
+        "alerts on nothing injected, once and never again, per detector image",
+        "transients.false_once_per_image",
+        "<=",
+        2.0,
+    ),
+)
+"""The same over real sky: few stars to match on, noise that is correlated, and things that really change."""
 
 
 def build(folder: Path) -> dict[str, Any]:
@@ -31,7 +46,8 @@ def build(folder: Path) -> dict[str, Any]:
         "schema": "report/1", "night": facts.night["night"], "plan": facts.night, "exposures": figures.exposures(facts), "alerts": figures.alerts(facts),
         "latency": figures.latency(facts), "waterfall": figures.waterfall(facts), "transients": figures.transients(facts), "visits": _visits(facts),
     }  # fmt: skip
-    report["requirements"] = [_judge(report, *requirement) for requirement in REQUIREMENTS]
+    requirements = REPLAYED_REQUIREMENTS if facts.night["sky"].startswith(SKY_PREFIX) else REQUIREMENTS
+    report["requirements"] = [_judge(report, *requirement) for requirement in requirements]
     report["passed"] = all(requirement["met"] for requirement in report["requirements"])
     _write(folder / "report.json", json.dumps(report, indent=1, sort_keys=False))
     _write(folder / "report.html", render(report, folder))

@@ -99,40 +99,65 @@ def waterfall(facts: Facts) -> list[dict[str, Any]]:
 
 
 def transients(facts: Facts) -> dict[str, Any]:
-    """Match alerts with the truth: recovered within one pixel; false where nothing is injected or variable within three."""
-    found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
-    for row in facts.alerts:
-        if "error" not in row:
-            found[_image(row)].append((row["x"], row["y"]))
-    names = _detector_numbers(facts)
-    placed = {(obs_id, names.get(int(detector), str(detector))): values for (obs_id, detector), values in found.items()}
+    """Match alerts with the truth: recovered within one pixel; false where nothing is injected or variable within three.
+
+    False alerts of an object that alerts over more than one exposure of the sky are counted as repeating as well: a
+    replayed sky has changing things of its own, and stars that subtract badly do so again.
+    """
+    found = _alerts_by_image(facts)
     truth: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in facts.truth:
         truth[row["obsId"], row["detector"]].append(row)
-    wanted, got, missed, false = 0, 0, [], 0
+    wanted, got, masked, missed = 0, 0, 0, list[str]()
+    false: list[tuple[int, Row]] = []
     for fact in facts.exposures:
         key = (fact["obsId"], fact["detector"])
-        hits = np.array(placed.get(key, [])).reshape(-1, 2)
-        rows = truth[key]
-        counted = [row for row in rows if row["kind"] != VARIABLE and row["snr"] >= MINIMUM_SNR and not row["masked"]]
-        near = _nearest(np.array([[row["x"], row["y"]] for row in counted]).reshape(-1, 2), hits)
-        wanted += len(counted)
-        got += int((near <= 1.0).sum())
+        hits, rows = _places(found[key]), truth[key]
+        bright = [row for row in rows if row["kind"] != VARIABLE and row["snr"] >= MINIMUM_SNR]
+        counted = [row for row in bright if not row["masked"]]
+        near = _nearest(_places(counted), hits)
+        wanted, got, masked = wanted + len(counted), got + int((near <= 1.0).sum()), masked + len(bright) - len(counted)
         missed += [
             f"{key[0]}_{key[1]} ({row['x']:.1f}, {row['y']:.1f}) {row['snr']:.1f} sigma"
             for row, gap in zip(counted, near, strict=True)
             if gap > 1.0
         ]
-        false += int((_nearest(hits, np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2)) > 3.0).sum())
+        gaps = _nearest(hits, _places(rows))
+        false += [(_exposure_of_sky(facts, fact), row) for row, gap in zip(found[key], gaps, strict=True) if gap > 3.0]
     images = max(1, len(facts.exposures))
+    repeating = _repeating(false)
     return {
-        "injected": wanted,
-        "recovered": got,
-        "completeness": got / wanted if wanted else 1.0,
-        "missed": missed[:200],
-        "false": false,
-        "false_per_image": false / images,
-    }
+        "injected": wanted, "recovered": got, "completeness": got / wanted if wanted else 1.0, "masked": masked, "missed": missed[:200],
+        "false": len(false), "false_per_image": len(false) / images,
+        "false_repeating": repeating, "false_once_per_image": (len(false) - repeating) / images,
+    }  # fmt: skip
+
+
+def _alerts_by_image(facts: Facts) -> dict[tuple[str, str], list[Row]]:
+    names = _detector_numbers(facts)
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in facts.alerts:
+        if "error" not in row:
+            obs_id, number = _image(row)
+            found[obs_id, names.get(number, str(number))].append(row)
+    return found
+
+
+def _exposure_of_sky(facts: Facts, fact: Row) -> int:
+    """Return a number that is the same for visits that replay the same real exposure."""
+    replayed = facts.night.get("skyFacts", {}).get("science", [])
+    return int(fact["visit"]) % len(replayed) if replayed else int(fact["visit"])
+
+
+def _repeating(false: list[tuple[int, Row]]) -> int:
+    exposures: dict[Any, set[int]] = defaultdict(set)
+    for number, row in false:
+        exposures[row.get("diaObjectId", row["diaSourceId"])].add(number)
+    return sum(len(exposures[row.get("diaObjectId", row["diaSourceId"])]) > 1 for _, row in false)
+
+
+def _places(rows: list[Row]) -> Any:
+    return np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2)
 
 
 def _firsts(facts: Facts) -> list[Row]:

@@ -36,6 +36,9 @@ def render(report: dict[str, Any], folder: Path) -> str:
                 if not isinstance(report[part][name], list)
             ],
         ),
+        "<h2>Transients</h2>",
+        _table(("", ""), [row for row in report["transients"].items() if not isinstance(row[1], list)]),
+        _sky(report["plan"].get("skyFacts") or {}),
         "<h2>Latency from the end of readout to the consumer</h2>",
         _histogram(report["latency"]),
         "<h2>Where the time goes</h2>",
@@ -59,6 +62,20 @@ def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     cells = "".join(f"<th>{_text(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def _sky(facts: dict[str, Any]) -> str:
+    """Say what a replayed sky is; nothing for a simulated one."""
+    if not facts:
+        return ""
+    rows = [(role, one["file"], one["fwhm_px"], one["noise_correlation"]) for role in facts for one in facts[role]]
+    note = (
+        "Real exposures with transients injected. The noise of resampled pixels is correlated: the last column is the noise "
+        "of a PSF fit over that of independent pixels, and the sigma of the injected transients includes it. Alerts on "
+        "nothing injected are false here, although things on a real sky change by themselves: those that repeat in "
+        "another exposure are counted, and not required to be absent."
+    )
+    return f"<p>{note}</p>{_table(('role', 'exposure', 'seeing, pixels', 'noise over independent'), rows)}"
 
 
 def _requirements(requirements: list[dict[str, Any]]) -> str:
