@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
 from dpp.model.folders import Folders
-from dpp.operations.night import Night, Plan
+from dpp.operations.night import SYNTHETIC, Night, Plan
 
 app = typer.Typer(no_args_is_help=True, help="Run a night of visits and report on it.")
 
@@ -21,7 +22,9 @@ def run(
     visits: Annotated[int, typer.Option(min=1, help="Number of visits.")] = 6,
     interval: Annotated[float, typer.Option(min=1.0, help="Seconds from visit to visit.")] = 45.0,
     detectors: Annotated[int, typer.Option(min=0, help="How many detectors are read out; 0 is all.")] = 0,
-    sky: Annotated[str, typer.Option(help="What is exposed; only `synthetic` so far.")] = "synthetic",
+    sky: Annotated[
+        str, typer.Option(help="What is exposed: `synthetic`, or a directory of real exposures.")
+    ] = SYNTHETIC,
     seed: Annotated[int | None, typer.Option(help="Seed of the night; by default a new one.")] = None,
     fault: Annotated[
         list[str] | None, typer.Option(help="cancel:N, unannounced:N or missing:N:DETECTOR, for tests.")
@@ -33,8 +36,10 @@ def run(
 
     The last line printed is the absolute path of report.json. Exit code 1 if anything was lost or a requirement missed.
     """
-    if sky != "synthetic":
-        raise UsageError(f"--sky {sky}", "real exposures cannot be replayed yet", "synthetic")
+    if sky != SYNTHETIC:
+        if not Path(sky).is_dir():
+            raise UsageError(f"--sky {sky}", "no such directory", f"{SYNTHETIC}, or a directory of FITS files")
+        sky = str(Path(sky).resolve())
     plan = Plan(visits, interval, detectors, sky, seed, tuple(fault or ()))
     _show(
         Night(Environment.load(environment), Folders.current(), plan, Reporter(quiet=as_json)), "run", as_json=as_json

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -30,12 +30,15 @@ from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY, Folders
 from dpp.model.site_config import as_yaml, site_settings
+from dpp.operations import real_sky
 
 NAMESPACE = "workloads"
+SYNTHETIC = "synthetic"
 RECORDS = "/var/lib/dpp/volumes/night-runs"
 """Where the camera's records lie on the summit's node."""
 ARCHIVE = "ncsa"
 _CAMERA_CLUSTER = "summit"
+_SKY_JOB = "calibration-sky"
 _SETTLED = frozenset({"archived", "quarantined", "lost"})
 _ANSWERED = frozenset({"alerted", "failed", "quarantined", "lost"})
 _DRAIN_SECONDS = 240.0
@@ -56,7 +59,7 @@ class Plan:
     detectors
         How many are read out; 0 is all.
     sky
-        What is exposed: ``synthetic``.
+        What is exposed: ``synthetic``, or a directory of real exposures.
     seed
         Of the night; None is a new one.
     faults
@@ -66,7 +69,7 @@ class Plan:
     visits: int = 6
     interval: float = 45.0
     detectors: int = 0
-    sky: str = "synthetic"
+    sky: str = SYNTHETIC
     seed: int | None = None
     faults: tuple[str, ...] = ()
     name: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
@@ -117,9 +120,9 @@ class Night:
         """
         self.folder.mkdir(parents=True)
         self._wait_prepared()
-        references = WorkloadImages(self._folders, BaseImage(self._reporter).layers[0].reference, self._reporter).push(
-            self._environment.cluster(_CAMERA_CLUSTER).site, self._environment.name
-        )
+        if self._plan.sky != SYNTHETIC:
+            self._bring_sky(Path(self._plan.sky))
+        references = self._images(_CAMERA_CLUSTER)
         with self._consumer() as news:
             self._start(references)
             self._watch(news)
@@ -137,7 +140,9 @@ class Night:
         """
         if not (self.folder / "exposures.jsonl").exists():
             known = sorted(path.parent.name for path in self.folder.parent.glob("*/exposures.jsonl"))
-            raise UsageError(f"night {self._plan.name}", "no records of it", ", ".join(known) or "a night that was taken")
+            raise UsageError(
+                f"night {self._plan.name}", "no records of it", ", ".join(known) or "a night that was taken"
+            )
         self._report_step("stores")
         self._report_step("build", failing=True)
         content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
@@ -151,6 +156,28 @@ class Night:
             self._until(lambda: self._job(ARCHIVE, "calibration"), _CALIBRATION_SECONDS, step.advance)
         with self._reporter.step("prompt processing") as step:
             self._until(lambda: self._deployment(ARCHIVE, "prompt-processing"), _STARTUP_SECONDS, step.advance)
+
+    def _images(self, cluster: str) -> dict[str, str]:
+        """Return references to the workloads' images in the registry of a cluster's site, which has them then."""
+        images = WorkloadImages(self._folders, BaseImage(self._reporter).layers[0].reference, self._reporter)
+        return images.push(self._environment.cluster(cluster).site, self._environment.name)
+
+    def _bring_sky(self, folder: Path) -> None:
+        """Bring real exposures to the archive, prepare for them there, and bring them to the camera."""
+        with self._reporter.step("real sky") as step:
+            command = self._archive_command("workloads.calibration")
+            delivered = real_sky.to_archive(folder, command, self._report_environment)
+            step.advance(f"{delivered.name} is in the archive's store", by=0)
+            job = next(one for one in self._objects("calibration", self._images(ARCHIVE)) if one["kind"] == "Job")
+            job["metadata"]["name"] = _SKY_JOB
+            for container in containers(job):
+                container["args"] = ["workloads.calibration", "--sky", delivered.name]
+            cluster = Cluster(ARCHIVE, self._environment.name, self._folders)
+            cluster.delete("night-sky")
+            cluster.apply([job], "night-sky", _STARTUP_SECONDS, step.advance)
+            self._until(lambda: self._job(ARCHIVE, _SKY_JOB), _CALIBRATION_SECONDS, step.advance)
+            real_sky.to_camera(folder, delivered, RECORDS, self._ssh)
+        self._plan = replace(self._plan, sky=delivered.in_camera)
 
     def _until(self, probe: Callable[[], str], seconds: float, tell: Callable[..., None]) -> None:
         deadline = time.monotonic() + seconds
@@ -328,8 +355,11 @@ class Night:
         return ["ssh", "-F", str(self._folders.ssh_config), str(node)]
 
     def _report_command(self, step: str) -> list[str]:
+        return [*self._archive_command("workloads.report"), step, str(self.folder)]
+
+    def _archive_command(self, workload: str) -> list[str]:
         vantage = Vantage.at(ARCHIVE, self._environment.name, self._folders)
-        return [*vantage.prefix(), sys.executable, "-m", "workloads.report", step, str(self.folder)]
+        return [*vantage.prefix(), sys.executable, "-m", workload]
 
     @cached_property
     def _report_environment(self) -> dict[str, str]:

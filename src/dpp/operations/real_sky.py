@@ -1,0 +1,86 @@
+"""Real exposures on their way to a night: the archive's object store, where templates are made, and the camera's volume."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpp.model.errors import FatalError, RetriableError
+
+IN_CAMERA = "/var/lib/dpp/night/.skies"
+"""Where the camera finds them: its volume of records, which no other workload sees."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What was delivered: the name that the exposures have everywhere, and their files."""
+
+    name: str
+    files: list[str]
+
+    @property
+    def in_camera(self) -> str:
+        """The directory as the camera sees it."""
+        return f"{IN_CAMERA}/{self.name}"
+
+
+def to_archive(folder: Path, command: list[str], environment: dict[str, str]) -> Delivered:
+    """Check a directory and put its exposures into the archive's object store.
+
+    Parameters
+    ----------
+    folder
+        FITS files of two epochs.
+    command, environment
+        How the calibration workload is run at the archive.
+
+    Raises
+    ------
+    FatalError
+        If the directory cannot be replayed; the workload's own words are in the message.
+    """
+    done = subprocess.run(
+        [*command, "--deliver", str(folder)], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        raise FatalError(f"real sky {folder}", _said(done.stderr), "exposures of two epochs that the camera can replay")
+    facts = json.loads(done.stdout.splitlines()[-1])
+    return Delivered(facts["sky"], facts["files"])
+
+
+def to_camera(folder: Path, delivered: Delivered, volume: str, ssh: list[str]) -> None:
+    """Copy the same files to the camera's volume.
+
+    Parameters
+    ----------
+    folder, delivered
+        What.
+    volume
+        The volume on the summit's node.
+    ssh
+        How to reach that node.
+
+    Raises
+    ------
+    RetriableError
+        If the node does not take them.
+    """
+    target = f"{volume}/.skies/{delivered.name}"
+    unpack = f"sudo mkdir -p {target} && sudo tar -C {target} --no-same-owner -x && sudo chmod -R a+rX {volume}/.skies"
+    pack = subprocess.run(["tar", "-C", str(folder), "-c", *delivered.files], capture_output=True, check=True)
+    done = subprocess.run([*ssh, unpack], input=pack.stdout, capture_output=True, check=False)
+    if done.returncode:
+        raise RetriableError(
+            f"real sky {folder}", f"not taken by the summit: {done.stderr.decode().strip()}", remedy="see `dpp status`"
+        )
+
+
+def _said(log: str) -> str:
+    """Return the last message of a workload's log."""
+    lines = log.strip().splitlines()
+    try:
+        return str(json.loads(lines[-1])["message"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return log.strip()[-800:]
