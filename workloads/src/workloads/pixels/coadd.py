@@ -81,7 +81,7 @@ def build_template(
 
 
 def coadd(frames: Sequence[Image], *, threads: int | None = None) -> Image:
-    """Inverse-variance mean of aligned images, outliers against the median rejected; nothing usable is NO_DATA."""
+    """Inverse-variance mean of aligned images, outliers against the median rejected; what no epoch covers is NO_DATA."""
     shape = frames[0].shape
     result = Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.zeros(shape, np.uint16))
     typical = np.array([typical_weight(frame) for frame in frames], np.float32)
@@ -89,7 +89,8 @@ def coadd(frames: Sequence[Image], *, threads: int | None = None) -> Image:
     def one(first: int, last: int) -> None:
         stacks = [np.stack([getattr(f, name)[first:last] for f in frames]) for name in ("pixels", "variance", "mask")]
         outputs = result.pixels[first:last], result.variance[first:last], result.mask[first:last]
-        coadd_rows(*stacks, typical, np.uint16(UNUSABLE.value), np.uint16(Mask.NO_DATA.value), *outputs)
+        planes = (np.uint16(plane.value) for plane in (UNUSABLE, Mask.SAT, Mask.NO_DATA | Mask.EDGE, Mask.BAD))
+        coadd_rows(*stacks, typical, *planes, *outputs)
 
     parallel.run(one, parallel.bands(shape[0], threads, 16), threads)
     return result

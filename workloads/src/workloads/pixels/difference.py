@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.ndimage
 import scipy.signal
 
 from workloads.pixels import parallel
 from workloads.pixels.background import estimate_background
-from workloads.pixels.convolution import Filtered, Transformer, matched_filter
+from workloads.pixels.convolution import Transformer, matched_filter
 from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry
 from workloads.pixels.errors import ShapeError
+from workloads.pixels.halos import find_bright, match_errors, match_noise, ring_scatter, subtract_halos
 from workloads.pixels.images import Doubles, Floats, Image, Planes, Table
 from workloads.pixels.kernels.filling import fill_rows
 from workloads.pixels.kernels.matching import blend_rows
@@ -33,10 +33,6 @@ DIA_SOURCE_DTYPE = np.dtype(
     ]
 )
 
-_WINGS = 20.0
-"""How much worse the match is in the wings of saturated stars, whose cores it has not seen."""
-_RINGS = 0.25
-"""Error of the match within six pixels of a star, as a part of the error at its centre."""
 _FLOOR = 0.1
 """Least noise that the whitener takes for possible at any frequency, of that at frequency zero."""
 _SIDE = SPECTRUM
@@ -129,15 +125,16 @@ def subtract(
     sharp_psf, broad_psf = (template_psf, science_psf) if forward else (science_psf, template_psf)
     sharp, broad = fill(sharp, threads), fill(broad, threads)
     basis = make_basis(sharp_psf.fwhm, broad_psf.fwhm)
+    noises = Noise.of(template, template_noise), Noise.of(science)
+    noises = noises if forward else noises[::-1]
     kernel = fit_kernel(
-        sharp, broad, x[: config.stamps], y[: config.stamps], basis, order=config.order, threads=threads
-    )
+        sharp, broad, x[: config.stamps], y[: config.stamps], basis,
+        order=config.order, fwhm=broad_psf.fwhm, threads=threads,
+    )  # fmt: skip
     if kernel is None or not 1e-3 < kernel.total < 1e3:
         return _failed(science, science_psf, forward)
     sign = 1.0 if forward else -1.0 / kernel.total
     residual, matched = _apply(sharp, broad, kernel, threads)
-    noises = Noise.of(template, template_noise), Noise.of(science)
-    noises = noises if forward else noises[::-1]
     whitener = _whitener(kernel, *noises) if config.decorrelate else _delta(64)
     pixels, variance = _whiten(residual, sharp, broad, kernel, whitener, noises, threads)
     mask = _combine_masks(sharp.mask, broad.mask, kernel)
@@ -147,9 +144,7 @@ def subtract(
     pixels -= estimate_background(image, config.mesh, threads=threads).level
     psf = convolved_psf(science_psf, whitener if forward else _compose(whitener, kernel))
     matched = np.float32(abs(sign)) * matched
-    filtered = _with_halos(matched_filter(image, psf, matched, threads), mask)
-    mismatch = _mismatch(filtered, mask, x, y)
-    snr = filtered.significance(mismatch)
+    snr, mismatch = _significance(image, psf, matched, x, y, threads)
     quality = {
         "direction": 0.0 if forward else 1.0,
         "kernel_sum": kernel.total,
@@ -161,6 +156,19 @@ def subtract(
     }
     quality["ok"] = _usable(quality)
     return Difference(image, matched, psf, snr, kernel.total if forward else 1.0 / kernel.total, quality)
+
+
+def _significance(
+    image: Image, psf: Psf, matched: Floats, x: Doubles, y: Doubles, threads: int | None
+) -> tuple[Floats, float]:
+    """Significance of a point source, halos of bright stars taken off (in place) and the match's errors counted as noise."""
+    light = matched_filter(Image(matched, image.variance, image.mask), psf, threads=threads)
+    bright = find_bright(light.signal, light.noise2, image.mask)
+    subtract_halos(image.pixels, image.mask, bright)
+    seen = matched_filter(image, psf, threads=threads)
+    errors = match_errors(seen.signal, seen.noise2, light.signal, image.mask, x, y)
+    snr = seen.signal / np.sqrt(seen.noise2 + match_noise(light.signal, errors) ** 2)
+    return snr / ring_scatter(snr, image.mask, bright), errors[2]
 
 
 def _usable(quality: dict[str, float]) -> float:
@@ -222,32 +230,6 @@ def _apply(sharp: Image, broad: Image, kernel: MatchingKernel, threads: int | No
     jobs = [(broad.pixels, terms, columns, rows, *band, residual) for band in parallel.bands(rows, threads)]
     parallel.run(blend_rows, jobs, threads)
     return residual, broad.pixels - residual
-
-
-def _mismatch(filtered: Filtered, mask: Planes, x: Doubles, y: Doubles) -> float:
-    """Share of a bright star's light that the match leaves, beyond noise: two thirds of the stars leave less."""
-    shares = []
-    light = filtered.light if filtered.light is not None else filtered.signal
-    for cx, cy in zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True):
-        window = np.s_[max(cy - 2, 0) : cy + 3, max(cx - 2, 0) : cx + 3]
-        if mask[window].size == 0 or (mask[window] & UNUSABLE.value).any():
-            continue
-        noise, collected = float(np.sqrt(np.median(filtered.noise2[window]))), float(light[window].max())
-        if collected > 100 * noise:
-            # The largest of a few correlated samples exceeds its deviation by about a half.
-            shares.append(max(float(np.abs(filtered.signal[window]).max()) - 1.5 * noise, 0.0) / collected)
-    return max(float(np.quantile(shares, 0.68)), 1e-3) if len(shares) >= 5 else 0.01
-
-
-def _with_halos(filtered: Filtered, mask: Planes) -> Filtered:
-    """Let a star's light count around it too: the match errs in rings, and unknown in the wings of saturated stars."""
-    if filtered.light is None:
-        return filtered
-    rings = np.float32(_RINGS) * scipy.ndimage.maximum_filter(filtered.light, 13, mode="nearest")
-    near = np.zeros(mask.shape, np.uint16)
-    grow_plane(mask, 0, mask.shape[0], 16, Mask.SAT.value, 1, near)
-    light = np.where(near > 0, np.float32(_WINGS) * filtered.light, filtered.light)
-    return Filtered(filtered.signal, filtered.noise2, np.maximum(light, rings))
 
 
 def _scatter(snr: Floats, mask: Planes) -> float:

@@ -106,11 +106,12 @@ def fit_kernel(
     *,
     half: int = 14,
     order: int = 2,
+    fwhm: float = 4.0,
     threads: int | None = None,
 ) -> MatchingKernel | None:
     """Fit ``broad = kernel (x) sharp + background`` on stars at ``(x, y)``, dropping those that do not agree.
 
-    Both images must have their unusable pixels filled. Returns None if fewer than three stars can be used.
+    Both images must have their unusable pixels filled. ``fwhm`` is the width of ``broad``'s PSF (pixels). Returns None if fewer than three stars can be used.
     """
     cx, cy = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     reach = half + basis.filters.shape[1] // 2
@@ -119,9 +120,9 @@ def fit_kernel(
     cx, cy = cx[usable], cy[usable]
     if len(cx) < 3:
         return None
-    target, weight, model = _cut(sharp, broad, cx, cy, half)
+    target, weight = _cut(sharp, broad, cx, cy, half, fwhm)
     clean = (weight > 0).mean(axis=1) > 0.9
-    cx, cy, target, weight, model = cx[clean], cy[clean], target[clean], weight[clean], model[clean]
+    cx, cy, target, weight = cx[clean], cy[clean], target[clean], weight[clean]
     if len(cx) < 3:
         return None
     stamps = np.empty((len(cx), len(basis.columns), target.shape[1]), np.float32)
@@ -135,20 +136,23 @@ def fit_kernel(
 
 
 def _cut(
-    sharp: Image, broad: Image, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int
-) -> tuple[Floats, Floats, Floats]:
+    sharp: Image, broad: Image, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int, fwhm: float
+) -> tuple[Floats, Floats]:
     side = 2 * half + 1
-    target, weight, model = (np.empty((len(cx), side * side), np.float32) for _ in range(3))
+    v, u = np.mgrid[-half : half + 1, -half : half + 1]
+    profile = (1 + (u * u + v * v) / (0.98 * fwhm) ** 2) ** -3
+    target, weight = (np.empty((len(cx), side * side), np.float32) for _ in range(2))
     for i, (x, y) in enumerate(zip(cx, cy, strict=True)):
         window = np.s_[y - half : y + half + 1, x - half : x + half + 1]
         good = (sharp.mask[window] | broad.mask[window]) & UNUSABLE.value == 0
         signal = broad.pixels[window]
         # Half a percent of the signal counts as noise, lest a few giants decide alone.
-        noise2 = broad.variance[window] + sharp.variance[window] + (0.005 * signal) ** 2
+        noise2 = np.maximum(broad.variance[window] + sharp.variance[window] + (0.005 * signal) ** 2, 1e-6)
+        # Where a faint star has no light its pixels add noise to the convolved image and say nothing.
+        expected2 = (max(float(signal[half, half]), 0.0) * profile) ** 2 + 1e-6
         target[i] = signal.ravel()
-        weight[i] = (good / np.maximum(noise2, 1e-6)).ravel()
-        model[i] = broad.variance[window].ravel() + sharp.variance[window].ravel()
-    return target, weight, model
+        weight[i] = (good * expected2 / (expected2 + noise2) / noise2).ravel()
+    return target, weight
 
 
 def spatial_terms(x: Doubles, y: Doubles, shape: tuple[int, int], count: int) -> Doubles:

@@ -48,19 +48,23 @@ def clipped_mean(stack, clip, mean, used):
             used[row, column] = kept
 
 
-@kernel("void(f4[:,:,::1], f4[:,:,::1], u2[:,:,::1], f4[::1], u2, u2, f4[:,::1], f4[:,::1], u2[:,::1])")
-def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out_variance, out_mask):
+@kernel("void(f4[:,:,::1], f4[:,:,::1], u2[:,:,::1], f4[::1], u2, u2, u2, u2, f4[:,::1], f4[:,::1], u2[:,::1])")
+def coadd_rows(pixels, variance, mask, weights, unusable, saturated, outside, bad, out_pixels, out_variance, out_mask):
     """Weighted mean of aligned epochs.
 
     Weights are one per epoch: per-pixel weights would follow each star's own noise and change the PSF with brightness.
     A value is rejected if it is off the median by five deviations and by a third of it (the PSFs differ).
+    A pixel that any epoch has ``saturated`` stays so: without that epoch the PSF there is another than elsewhere. One that
+    no epoch has is ``outside`` if all say so, else ``bad``.
     """
     n, rows, columns = pixels.shape
     values = np.empty(n, np.float32)
     for y in range(rows):
         for x in range(columns):
-            count = 0
+            count, lost, away = 0, np.uint16(0), outside
             for k in range(n):
+                lost |= mask[k, y, x] & saturated
+                away &= mask[k, y, x]
                 if mask[k, y, x] & unusable == 0:
                     value, j = pixels[k, y, x], count - 1
                     while j >= 0 and values[j] > value:
@@ -69,10 +73,11 @@ def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out
                     values[j + 1] = value
                     count += 1
             if count == 0:
-                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = np.float32(0.0), np.float32(0.0), empty
+                out_pixels[y, x], out_variance[y, x] = np.float32(0.0), np.float32(0.0)
+                out_mask[y, x] = lost | (away if away else bad)
                 continue
             middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
-            total, noise, norm, bits = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.uint16(0)
+            total, noise, norm, bits = np.float32(0.0), np.float32(0.0), np.float32(0.0), lost
             for k in range(n):
                 if mask[k, y, x] & unusable:
                     continue
@@ -90,4 +95,4 @@ def coadd_rows(pixels, variance, mask, weights, unusable, empty, out_pixels, out
             if norm > 0:
                 out_pixels[y, x], out_variance[y, x], out_mask[y, x] = total / norm, noise / (norm * norm), bits
             else:
-                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = middle, np.float32(0.0), empty
+                out_pixels[y, x], out_variance[y, x], out_mask[y, x] = middle, np.float32(0.0), bits | bad
