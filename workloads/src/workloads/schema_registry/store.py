@@ -104,8 +104,8 @@ class State:
         return self.schemas[schema_id]
 
     def lookup(self, subject: str, schema: str) -> Entry | None:
-        """Return the version of `subject` that has exactly this (canonical) schema."""
-        return next((entry for entry in self.subjects.get(subject, []) if entry.schema == schema), None)
+        """Return the newest version of `subject` that has exactly this (canonical) schema."""
+        return next((entry for entry in reversed(self.subjects.get(subject, [])) if entry.schema == schema), None)
 
     def plan(self, subject: str, schema: str, wanted: int | None) -> tuple[Entry, bool]:
         """Return the entry that registering `schema` leads to, and whether it is new.
