@@ -1,0 +1,41 @@
+"""A night over real exposures on the standing observatory; ``DPP_SKY`` names their directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.observatory import Observatory
+
+SKY = os.environ.get("DPP_SKY", "-")
+VISITS = 6
+pytestmark = pytest.mark.skipif(not Path(SKY).is_dir(), reason="DPP_SKY names no directory of real exposures")
+
+
+@pytest.fixture(scope="module")
+def report(observatory: Observatory) -> dict[str, Any]:
+    """Take the night; the exit code is judged with the report."""
+    said = observatory.dpp("night", "run", f"--visits={VISITS}", f"--sky={SKY}", code=None)
+    path = Path(said.splitlines()[-1])
+    assert path.name == "report.json", said[-3000:]
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_the_night_over_real_sky_meets_its_own_requirements(report: dict[str, Any]) -> None:
+    print(json.dumps(report["requirements"], indent=1))
+    assert [one["title"] for one in report["requirements"] if not one["met"]] == [], report["transients"]
+    assert report["plan"]["sky"].startswith("sky-")
+    assert report["exposures"]["processed"] == VISITS
+    assert report["transients"]["injected"] >= 5 * VISITS
+
+
+def test_a_directory_that_cannot_be_replayed_is_refused_with_its_reason(
+    observatory: Observatory, tmp_path: Path
+) -> None:
+    said = observatory.dpp("night", "run", "--visits=1", f"--sky={tmp_path}", code=1)
+    assert "no FITS files, expected the exposures of two epochs" in said
