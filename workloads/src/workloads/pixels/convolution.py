@@ -68,23 +68,17 @@ class Filtered:
         Sum over the PSF at each pixel.
     noise2
         Its variance.
-    light
-        The same sum over light whose uncertainty is proportional to it, or None.
     """
 
     signal: Floats
     noise2: Floats
-    light: Floats | None = None
 
-    def significance(self, mismatch: Floats | float = 0.0) -> Floats:
-        """Signal to noise of a point source centred on each pixel, ``mismatch`` of ``light`` counted as noise."""
-        noise2 = self.noise2
-        if self.light is not None:
-            noise2 = noise2 + (np.asarray(mismatch, np.float32) * self.light) ** 2
-        return np.asarray(self.signal / np.sqrt(noise2), np.float32)
+    def significance(self) -> Floats:
+        """Signal to noise of a point source centred on each pixel."""
+        return np.asarray(self.signal / np.sqrt(self.noise2), np.float32)
 
 
-def matched_filter(image: Image, psf: Psf, light: Floats | None = None, threads: int | None = None) -> Filtered:
+def matched_filter(image: Image, psf: Psf, *, threads: int | None = None) -> Filtered:
     """Correlate an image with its mean PSF; masked pixels count for nothing, in signal and noise."""
     usable = image.mask & UNUSABLE.value == 0
     transform = Transformer(image.shape, psf.size // 2, parallel.available(threads))
@@ -95,5 +89,4 @@ def matched_filter(image: Image, psf: Psf, light: Floats | None = None, threads:
     noise2 = transform.back(transform.image(variance) * transform.stamp(stamp**2))
     # Where nearly all is masked the noise is no smaller than a twentieth of elsewhere, so that nothing is divided by zero.
     floor = np.float32(max(0.05 * float(np.median(noise2[::3, ::3])), 1e-12))
-    collected = None if light is None else transform.back(transform.image(light) * response)
-    return Filtered(signal, np.maximum(noise2, floor), collected)
+    return Filtered(signal, np.maximum(noise2, floor))

@@ -61,6 +61,7 @@ def detect(
     prominence: float = 2.0,
     contrast: float = 0.01,
     snr: Floats | None = None,
+    place: Floats | None = None,
     fit_shape: bool = True,
     threads: int | None = None,
 ) -> Table:
@@ -76,6 +77,8 @@ def detect(
         How far a summit must stand out of a brighter neighbour's flank, in signal to noise and as a fraction of it.
     snr
         Significance map to use in place of the matched filter's.
+    place
+        Map whose summits are the sources' places, if ``snr`` counts noise that changes between neighbouring pixels.
 
     Returns
     -------
@@ -88,7 +91,9 @@ def detect(
         snr = matched_filter(image, psf, threads=threads).significance()
     peaks = [_peaks(snr, sign, threshold, prominence, contrast) for sign in ((1, -1) if negative else (1,))]
     table = np.concatenate(peaks)
-    measure(image, psf, table, snr, fit_shape=fit_shape)
+    if place is not None:
+        table = _climb(table, place)
+    measure(image, psf, table, snr if place is None else place, fit_shape=fit_shape)
     return table[np.argsort(-np.abs(table["snr"]), kind="stable")]
 
 
@@ -115,6 +120,21 @@ def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast
     table["is_negative"] = sign < 0
     table["flags"] = np.where(blended[:count], Flag.BLENDED.value, 0)
     return table
+
+
+def _climb(table: Table, place: Floats, steps: int = 4) -> Table:
+    """Move peaks uphill on another map; of those that meet the most significant stays."""
+    rows, columns = place.shape
+    sign = np.where(table["is_negative"], -1.0, 1.0)
+    x, y = table["x"].astype(int), table["y"].astype(int)
+    for _ in range(steps):
+        around = [(np.clip(y + j, 0, rows - 1), np.clip(x + i, 0, columns - 1)) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        best = np.argmax(np.stack([sign * place[v, u] for v, u in around]), axis=0)
+        y, x = np.clip(y + best // 3 - 1, 0, rows - 1), np.clip(x + best % 3 - 1, 0, columns - 1)
+    table["x"], table["y"] = x, y
+    order = np.argsort(-np.abs(table["snr"]), kind="stable")
+    _, first = np.unique(np.stack([y, x, sign.astype(int)])[:, order], axis=1, return_index=True)
+    return table[order[np.sort(first)]]
 
 
 def refine_peaks(snr: Floats, x: Doubles, y: Doubles, sign: Doubles) -> None:

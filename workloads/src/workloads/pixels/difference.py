@@ -77,6 +77,8 @@ class Difference:
         Of a new point source in it.
     snr
         Significance of a point source at each pixel; the PSF match's error counts as noise.
+    signal
+        The same without the match's error: its summits are where sources are.
     flux_ratio
         Science electrons per template electron.
     quality
@@ -87,6 +89,7 @@ class Difference:
     matched: Floats
     psf: Psf
     snr: Floats
+    signal: Floats
     flux_ratio: float
     quality: dict[str, float] = field(default_factory=dict)
 
@@ -144,7 +147,7 @@ def subtract(
     pixels -= estimate_background(image, config.mesh, threads=threads).level
     psf = convolved_psf(science_psf, whitener if forward else _compose(whitener, kernel))
     matched = np.float32(abs(sign)) * matched
-    snr, mismatch = _significance(image, psf, matched, x, y, threads)
+    snr, signal, mismatch = _significance(image, psf, matched, x, y, threads)
     quality = {
         "direction": 0.0 if forward else 1.0,
         "kernel_sum": kernel.total,
@@ -152,23 +155,23 @@ def subtract(
         "stamps_used": float(kernel.stamps),
         "kernel_mismatch": mismatch,
         "residual_over_predicted_variance": variance_ratio(image),
-        "significance_scatter": _scatter(snr, mask),
+        "significance_scatter": _scatter(signal, mask),
     }
     quality["ok"] = _usable(quality)
-    return Difference(image, matched, psf, snr, kernel.total if forward else 1.0 / kernel.total, quality)
+    return Difference(image, matched, psf, snr, signal, kernel.total if forward else 1.0 / kernel.total, quality)
 
 
 def _significance(
     image: Image, psf: Psf, matched: Floats, x: Doubles, y: Doubles, threads: int | None
-) -> tuple[Floats, float]:
-    """Significance of a point source, halos of bright stars taken off (in place) and the match's errors counted as noise."""
+) -> tuple[Floats, Floats, float]:
+    """Significance of a point source with and without the match's errors; halos of bright stars are taken off (in place)."""
     light = matched_filter(Image(matched, image.variance, image.mask), psf, threads=threads)
     bright = find_bright(light.signal, light.noise2, image.mask)
     subtract_halos(image.pixels, image.mask, bright)
     seen = matched_filter(image, psf, threads=threads)
     errors = match_errors(seen.signal, seen.noise2, light.signal, image.mask, x, y)
     snr = seen.signal / np.sqrt(seen.noise2 + match_noise(light.signal, errors) ** 2)
-    return snr / ring_scatter(snr, image.mask, bright), errors[2]
+    return snr / ring_scatter(snr, image.mask, bright), seen.significance(), errors[2]
 
 
 def _usable(quality: dict[str, float]) -> float:
@@ -186,7 +189,7 @@ def _failed(science: Image, psf: Psf, forward: bool) -> Difference:
     quality = {"direction": 0.0 if forward else 1.0, "kernel_sum": float("nan"), "kernel_condition": float("nan"), "stamps_used": 0.0,
                "kernel_mismatch": float("nan"), "residual_over_predicted_variance": float("nan"), "ok": 0.0}  # fmt: skip
     blank = np.zeros_like(science.pixels)
-    return Difference(nothing, blank, psf, blank, float("nan"), quality)
+    return Difference(nothing, blank, psf, blank, blank, float("nan"), quality)
 
 
 def fill(image: Image, threads: int | None = None, planes: int = UNUSABLE.value) -> Image:
@@ -366,6 +369,7 @@ def detect_differences(
         config.threshold,
         negative=True,
         snr=difference.snr,
+        place=difference.signal,
         contrast=0.03,
         threads=threads,
     )

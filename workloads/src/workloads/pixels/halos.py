@@ -41,7 +41,9 @@ class Stars:
 def find_bright(light: Floats, noise2: Floats, mask: Planes) -> Stars:
     """Find saturated stars by their masks and bright others by their light (seen through the PSF)."""
     saturated, count = scipy.ndimage.label(mask & Mask.SAT.value, np.ones((3, 3)))
-    places = [_center(saturated[box] == i + 1, box) for i, box in enumerate(scipy.ndimage.find_objects(saturated, count))]
+    places = [
+        _center(saturated[box] == i + 1, box) for i, box in enumerate(scipy.ndimage.find_objects(saturated, count))
+    ]
     top = (light > _BRIGHT * np.sqrt(noise2)) & (mask & UNUSABLE.value == 0)
     rows, columns = np.nonzero(top)
     if len(rows):
@@ -60,9 +62,7 @@ def _center(region: npt.NDArray[np.bool_], box: tuple[slice, slice]) -> tuple[fl
     return float(box[1].start + (x[near] if near.any() else x).mean()), box[0].start + row, 0.0
 
 
-def _rings(
-    shape: tuple[int, int], x: float, y: float, reach: int
-) -> tuple[tuple[slice, slice], Floats]:
+def _rings(shape: tuple[int, int], x: float, y: float, reach: int) -> tuple[tuple[slice, slice], Floats]:
     """Window round a place and the distance of its pixels."""
     window = (
         slice(max(round(y) - reach, 0), min(round(y) + reach + 1, shape[0])),

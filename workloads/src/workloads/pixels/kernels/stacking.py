@@ -74,7 +74,7 @@ def coadd_rows(pixels, variance, mask, weights, unusable, saturated, outside, ba
                     count += 1
             if count == 0:
                 out_pixels[y, x], out_variance[y, x] = np.float32(0.0), np.float32(0.0)
-                out_mask[y, x] = lost | (away if away else bad)
+                out_mask[y, x] = lost | (away or bad)
                 continue
             middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
             total, noise, norm, bits = np.float32(0.0), np.float32(0.0), np.float32(0.0), lost
