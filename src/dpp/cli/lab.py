@@ -16,7 +16,7 @@ from dpp.lab.links import Direction, Links
 from dpp.lab.machines import Machines
 from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
-from dpp.model.errors import FatalError
+from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
 
 app = typer.Typer(no_args_is_help=True, help="The one-machine observatory: up, down, in, and its links cut.")
@@ -151,6 +151,8 @@ def open_(
         address = reports[-1].as_uri()
     else:
         host, _, port = target.rpartition(":")
+        if not port.isdigit():
+            raise UsageError("TARGET", target, "HOST:PORT, such as svc01.ncsa:5000, or report")
         Environment.load("lab").host(host)
         address = f"127.0.0.1:{access.forward(folders, host, int(port))}"
     if as_json:

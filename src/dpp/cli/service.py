@@ -48,7 +48,7 @@ def show(
         ("workloads", service.workloads),
         ("roles", service.roles),
         ("runbook", [service.runbook] if service.runbook else []),
-        ("proved by", [service.test] if service.test else []),
+        ("to be proved by" if service.status == "planned" else "proved by", [service.test] if service.test else []),
     ):
         if values:
             print(f"{label}: {', '.join(values)}")
