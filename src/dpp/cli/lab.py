@@ -29,6 +29,11 @@ def _links() -> Links:
     return Links(Folders.current(), Environment.load("lab"))
 
 
+def _require_lab(folders: Folders) -> None:
+    if not folders.ssh_config.exists():
+        raise FatalError(f"lab {folders.instance}", f"no {folders.ssh_config}", "a standing lab", "run dpp lab up")
+
+
 @app.command()
 def up(as_json: JsonOption = False) -> None:
     """Bring the whole observatory up; what is there already is left alone, what a reboot stopped comes back."""
@@ -118,8 +123,7 @@ def shell(
             *(command or ["bash", "-l"]),
         ]
     else:
-        if not folders.ssh_config.exists():
-            raise FatalError(f"lab {folders.instance}", f"no {folders.ssh_config}", "a standing lab", "run dpp lab up")
+        _require_lab(folders)
         words = ["ssh", "-F", str(folders.ssh_config), host, *(command or [])]
     os.execvp(words[0], words)  # noqa: S606 - the shell takes over this terminal
 
@@ -154,6 +158,7 @@ def open_(
         if not port.isdigit():
             raise UsageError("TARGET", target, "HOST:PORT, such as svc01.ncsa:5000, or report")
         Environment.load("lab").host(host)
+        _require_lab(folders)
         address = f"127.0.0.1:{access.forward(folders, host, int(port))}"
     if as_json:
         print_json({"target": target, "address": address})
@@ -162,15 +167,17 @@ def open_(
 
 
 @app.command()
-def restart(host: Host) -> None:
+def restart(host: Host, as_json: JsonOption = False) -> None:
     """Shut a machine down and boot it again; its network and volumes stay."""
-    Lab(Folders.current(), Reporter()).restart(host)
+    Lab(Folders.current(), Reporter(quiet=as_json)).restart(host)
+    _say(host, "restarted", as_json)
 
 
 @app.command("stop-machine")
-def stop_machine(host: Host) -> None:
+def stop_machine(host: Host, as_json: JsonOption = False) -> None:
     """Shut a machine down; `dpp lab up` or `dpp lab restart` boots it."""
     Machines(Folders.current()).stop(host)
+    _say(host, "stopped", as_json)
 
 
 @app.command()
@@ -200,6 +207,13 @@ def degrade(
 ) -> None:
     """Make a circuit slower, longer or lossy."""
     _show(_links().degrade(circuit, rate, delay, loss).model_dump(mode="json"), as_json)
+
+
+def _say(host: str, done: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"host": host, "done": done})
+    else:
+        print(f"{host}: {done}")
 
 
 def _show(state: dict[str, Any], as_json: bool) -> None:

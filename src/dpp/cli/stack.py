@@ -189,7 +189,9 @@ def export_(stack: Stack) -> None:
 
 @app.command("import")
 def import_(
-    stack: Stack, file: Annotated[typer.FileText, typer.Argument(help="An exported state; - for standard input.")]
+    stack: Stack,
+    file: Annotated[typer.FileText, typer.Argument(help="An exported state; - for standard input.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Replace a stack's state by an exported one; the former one goes to the backups."""
     try:
@@ -197,7 +199,10 @@ def import_(
     except json.JSONDecodeError as error:
         raise UsageError(file.name, f"no JSON: {error}", "what `dpp stack export` printed") from error
     count = Environment.of_stack(stack).workspace().import_(stack, exported)
-    print(f"{stack}: {count} resources imported")
+    if as_json:
+        print_json({"stack": stack, "imported": count})
+    else:
+        print(f"{stack}: {count} resources imported")
 
 
 @app.command()
