@@ -15,7 +15,8 @@ from dpp.lab import wires
 from dpp.lab.access import write_access
 from dpp.lab.image import BaseImage
 from dpp.lab.links import Links
-from dpp.lab.machines import Machines, MachineSpec
+from dpp.lab.machine_spec import MachineSpec
+from dpp.lab.machines import Machines
 from dpp.lab.progress import Reporter
 from dpp.lab.tools import tool
 from dpp.lab.tools.build import Builder

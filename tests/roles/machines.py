@@ -8,7 +8,8 @@ import sys
 
 from dpp.lab import wires
 from dpp.lab.image import BaseImage
-from dpp.lab.machines import VOLUMES, Machines, MachineSpec, volumes_of
+from dpp.lab.machine_spec import VOLUMES, MachineSpec, volumes_of
+from dpp.lab.machines import Machines
 from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders

@@ -6,7 +6,8 @@ import socket
 from typing import ClassVar
 
 from dpp.adapters.vantage import Vantage
-from dpp.lab.machines import READY, Machines, MachineSpec, volumes_of
+from dpp.lab.machine_spec import READY, MachineSpec, volumes_of
+from dpp.lab.machines import Machines
 from dpp.model.errors import FatalError, RetriableError
 from dpp.provider.resource import Observation, Progress, Properties, Resource
 
