@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pulumi
 
-from dpp.adapters.ansible import desired_state
+from dpp.adapters.desired_state import desired_state
 from dpp.lab.image import BaseImage
 from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment

@@ -1,24 +1,17 @@
-"""Ansible as this tool uses it: one play over some hosts of an environment, and the digest of what they should become."""
+"""Ansible as this tool uses it: one play over some hosts of an environment."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from dpp.model.errors import RetriableError
 from dpp.model.folders import REPOSITORY, Folders
 
 PLAYBOOK = "site.yml"
-_NOT_DEPLOYED = {"molecule", "README.md", "tests", "__pycache__"}
-"""Parts of a role that never reach a host, so that a change in them converges nothing."""
 
 
 @dataclass
@@ -155,50 +148,3 @@ def _message(answer: dict[str, Any]) -> str:
     failed = [item for item in answer.get("results", []) if isinstance(item, dict) and item.get("failed")]
     text = (failed[0] if failed else answer).get("msg") or answer.get("stderr") or answer.get("stdout") or "no message"
     return " ".join(str(text).split())[:600]
-
-
-def desired_state(environment: str, hosts: Iterable[str]) -> dict[str, str]:
-    """Return, per host, the digest of all that decides what it becomes.
-
-    That is: its variables as the inventory resolves them (templates not expanded, so secrets stay out), its roles'
-    files, the playbook, and the versions of Ansible and its collections.
-    """
-    inventory, variables = _inventory(environment)
-    return {name: _host_digest(inventory.get_host(name), variables) for name in hosts}
-
-
-@lru_cache(maxsize=4)
-def _inventory(environment: str) -> tuple[Any, Any]:
-    from ansible.inventory.manager import InventoryManager  # noqa: PLC0415 - costs half a second
-    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
-    from ansible.vars.manager import VariableManager  # noqa: PLC0415
-
-    loader = DataLoader()
-    manager = InventoryManager(loader=loader, sources=[str(REPOSITORY / "inventories" / environment)])
-    return manager, VariableManager(loader=loader, inventory=manager)
-
-
-def _host_digest(host: Any, variables: Any) -> str:
-    known = variables.get_vars(host=host, include_hostvars=False)
-    own = {key: value for key, value in known.items() if not key.startswith(("ansible_", "omit", "playbook_dir"))}
-    # Ansible walks sets of groups: the order of members differs from process to process and means nothing.
-    own["groups"] = {group: sorted(members) for group, members in known["groups"].items()}
-    roles = sorted(group.name for group in host.get_groups() if (REPOSITORY / "roles" / group.name).is_dir())
-    parts = {
-        "variables": own,
-        "roles": {role: _tree_digest(REPOSITORY / "roles" / role) for role in roles},
-        "playbook": _tree_digest(REPOSITORY / "playbooks" / PLAYBOOK),
-        "versions": [version("ansible-core"), version("ansible")],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=256)
-def _tree_digest(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        relative = file.relative_to(path)
-        if not _NOT_DEPLOYED.intersection(relative.parts):
-            digest.update(f"{relative}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
