@@ -48,10 +48,8 @@ class Preparation:
         self._settings, self._night, self._scratch, self._processes = settings, night, scratch, processes
         self._products = Products(night.sky)
         camera = settings.site.camera.model_dump_json().encode()
-        code = b"".join(
-            resources.files("workloads.pixels").joinpath(name).read_bytes()
-            for name in ("chain.py", "coadd.py", "calibration.py", "isr.py")
-        )
+        sources = sorted(Path(str(resources.files("workloads.pixels"))).rglob("*.py"))
+        code = b"".join(path.read_bytes() for path in sources)  # all of it: every kernel shapes a calibration
         self.version = hashlib.sha256(camera + night.sky.encode() + code).hexdigest()[:12]
 
     @property
