@@ -64,6 +64,12 @@ def test_every_role_is_named_by_a_service() -> None:
     assert {path.parent.name for path in (REPOSITORY / "roles").glob("*/tasks")} <= named
 
 
+def test_what_is_proved_is_proved_end_to_end() -> None:
+    for service in Catalogue.load().services.values():
+        if service.status == "lab":
+            assert (service.test or "").startswith(("tests/lab/", "tests/network/")), service.name
+
+
 def _write(root: Path, name: str, **changes: str) -> None:
     fields = {
         "title": name, "chapter": "internal", "owner": "infrastructure", "tier": "critical", "status": "planned",
