@@ -22,6 +22,7 @@ DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 CHANGES_PENDING: Final = 3
+INTERRUPTED: Final = 130
 
 AREAS: Final = {
     "doctor": "Check what this machine needs to carry the lab.",
@@ -74,10 +75,12 @@ def _options(
 
 
 def main() -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed, 2 usage, 3 changes pending."""
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 usage, 3 changes pending, 130 interrupted."""
     try:
         app(prog_name="dpp")
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            return _failed("interrupted", INTERRUPTED)
         return end.code if isinstance(end.code, int) else FAILED
     except DppError as error:
         return _failed(str(error), USAGE if isinstance(error, UsageError) else FAILED)

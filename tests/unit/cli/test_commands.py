@@ -43,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("words", "verb"), verbs(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+    ("words", "verb"), list(verbs()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
 )
 def test_every_verb_says_what_it_does_and_speaks_json(words: tuple[str, ...], verb: Any) -> None:
     assert verb.help
@@ -108,3 +108,13 @@ def test_tracebacks_are_for_those_who_ask(run: Any, debug: bool, monkeypatch: py
 
     _, text = run(*words, "service", "show", "nothing")
     assert ("Traceback" in text) is debug
+
+
+def test_an_interrupt_ends_without_a_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dpp.cli.service.Catalogue.load", interrupted)
+
+    code, text = run("service", "list")
+    assert (code, text) == (cli.INTERRUPTED, "dpp: interrupted\n")
