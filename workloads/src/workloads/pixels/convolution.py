@@ -47,10 +47,15 @@ class Transformer:
 
     def stamp(self, stamp: Floats) -> Spectrum:
         """Spectrum of a centred stamp."""
-        half = stamp.shape[0] // 2
-        wide = np.zeros(self.grid, np.float32)
-        wide[: stamp.shape[0], : stamp.shape[1]] = stamp
-        return self.image(np.roll(wide, (-half, -half), axis=(0, 1)))
+        half, (rows, columns) = stamp.shape[0] // 2, self.grid
+        wide = np.zeros((stamp.shape[0], columns), np.float32)
+        wide[:, : stamp.shape[1]] = stamp
+        # Only the rows that hold something are transformed along x.
+        lines = scipy.fft.rfft(np.roll(wide, -half, axis=1), axis=1)
+        tall = np.zeros((rows, lines.shape[1]), np.complex64)
+        tall[: half + 1], tall[-half:] = lines[half:], lines[:half]
+        result: Spectrum = scipy.fft.fft(tall, axis=0, workers=self.workers, overwrite_x=True)
+        return result
 
     def back(self, spectrum: Spectrum) -> Floats:
         """Image of a spectrum."""

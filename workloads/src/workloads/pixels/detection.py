@@ -184,7 +184,7 @@ def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16) -> None:
     )
     for plane, flag in _FLAG_OF_PLANE.items():
         table["flags"] |= np.where(core & plane.value, flag.value, 0).astype(np.uint32)
-    table["flags"] |= np.where(covered < 0.7, Flag.EDGE.value, 0).astype(np.uint32)
+    table["flags"] |= np.where(covered < 0.5, Flag.EDGE.value, 0).astype(np.uint32)
 
 
 def _errors(table: Table, sigma: float) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.signal
 
 from workloads.pixels import parallel
 from workloads.pixels.background import estimate_background
 from workloads.pixels.convolution import Transformer, matched_filter
+from workloads.pixels.deblending import deblend
 from workloads.pixels.detection import SOURCE_FIELDS, Flag, detect, forced_photometry
 from workloads.pixels.errors import ShapeError
 from workloads.pixels.halos import find_bright, match_errors, match_noise, ring_scatter, subtract_halos
@@ -21,6 +21,7 @@ from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.matching import MatchingKernel, fit_kernel, make_basis
 from workloads.pixels.psf import Psf
 from workloads.pixels.resampling import SPECTRUM
+from workloads.pixels.whitening import Noise, compose, convolved_psf, delta, make_whitener, whiten
 
 DIA_SOURCE_DTYPE = np.dtype(
     [
@@ -32,10 +33,6 @@ DIA_SOURCE_DTYPE = np.dtype(
         ("template_flux", "f4"),
     ]
 )
-
-_FLOOR = 0.1
-"""Least noise that the whitener takes for possible at any frequency, of that at frequency zero."""
-_SIDE = SPECTRUM
 
 
 @dataclass(frozen=True)
@@ -121,6 +118,63 @@ def subtract(
         The images differ in shape.
     """
     config = config or DifferenceConfig()
+    done = match(
+        science, science_psf, template, template_psf, x, y, config, template_noise=template_noise, threads=threads
+    )
+    if done is None:
+        return _failed(science, science_psf, template_psf.fwhm <= science_psf.fwhm)
+    image, kernel = done.image, done.kernel
+    # With the stars gone, what is left of the sky is seen better than on either image.
+    image.pixels[...] -= estimate_background(image, config.mesh, threads=threads).level
+    snr, signal, mismatch = _significance(image, done.psf, done.matched, x, y, threads)
+    quality = {
+        "direction": 0.0 if done.forward else 1.0,
+        "kernel_sum": kernel.total,
+        "kernel_condition": kernel.condition,
+        "stamps_used": float(kernel.stamps),
+        "kernel_mismatch": mismatch,
+        "residual_over_predicted_variance": variance_ratio(image),
+        "significance_scatter": _scatter(signal, image.mask),
+    }
+    quality["ok"] = _usable(quality)
+    ratio = kernel.total if done.forward else 1.0 / kernel.total
+    return Difference(image, done.matched, done.psf, snr, signal, ratio, quality)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A subtraction before its sources are looked for.
+
+    Parameters
+    ----------
+    image, matched, psf
+        As in `Difference`.
+    kernel
+        What the sharper image was convolved with.
+    forward
+        Whether that was the template.
+    """
+
+    image: Image
+    matched: Floats
+    psf: Psf
+    kernel: MatchingKernel
+    forward: bool
+
+
+def match(
+    science: Image,
+    science_psf: Psf,
+    template: Image,
+    template_psf: Psf,
+    x: Doubles,
+    y: Doubles,
+    config: DifferenceConfig,
+    *,
+    template_noise: Floats | None = None,
+    threads: int | None = None,
+) -> Match | None:
+    """Match, subtract and whiten (parameters as `subtract`); None where no kernel can be found."""
     if science.shape != template.shape:
         raise ShapeError("template", str(template.shape), str(science.shape))
     forward = template_psf.fwhm <= science_psf.fwhm
@@ -128,37 +182,19 @@ def subtract(
     sharp_psf, broad_psf = (template_psf, science_psf) if forward else (science_psf, template_psf)
     sharp, broad = fill(sharp, threads), fill(broad, threads)
     basis = make_basis(sharp_psf.fwhm, broad_psf.fwhm)
+    stars = x[: config.stamps], y[: config.stamps]
+    kernel = fit_kernel(sharp, broad, *stars, basis, order=config.order, fwhm=broad_psf.fwhm)
+    if kernel is None or not 1e-3 < kernel.total < 1e3:
+        return None
+    residual, matched = _apply(sharp, broad, kernel, threads)
     noises = Noise.of(template, template_noise), Noise.of(science)
     noises = noises if forward else noises[::-1]
-    kernel = fit_kernel(
-        sharp, broad, x[: config.stamps], y[: config.stamps], basis,
-        order=config.order, fwhm=broad_psf.fwhm, threads=threads,
-    )  # fmt: skip
-    if kernel is None or not 1e-3 < kernel.total < 1e3:
-        return _failed(science, science_psf, forward)
-    sign = 1.0 if forward else -1.0 / kernel.total
-    residual, matched = _apply(sharp, broad, kernel, threads)
-    whitener = _whitener(kernel, *noises) if config.decorrelate else _delta(64)
-    pixels, variance = _whiten(residual, sharp, broad, kernel, whitener, noises, threads)
-    mask = _combine_masks(sharp.mask, broad.mask, kernel)
-    pixels *= np.float32(sign)
-    image = Image(pixels, np.float32(sign * sign) * variance, mask)
-    # With the stars gone, what is left of the sky is seen better than on either image.
-    pixels -= estimate_background(image, config.mesh, threads=threads).level
-    psf = convolved_psf(science_psf, whitener if forward else _compose(whitener, kernel))
-    matched = np.float32(abs(sign)) * matched
-    snr, signal, mismatch = _significance(image, psf, matched, x, y, threads)
-    quality = {
-        "direction": 0.0 if forward else 1.0,
-        "kernel_sum": kernel.total,
-        "kernel_condition": kernel.condition,
-        "stamps_used": float(kernel.stamps),
-        "kernel_mismatch": mismatch,
-        "residual_over_predicted_variance": variance_ratio(image),
-        "significance_scatter": _scatter(signal, mask),
-    }
-    quality["ok"] = _usable(quality)
-    return Difference(image, matched, psf, snr, signal, kernel.total if forward else 1.0 / kernel.total, quality)
+    whitener = make_whitener(kernel, *noises) if config.decorrelate else delta(SPECTRUM)
+    pixels, variance = whiten(residual, sharp, broad, kernel, whitener, noises, threads)
+    sign = np.float32(1.0 if forward else -1.0 / kernel.total)
+    image = Image(sign * pixels, sign**2 * variance, _combine_masks(sharp.mask, broad.mask, kernel))
+    psf = convolved_psf(science_psf, whitener if forward else compose(whitener, kernel))
+    return Match(image, np.abs(sign) * matched, psf, kernel, forward)
 
 
 def _significance(
@@ -244,93 +280,6 @@ def _scatter(snr: Floats, mask: Planes) -> float:
     return float(high - low) / 1.34898
 
 
-def _delta(size: int) -> Floats:
-    stamp = np.zeros((size - 1, size - 1), np.float32)
-    stamp[size // 2 - 1, size // 2 - 1] = 1
-    return stamp
-
-
-def _typical(variance: Floats) -> float:
-    return float(np.median(variance[::7, ::7]))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """An image's noise.
-
-    Parameters
-    ----------
-    level
-        Typical variance (at frequency zero), electrons squared.
-    power
-        Spectrum (`resampling.noise_power`).
-    """
-
-    level: float
-    power: Floats
-
-    @classmethod
-    def of(cls, image: Image, power: Floats | None = None) -> Noise:
-        """Take the level from the image; white without a spectrum."""
-        return cls(_typical(image.variance), np.ones((1, 1), np.float32) if power is None else power)
-
-    @property
-    def shape(self) -> Floats:
-        """Stamp that white noise must be convolved with to look like this one."""
-        wide = np.broadcast_to(np.sqrt(self.power), (_SIDE, _SIDE))
-        return np.asarray(np.fft.fftshift(np.fft.ifft2(wide).real)[1:, 1:], np.float32)
-
-
-def _whitener(kernel: MatchingKernel, sharp: Noise, broad: Noise) -> Floats:
-    """Make the stamp that makes the noise of the difference white and leaves fluxes alone.
-
-    Where both the matching kernel and interpolation left hardly any noise it stays weak: there is nothing to see.
-    """
-    central = kernel.central
-    wide = np.zeros((_SIDE, _SIDE))
-    wide[: central.shape[0], : central.shape[1]] = central
-    response = np.abs(np.fft.fft2(wide)) ** 2
-    power = broad.level * (_FLOOR + (1 - _FLOOR) * broad.power) + sharp.level * sharp.power * response
-    stamp = np.fft.fftshift(np.fft.ifft2(np.sqrt(power[0, 0] / power)).real)[1:, 1:]
-    return np.ascontiguousarray(stamp / stamp.sum(), np.float32)
-
-
-def _whiten(
-    residual: Floats,
-    sharp: Image,
-    broad: Image,
-    kernel: MatchingKernel,
-    whitener: Floats,
-    noises: tuple[Noise, Noise],
-    threads: int | None,
-) -> tuple[Floats, Floats]:
-    """Whitened residual and its exact variance for noise of the given spectra in both images."""
-    transform = Transformer(residual.shape, whitener.shape[0] // 2, parallel.available(threads))
-    pixels = transform.back(transform.image(residual) * transform.stamp(whitener))
-    sharp_shape = _convolve(_convolve(whitener, kernel.central), noises[0].shape)
-    total = transform.image(broad.variance) * transform.stamp(_convolve(whitener, noises[1].shape) ** 2)
-    total += transform.image(sharp.variance) * transform.stamp(sharp_shape**2)
-    variance = transform.back(total)
-    floor = np.float32(0.05 * _typical(variance))
-    return pixels, np.maximum(variance, floor)
-
-
-def _convolve(stamp: Floats, other: Floats) -> Floats:
-    return np.asarray(scipy.signal.fftconvolve(stamp, other, mode="same"), np.float32)
-
-
-def _compose(whitener: Floats, kernel: MatchingKernel) -> Floats:
-    """Whitener after matching kernel, which sums to 1 then."""
-    scaled = kernel.central / np.float32(kernel.total)
-    return np.asarray(scipy.signal.fftconvolve(whitener, scaled, mode="same"), np.float32)
-
-
-def convolved_psf(psf: Psf, kernel: Floats) -> Psf:
-    """Return a PSF after convolution with a stamp."""
-    coefficients = np.stack([scipy.signal.fftconvolve(c, kernel, mode="same") for c in psf.coefficients])
-    return Psf(np.ascontiguousarray(coefficients, np.float32), psf.width, psf.height, psf.stars, psf.residual)
-
-
 def _combine_masks(sharp: Planes, broad: Planes, kernel: MatchingKernel) -> Planes:
     """Planes of both images; unusable pixels of the convolved one reach as far as the kernel carries weight."""
     mask = sharp | broad
@@ -373,6 +322,7 @@ def detect_differences(
         contrast=0.03,
         threads=threads,
     )
+    found = deblend(difference.image, difference.psf, found, config.threshold)
     table = np.zeros(len(found), DIA_SOURCE_DTYPE)
     for name in found.dtype.names or ():
         table[name] = found[name]

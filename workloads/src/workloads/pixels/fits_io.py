@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from workloads.pixels.images import Image
 from workloads.pixels.kernels.rice import rice_decode, rice_encode, word_sum
 from workloads.pixels.masks import planes
 
+Buffer = bytes | bytearray | memoryview
 _BITPIX = {"int16": 16, "uint16": 16, "int32": 32, "float32": -32}
 
 
@@ -58,10 +59,7 @@ def encode(primary: Cards, extensions: Sequence[Extension], threads: int | None 
     TypeMismatchError
         An array is of another type or not two-dimensional.
     """
-    basic = {"SIMPLE": (True, "conforms to the FITS standard"), "BITPIX": 8, "NAXIS": 0, "EXTEND": True}
-    out = bytearray(_sealed({**basic, **primary}, np.zeros(0, np.uint8)))
-    pieces = parallel.run(_extension, [(extension,) for extension in extensions], threads)
-    return out + b"".join(part for piece in pieces for part in piece)
+    return bytearray().join(_parts(primary, extensions, threads))
 
 
 def write(path: Path, primary: Cards, extensions: Sequence[Extension], threads: int | None = None) -> str:
@@ -69,16 +67,31 @@ def write(path: Path, primary: Cards, extensions: Sequence[Extension], threads: 
 
     The bytes are on disk under their name, or nothing is, whatever happens in between.
     """
-    return store(path, encode(primary, extensions, threads))
+    return _store(path, _parts(primary, extensions, threads))
 
 
 def store(path: Path, data: bytes | bytearray) -> str:
     """Write bytes atomically and durably; return their SHA-256 (hexadecimal)."""
+    return _store(path, [data])
+
+
+def _parts(primary: Cards, extensions: Sequence[Extension], threads: int | None) -> Iterator[Buffer]:
+    basic = {"SIMPLE": (True, "conforms to the FITS standard"), "BITPIX": 8, "NAXIS": 0, "EXTEND": True}
+    yield _sealed({**basic, **primary}, np.zeros(0, np.uint8))
+    for header, body in parallel.stream(_extension, [(extension,) for extension in extensions], threads):
+        yield header
+        yield body
+
+
+def _store(path: Path, parts: Iterable[Buffer]) -> str:
+    """Digest and write each part as it comes, while the next ones are compressed."""
     path = Path(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    digest = hashlib.sha256()
     try:
-        # The digest is computed by one thread while another writes.
-        digest, _ = parallel.run(_call, [(hashlib.sha256, data), (_write_all, handle, data)], 2)
+        for part in parts:
+            digest.update(part)
+            _write_all(handle, part)
         os.fchmod(handle, 0o644)
         os.fsync(handle)
         os.close(handle)
@@ -94,7 +107,7 @@ def store(path: Path, data: bytes | bytearray) -> str:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return str(digest.hexdigest())
+    return digest.hexdigest()
 
 
 def read(path: Path, threads: int | None = None) -> list[Hdu]:
@@ -153,17 +166,13 @@ def read_image(path: Path) -> tuple[Image, dict[str, Any]]:
     return Image(np.asarray(found["IMAGE"], np.float32), np.asarray(found["VARIANCE"], np.float32), mask), hdus[0].cards
 
 
-def _call(function: Any, *arguments: Any) -> Any:
-    return function(*arguments)
-
-
-def _write_all(handle: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
+def _write_all(handle: int, data: Buffer) -> None:
+    view = memoryview(data).cast("B")
     while view:
         view = view[os.write(handle, view) :]
 
 
-def _extension(extension: Extension) -> tuple[bytes, bytes]:
+def _extension(extension: Extension) -> tuple[Buffer, Buffer]:
     data = extension.data
     if data.ndim != 2 or data.dtype.name not in _BITPIX or 0 in data.shape:
         raise TypeMismatchError(f"extension {extension.name}", f"{data.dtype} of shape {data.shape}", "a 2-d image")
@@ -180,28 +189,28 @@ def _extension(extension: Extension) -> tuple[bytes, bytes]:
             "GCOUNT": 1,
         }
         body = np.concatenate([body, np.zeros(-body.size % BLOCK, np.uint8)])
-        return _sealed({**shape, "EXTNAME": extension.name, **extension.cards}, body), body.tobytes()
+        return _sealed({**shape, "EXTNAME": extension.name, **extension.cards}, body), body.data
     body, heap, longest = _compress(data)
     cards = _table_cards(data, heap, longest)
-    return _sealed({**cards, "EXTNAME": extension.name, **extension.cards}, body), body.tobytes()
+    return _sealed({**cards, "EXTNAME": extension.name, **extension.cards}, body), body.data
 
 
 def _compress(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], int, int]:
     """Table of descriptors and heap, padded; size of the heap; longest row."""
     rows, columns = data.shape
-    width = 4 if data.dtype == np.int32 else 2
-    tiles = data.astype(np.int32) - (32768 if data.dtype == np.uint16 else 0)
-    buffer = np.empty(rows * (columns * width + columns // 8 + 32) + 8, np.uint8)
+    kind: Any = np.uint32 if data.itemsize == 4 else np.uint16
+    tiles = np.require(data, data.dtype.newbyteorder("="), ["C", "W"]).view(kind)
+    flip = kind(0x8000 if data.dtype.kind == "u" else 0)
+    begin = 8 * rows
+    body = np.empty(begin + rows * (columns * data.itemsize + columns // 8 + 32) + BLOCK, np.uint8)
     lengths = np.empty(rows, np.int64)
-    rice_encode(np.ascontiguousarray(tiles, np.int32), width, 0, rows, buffer, lengths)
+    rice_encode(tiles, flip, 0, rows, np.empty(2 * columns + 16, np.uint32), body[begin:], lengths)
     heap = int(lengths.sum())
-    table = np.empty((rows, 2), ">i4")
+    table = body[:begin].view(">i4").reshape(rows, 2)
     table[:, 0], table[:, 1] = lengths, np.cumsum(lengths) - lengths
-    size = table.nbytes + heap
-    body = np.zeros(size + -size % BLOCK, np.uint8)
-    body[: table.nbytes] = table.view(np.uint8).ravel()
-    body[table.nbytes : size] = buffer[:heap]
-    return body, heap, int(lengths.max())
+    size = begin + heap
+    body[size : size + -size % BLOCK] = 0
+    return body[: size + -size % BLOCK], heap, int(lengths.max())
 
 
 def _table_cards(data: npt.NDArray[Any], heap: int, longest: int) -> dict[str, Any]:
@@ -221,11 +230,11 @@ def _table_cards(data: npt.NDArray[Any], heap: int, longest: int) -> dict[str, A
 
 def _sealed(cards: Cards, body: npt.NDArray[np.uint8]) -> bytes:
     """Header with DATASUM and CHECKSUM."""
-    data_sum = int(word_sum(body, 0, body.size)) if body.size else 0
+    data_sum = int(word_sum(body.view(np.uint32))) if body.size else 0
     blank = header_bytes(
         {**cards, "DATASUM": (str(data_sum), "checksum of the data"), "CHECKSUM": ("0" * 16, "checksum of the HDU")}
     )
-    total = int(word_sum(np.frombuffer(blank, np.uint8), 0, len(blank))) + data_sum
+    total = int(word_sum(np.frombuffer(blank, np.uint32))) + data_sum
     total = (total & 0xFFFFFFFF) + (total >> 32)
     where = blank.index(b"CHECKSUM= '") + 11
     blank[where : where + 16] = encode_checksum(total).encode("ascii")
@@ -246,13 +255,13 @@ def _data_size(cards: dict[str, Any]) -> int:
 
 
 def _verify(raw: npt.NDArray[np.uint8], at: int, begin: int, end: int, cards: dict[str, Any], name: str) -> None:
-    data_sum = int(word_sum(raw, begin, end))
+    data_sum = int(word_sum(raw[begin:end].view(np.uint32)))
     if "DATASUM" in cards and str(cards["DATASUM"]).strip() != str(data_sum):
         raise CorruptFileError(name, f"DATASUM {cards['DATASUM']}, data sum to {data_sum}", "equal sums")
     if ("CHECKSUM" in cards) != ("DATASUM" in cards):
         raise CorruptFileError(name, "one of CHECKSUM and DATASUM alone", "both or neither")
     if "CHECKSUM" in cards:
-        total = int(word_sum(raw, at, begin)) + data_sum
+        total = int(word_sum(raw[at:begin].view(np.uint32))) + data_sum
         total = (total & 0xFFFFFFFF) + (total >> 32)
         if total not in {0, 0xFFFFFFFF}:
             raise CorruptFileError(name, "CHECKSUM does not agree", "an HDU that sums to zero")

@@ -16,9 +16,11 @@ _WIDTH = 2.0
 _BRIGHT = 400.0
 """Signal to noise from which a star is looked at."""
 _REACHES = (2, 5, 8, 12)
-"""Distances (pixels) within which the match's error is measured."""
-_CHANCE = (1.5, 2.2, 2.5, 2.8)
-"""The largest of the correlated noise samples within those distances, in deviations."""
+"""Distances (pixels) between which the match's error is measured."""
+_CHANCE = (1.5, 2.2, 2.4, 2.6)
+"""The largest of the correlated noise samples between those distances, in deviations."""
+_LEAST = {2: 1e-3, 5: 5e-4, 8: 3e-4, 12: 1e-4}
+"""Errors that are taken for possible at least."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def subtract_halos(pixels: Floats, mask: Planes, stars: Stars, reach: int = 44) 
 def match_errors(
     signal: Floats, noise2: Floats, light: Floats, mask: Planes, x: Doubles, y: Doubles
 ) -> dict[int, float]:
-    """Share of a bright star's light that the match leaves within some distances of it, beyond noise.
+    """Share of a bright star's light that the match leaves from one distance to the next (keys), beyond noise.
 
     Four fifths of the stars leave less.
     """
@@ -104,12 +106,16 @@ def match_errors(
         noise = float(np.sqrt(np.median(noise2[core])))
         if light[core].max() < 100 * noise:
             continue
+        inner = -1
         for reach, chance in zip(_REACHES, _CHANCE, strict=True):
-            window = np.s_[max(cy - reach, 0) : cy + reach + 1, max(cx - reach, 0) : cx + reach + 1]
-            left = float((np.abs(signal[window]) - chance * np.sqrt(noise2[window])).max())
-            shares[reach].append(max(left, 0.0) / float(light[window].max()))
+            window, radius = _rings(mask.shape, cx, cy, reach)
+            outside = radius > inner
+            left = float(np.where(outside, np.abs(signal[window]) - chance * np.sqrt(noise2[window]), 0).max())
+            shares[reach].append(left / float(light[window].max()))
+            inner = reach
     return {
-        reach: max(float(np.quantile(found, 0.8)), 1e-3) if len(found) >= 5 else 0.01 for reach, found in shares.items()
+        reach: max(float(np.quantile(found, 0.8)), _LEAST[reach]) if len(found) >= 5 else 10 * _LEAST[reach]
+        for reach, found in shares.items()
     }
 
 

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Floats, Image
-from workloads.pixels.kernels.matching import basis_stamps
 from workloads.pixels.masks import UNUSABLE
 
 
@@ -107,11 +105,11 @@ def fit_kernel(
     half: int = 14,
     order: int = 2,
     fwhm: float = 4.0,
-    threads: int | None = None,
 ) -> MatchingKernel | None:
     """Fit ``broad = kernel (x) sharp + background`` on stars at ``(x, y)``, dropping those that do not agree.
 
-    Both images must have their unusable pixels filled. ``fwhm`` is the width of ``broad``'s PSF (pixels). Returns None if fewer than three stars can be used.
+    Both images must have their unusable pixels filled. ``fwhm`` is the width of ``broad``'s PSF (pixels). Returns None if
+    fewer than three stars can be used.
     """
     cx, cy = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     reach = half + basis.filters.shape[1] // 2
@@ -125,14 +123,36 @@ def fit_kernel(
     cx, cy, target, weight = cx[clean], cy[clean], target[clean], weight[clean]
     if len(cx) < 3:
         return None
-    stamps = np.empty((len(cx), len(basis.columns), target.shape[1]), np.float32)
-    jobs = [
-        (sharp.pixels, cx, cy, half, basis.filters, basis.columns, basis.rows, stamps, *band)
-        for band in parallel.bands(len(cx), threads, 4)
-    ]
-    parallel.run(basis_stamps, jobs, threads)
+    stamps = basis_stamps(sharp.pixels, cx, cy, half, basis)
     stamps[:, 1:] -= basis.sums[None, 1:, None] * stamps[:, :1]
     return _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
+
+
+def basis_stamps(
+    pixels: Floats, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int, basis: Basis
+) -> Floats:
+    """Squares of ``2 half + 1`` pixels around stars, convolved with every function: ``[star, function, pixel]``.
+
+    Each one-dimensional filter is a banded matrix; the products of dense ones are faster than loops over the bands.
+    """
+    size, taps = 2 * half + 1, basis.filters.shape[1]
+    side, n = size + taps - 1, len(cx)
+    reach = side // 2
+    patches = np.empty((side, n, side), np.float32)
+    for i, (x, y) in enumerate(zip(cx, cy, strict=True)):
+        patches[:, i] = pixels[y - reach : y + reach + 1, x - reach : x + reach + 1]
+    bands = np.zeros((len(basis.filters), side, size), np.float32)
+    for i in range(size):
+        bands[:, i : i + taps, i] = basis.filters[:, ::-1]
+    result = np.empty((n, len(basis.columns), size, size), np.float32)
+    flat = patches.reshape(side * n, side)
+    for column in range(len(basis.filters)):
+        used = np.flatnonzero(basis.columns == column)
+        if len(used):
+            lines = (flat @ bands[column]).reshape(side, n * size)
+            along = bands[basis.rows[used]].transpose(0, 2, 1).reshape(len(used) * size, side)
+            result[:, used] = (along @ lines).reshape(len(used), size, n, size).transpose(2, 0, 1, 3)
+    return result.reshape(n, len(basis.columns), size * size)
 
 
 def _cut(

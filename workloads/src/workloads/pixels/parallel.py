@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -32,6 +32,18 @@ def run(
     # The process id in the key keeps a forked child from waiting for its parent's threads.
     futures = [_pool(count, os.getpid()).submit(function, *job) for job in jobs]
     return [future.result() for future in futures]
+
+
+def stream(
+    function: Callable[..., Result], jobs: Iterable[tuple[object, ...]], threads: int | None = None
+) -> Iterator[Result]:
+    """As `run`, but each result is handed out as soon as it and all before it are there."""
+    count = available(threads)
+    if count == 1:
+        yield from (function(*job) for job in jobs)
+        return
+    for future in [_pool(count, os.getpid()).submit(function, *job) for job in jobs]:
+        yield future.result()
 
 
 def bands(rows: int, threads: int | None = None, minimum: int = 64) -> list[tuple[int, int]]:

@@ -31,7 +31,8 @@ def resample(
     if image.shape == shape and np.abs(matrix - np.eye(2, 3)).max() < 1e-6:
         return image
     result = Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16))
-    planes = np.uint16(Mask.EDGE.value), np.uint16(Mask.NO_DATA.value)
+    filled = Mask.BAD | Mask.CR | Mask.INTRP
+    planes = np.uint16(Mask.EDGE.value), np.uint16(Mask.NO_DATA.value), np.uint16(filled.value)
     jobs = [
         (image.pixels, image.variance, image.mask, np.ascontiguousarray(matrix, np.float64), _TABLES[order], *planes,
          result.pixels, result.variance, result.mask, *band)

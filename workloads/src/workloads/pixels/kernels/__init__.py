@@ -13,8 +13,8 @@ from typing import Any
 from numba import njit
 
 
-def kernel(signature: str, *, fast: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a function for one signature; ``fast`` allows sums to be reordered (NaN and infinity stay honoured)."""
+def kernel(signature: str | list[str], *, fast: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function for a signature or several; ``fast`` allows sums to be reordered (NaN and infinity stay honoured)."""
     flags = {"reassoc", "nsz", "arcp", "contract", "afn"} if fast else False
     compiler: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
         signature, nogil=True, cache=True, fastmath=flags, error_model="numpy"

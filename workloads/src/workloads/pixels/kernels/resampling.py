@@ -20,12 +20,17 @@ def weights_table(order: int = 3) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@kernel("void(f4[:,::1], f4[:,::1], u2[:,::1], f8[:,::1], f4[:,::1], u2, u2, f4[:,::1], f4[:,::1], u2[:,::1], i8, i8)")
-def resample_rows(pixels, variance, mask, matrix, table, edge, empty, out_pixels, out_variance, out_mask, first, last):
+@kernel(
+    "void(f4[:,::1], f4[:,::1], u2[:,::1], f8[:,::1], f4[:,::1], u2, u2, u2, f4[:,::1], f4[:,::1], u2[:,::1], i8, i8)"
+)
+def resample_rows(
+    pixels, variance, mask, matrix, table, edge, empty, filled, out_pixels, out_variance, out_mask, first, last
+):
     """Evaluate an image at ``matrix @ (x, y, 1)`` for output rows ``first`` to ``last``.
 
     The variance is interpolated with the absolute weights' share, not their squares: neighbouring output pixels are
-    correlated, and fluxes summed over a PSF then keep their true noise.
+    correlated, and fluxes summed over a PSF then keep their true noise. Planes go wherever their pixels have a weight of
+    0.02, those of ``filled`` (where a neighbour's mean stands in for the value) only where it is 0.15.
     """
     rows, columns = pixels.shape
     taps = table.shape[1]
@@ -50,7 +55,7 @@ def resample_rows(pixels, variance, mask, matrix, table, edge, empty, out_pixels
                     vline += weight * variance[row, column]
                     share += weight
                     if mask[row, column] and abs(wx[i] * wy[j]) > 0.02:
-                        bits |= mask[row, column]
+                        bits |= mask[row, column] if abs(wx[i] * wy[j]) > 0.15 else mask[row, column] & ~filled
                 total += wy[j] * line
                 noise += wy[j] * wy[j] * vline
                 scale += wy[j] * wy[j] * share

@@ -10,79 +10,102 @@ BLOCK = 32
 
 
 @helper
-def _flush(buffer, at, bits, count):
-    """Write whole bytes, highest first; the rest stays."""
-    while count >= 8:
-        count -= 8
-        buffer[at] = np.uint8((bits >> np.uint64(count)) & np.uint64(0xFF))
+def _swap(word):
+    """Big-endian bytes of a word."""
+    word = np.uint32(word)
+    return np.uint32((word >> 24) | ((word >> 8) & 0xFF00) | ((word << 8) & 0xFF0000) | (word << 24))
+
+
+@helper
+def _put(words, at, bits, count, value, size):
+    """Append ``size`` (up to 32) bits to the ``count`` (below 32) that wait; whole words are written."""
+    bits = (bits << np.uint64(size)) | value
+    count += size
+    if count >= 32:
+        count -= 32
+        words[at] = _swap(bits >> np.uint64(count))
         at += 1
-    return at, count
+    return at, bits, count
 
 
-@kernel("void(i4[:,::1], i8, i8, i8, u1[::1], i8[::1])", fast=False)
-def rice_encode(tiles, width, first, last, buffer, lengths):
-    """Encode rows ``first`` to ``last`` one after another from the buffer's start; ``width`` is bytes per pixel, 2 or 4."""
-    columns = tiles.shape[1]
+@kernel(
+    [
+        "void(u2[:,::1], u2, i8, i8, u4[::1], u1[::1], i8[::1])",
+        "void(u4[:,::1], u4, i8, i8, u4[::1], u1[::1], i8[::1])",
+    ],
+    fast=False,
+)
+def rice_encode(tiles, flip, first, last, words, buffer, lengths):
+    """Encode rows ``first`` to ``last`` one after another from the buffer's start.
+
+    Samples are 2 or 4 bytes; ``flip`` is XORed to the first of each row (0x8000 for unsigned ones: differences are the
+    same). ``words`` is scratch for one row: 2 words per sample and 16 more.
+    """
+    columns, width = tiles.shape[1], tiles.itemsize
     sample_bits = 8 * width
     code_bits, code_max = (4, 14) if width == 2 else (5, 25)
-    wrap = np.uint64(0xFFFF) if width == 2 else np.uint64(0xFFFFFFFF)
-    differences = np.empty(BLOCK, np.uint64)
-    at = 0
+    shift = np.int32(32 - sample_bits)
+    folded = np.empty(columns + BLOCK, np.uint32)
+    filled = 0
     for row in range(first, last):
-        start = at
-        bits, count = np.uint64(np.int64(tiles[row, 0])) & wrap, sample_bits
-        at, count = _flush(buffer, at, bits, count)
-        previous = np.int64(tiles[row, 0])
+        line = tiles[row]
+        folded[0] = 0
+        for k in range(1, columns):
+            # Differences wrap round at the sample's width, as the decoder's sums do.
+            change = np.int32(np.int32(np.int32(line[k]) - np.int32(line[k - 1])) << shift) >> shift
+            folded[k] = np.uint32((np.uint32(change) << np.uint32(1)) ^ np.uint32(change >> np.int32(31)))
+        at, bits, count = 0, np.uint64(0), 0
+        at, bits, count = _put(words, at, bits, count, np.uint64(line[0] ^ flip), sample_bits)
         for begin in range(0, columns, BLOCK):
             size = min(BLOCK, columns - begin)
-            total = np.float64(0.0)
-            for k in range(size):
-                value = np.int64(tiles[row, begin + k])
-                # Differences wrap round at the sample's width, as the decoder's sums do.
-                change = (value - previous) << np.int64(64 - sample_bits) >> np.int64(64 - sample_bits)
-                folded = np.uint64((change << np.int64(1)) ^ (change >> np.int64(63)))
-                differences[k] = folded & wrap
-                total += np.float64(differences[k])
-                previous = value
-            mean = (total - (size // 2) - 1.0) / size
+            total, largest = np.uint64(0), np.uint32(0)
+            for k in range(begin, begin + size):
+                total += np.uint64(folded[k])
+                largest = max(largest, folded[k])
+            mean = (np.float64(total) - (size // 2) - 1.0) / size
             level = np.int64(mean) >> 1 if mean > 0 else 0
             split = 0
             while level > 0:
                 level >>= 1
                 split += 1
             if split >= code_max:
-                bits = (bits << np.uint64(code_bits)) | np.uint64(code_max + 1)
-                at, count = _flush(buffer, at, bits, count + code_bits)
-                for k in range(size):
-                    bits = (bits << np.uint64(sample_bits)) | differences[k]
-                    at, count = _flush(buffer, at, bits, count + sample_bits)
-            elif split == 0 and total == 0.0:
-                bits = bits << np.uint64(code_bits)
-                at, count = _flush(buffer, at, bits, count + code_bits)
+                at, bits, count = _put(words, at, bits, count, np.uint64(code_max + 1), code_bits)
+                for k in range(begin, begin + size):
+                    at, bits, count = _put(words, at, bits, count, np.uint64(folded[k]), sample_bits)
+            elif split == 0 and total == 0:
+                at, bits, count = _put(words, at, bits, count, np.uint64(0), code_bits)
             else:
-                bits = (bits << np.uint64(code_bits)) | np.uint64(split + 1)
-                count += code_bits
-                low = (np.uint64(1) << np.uint64(split)) - np.uint64(1)
-                for k in range(size):
-                    zeros = np.int64(differences[k] >> np.uint64(split))
-                    while zeros > 24:
-                        at, count = _flush(buffer, at, bits, count)
-                        bits <<= np.uint64(24)
-                        count += 24
-                        zeros -= 24
-                    if count + zeros + 1 + split > 56:
-                        at, count = _flush(buffer, at, bits, count)
-                    bits = (
-                        (bits << np.uint64(zeros + 1 + split))
-                        | (np.uint64(1) << np.uint64(split))
-                        | (differences[k] & low)
-                    )
-                    count += zeros + 1 + split
-                at, count = _flush(buffer, at, bits, count)
+                at, bits, count = _put(words, at, bits, count, np.uint64(split + 1), code_bits)
+                low = np.uint64(split)
+                one = np.uint64(1) << low
+                if (np.uint64(largest) >> low) + low < np.uint64(32):
+                    # Every code fits a word: no branches, a word is stored each time and kept when it is full.
+                    place, waiting = np.uint64(at), np.uint64(count)
+                    for k in range(begin, begin + size):
+                        value = np.uint64(folded[k])
+                        length = (value >> low) + low + np.uint64(1)
+                        bits = (bits << length) | one | (value & (one - np.uint64(1)))
+                        waiting += length
+                        full = waiting >> np.uint64(5)
+                        waiting &= np.uint64(31)
+                        words[place] = _swap(bits >> waiting)
+                        place += full
+                    at, count = np.int64(place), np.int64(waiting)
+                else:
+                    for k in range(begin, begin + size):
+                        zeros = np.int64(np.uint64(folded[k]) >> low)
+                        while zeros + 1 + split > 32:
+                            run = min(zeros, 32)
+                            at, bits, count = _put(words, at, bits, count, np.uint64(0), run)
+                            zeros -= run
+                        value = one | (np.uint64(folded[k]) & (one - np.uint64(1)))
+                        at, bits, count = _put(words, at, bits, count, value, zeros + 1 + split)
         if count > 0:
-            buffer[at] = np.uint8((bits << np.uint64(8 - count)) & np.uint64(0xFF))
-            at += 1
-        lengths[row] = at - start
+            words[at] = _swap(bits << np.uint64(32 - count))
+        stored = 4 * at + (count + 7) // 8
+        buffer[filled : filled + stored] = words.view(np.uint8)[:stored]
+        filled += stored
+        lengths[row] = stored
 
 
 @kernel("i8(u1[::1], i8[::1], i8[::1], i8, i8, i8, i4[:,::1])", fast=False)
@@ -140,17 +163,12 @@ def rice_decode(heap, offsets, lengths, width, first, last, tiles):
     return -1
 
 
-@kernel("u8(u1[::1], i8, i8)", fast=False)
-def word_sum(data, first, last):
-    """Sum of the big-endian 32-bit words of bytes ``first`` to ``last`` (multiples of 4), in ones' complement."""
+@kernel("u8(u4[::1])", fast=False)
+def word_sum(words):
+    """Sum of big-endian 32-bit words in ones' complement."""
     total = np.uint64(0)
-    for i in range(first, last, 4):
-        total += (
-            (np.uint64(data[i]) << np.uint64(24))
-            | (np.uint64(data[i + 1]) << np.uint64(16))
-            | (np.uint64(data[i + 2]) << np.uint64(8))
-            | np.uint64(data[i + 3])
-        )
+    for i in range(words.size):
+        total += np.uint64(_swap(words[i]))
     while total >> np.uint64(32):
         total = (total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32))
     return total
