@@ -211,6 +211,6 @@ def env(
 ) -> None:
     """Print the shell exports that the plain `pulumi` command needs: eval "$(dpp stack env lab)"."""
     name = environment.partition(".")[0]
-    if not (Path(Environment.named(name).project) / "inventories" / name).is_dir():
+    if not (Path(Environment.named(name).project) / "inventories" / name / "hosts.yml").is_file():
         raise UsageError("environment", repr(name), "a folder of inventories/")
     print(Environment.named(name).exports())
