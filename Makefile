@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 VISITS ?= 6
 TESTS ?= tests
 # Stages that passed whole on a clean clone; the others join as they do.
-PROVEN := tests/lint tests/unit tests/pixels tests/stacks tests/k8s
+PROVEN := $(addprefix tests/,lint unit pixels stacks k8s integration lab/test_night.py lab/test_drift.py)
 
 .PHONY: help lab lab-down test test-machines check environment update fix
 
@@ -24,10 +24,12 @@ lab: environment ## Bring up the whole observatory on this machine, and a night 
 lab-down: environment ## Take the lab down; leave nothing but the caches
 	dpp lab down
 
-test: environment ## Prove what needs no machines: lint, model, engine, provider, programs, manifests, pixels
-	python -m pytest -m "not slow" $(PROVEN)
+test: environment ## Prove it (root): from lint to a lab of its own, a night through it, and drift repaired
+	dpp doctor --fix
+	dpp tools build
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m "not slow" $(PROVEN)
 
-test-machines: environment ## Prove the rest (root): containers, routers, roles, crash series, a lab of its own
+test-machines: environment ## Prove everything: also single routers and roles, restarts, series of crashes
 	dpp doctor --fix
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest $(TESTS)
 

@@ -54,7 +54,7 @@ def test_a_change_by_hand_is_named_and_repaired(observatory: Observatory, change
     assert change.host in said, said
     observatory.dpp("up", "lab", "--yes", f"--only={change.unit}")
     assert change.named not in observatory.on(change.host, change.ask)
-    observatory.dpp("stack", "up", f"lab.{change.unit}", "--yes", "--refresh", "--expect-no-changes")
+    observatory.dpp("up", "lab", "--yes", f"--only={change.unit}", "--expect-no-changes")
 
 
 def test_a_manifest_changed_by_hand_is_named_and_repaired(observatory: Observatory) -> None:
