@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from workloads.broker.groups import GROUPS
 from workloads.common.names import ExposureName
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled, join_colons
 from workloads.data_backbone.arrivals import parse_notification
@@ -215,6 +216,21 @@ def test_missing_and_doubled_alerts_are_counted():
     assert figures.alerts(facts())["missing"] == 0
     assert figures.alerts(facts(alerts=[alert(1, 10.0), alert(2, 20.0)]))["missing"] == 1
     assert figures.alerts(facts(alerts=[alert(1, 10.0)] * 2 + [alert(2, 1.0), alert(3, 2.0)]))["duplicates"] == 1
+
+
+def test_what_a_broker_did_not_receive_is_counted():
+    whole = [alert(1, 10.0) | {"sha256": "a"}, alert(2, 20.0) | {"sha256": "b"}]
+    kept = [{"group": group, "sha256": digest} for group in GROUPS for digest in "ab"]
+    assert figures.alerts(facts(alerts=whole, receipts=kept))["not_at_brokers"] == 0
+    assert figures.alerts(facts(alerts=whole, receipts=kept[:-1]))["not_at_brokers"] == 1
+    assert figures.alerts(facts(alerts=whole))["not_at_brokers"] == 2 * len(GROUPS)
+
+
+def test_an_exposure_without_an_answer_is_counted():
+    ledger = facts().ledger
+    assert figures.exposures(facts())["unanswered"] == 0
+    assert figures.exposures(facts(ledger=[row for row in ledger if row["step"] != "alerted"]))["unanswered"] == 1
+    assert figures.exposures(facts(ledger=[stamp("failed", 1010.0)]))["unanswered"] == 0
 
 
 def test_latency_counts_from_the_end_of_readout():

@@ -14,9 +14,11 @@ from workloads.report.page import render
 
 _COMMON = (
     ("exposures lost", "exposures.lost", "<=", 0.0),
+    ("exposures without an answer", "exposures.unanswered", "<=", 0.0),
     ("alerts missing at the consumer", "alerts.missing", "<=", 0.0),
     ("alerts that do not decode", "alerts.undecodable", "<=", 0.0),
     ("alerts delivered twice", "alerts.duplicates", "<=", 0.0),
+    ("alerts missing at a broker", "alerts.not_at_brokers", "<=", 0.0),
     ("alerts within 60 s of the end of readout", "latency.within_60_s", ">=", 0.98),
     ("growth of latency, seconds per visit", "latency.slope_s_per_visit", "<=", 1.0),
 )

@@ -25,8 +25,8 @@ class Facts:
         The camera's own records, outside the system under test.
     ledger, alerts
         What the independent consumer received.
-    stores
-        What was read back from each store.
+    stores, receipts
+        What was read back from each store, and from the receipts of each broker.
     """
 
     night: Row
@@ -37,6 +37,7 @@ class Facts:
     ledger: list[Row] = field(default_factory=list)
     alerts: list[Row] = field(default_factory=list)
     stores: list[Row] = field(default_factory=list)
+    receipts: list[Row] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> Facts:
@@ -45,7 +46,7 @@ class Facts:
         Only stamps and alerts of this night's exposures and groups count.
         """
         night = json.loads((folder / "night.json").read_text())
-        names = ("visits", "readouts", "exposures", "truth", "ledger", "alerts", "stores")
+        names = ("visits", "readouts", "exposures", "truth", "ledger", "alerts", "stores", "receipts")
         facts = cls(night, **{name: list(_lines(folder / f"{name}.jsonl")) for name in names})
         images = {row["obsId"] for row in facts.readouts}
         groups = {row["group"] for row in facts.visits + facts.readouts}

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from workloads.broker.groups import GROUPS
 from workloads.common.names import ExposureName
 from workloads.report.facts import Facts, Row
 
 STEPS = ("expected", "arrived", "verified", "ingested", "processed", "alerted", "archived")
+_ANSWERS = frozenset({"alerted", "failed", "quarantined", "lost", "cancelled"})
+"""Steps with which an exposure is done: its alerts are out, or it is said why there are none."""
 VARIABLE = 3
 MINIMUM_SNR = 8.0
 LIMIT_SECONDS = 60.0
@@ -24,6 +27,8 @@ def exposures(facts: Facts) -> dict[str, Any]:
     """
     by_step = Counter(row["step"] for row in _firsts(facts))
     lost = [f"{row['obsId']}_{row['detector']}: {reason}" for row in facts.stores if (reason := _loss(row))]
+    answered = {(row["obsId"], row["detector"]) for row in facts.ledger if row["step"] in _ANSWERS}
+    unanswered = [row for row in facts.exposures if (row["obsId"], row["detector"]) not in answered]
     read = {(row["obsId"], row["detector"]) for row in facts.stores}
     lost += [
         f"{row['obsId']}_{row['detector']}: not looked for"
@@ -32,19 +37,22 @@ def exposures(facts: Facts) -> dict[str, Any]:
     ]
     return {
         "expected": len(facts.exposures), "arrived": by_step["arrived"], "verified": by_step["verified"], "ingested": by_step["ingested"],
-        "processed": by_step["processed"], "archived": by_step["archived"], "lost": len(lost), "losses": lost,
+        "processed": by_step["processed"], "archived": by_step["archived"], "unanswered": len(unanswered), "lost": len(lost), "losses": lost,
         "failures": [_sentence(row) for row in facts.ledger if row["step"] in ("quarantined", "failed", "lost", "late", "cancelled")],
     }  # fmt: skip
 
 
 def alerts(facts: Facts) -> dict[str, Any]:
-    """Compare alerts made (by the ledger's stamps) with alerts received by the independent consumer."""
+    """Compare alerts made (by the ledger's stamps) with those that the independent consumer and each broker received."""
     made = sum(int(row["figures"].get("alerts", 0)) for row in _firsts(facts) if row["step"] == "processed")
     decoded = [row for row in facts.alerts if "error" not in row]
     distinct = {row["diaSourceId"] for row in decoded}
+    sent = {row["sha256"] for row in decoded}
+    kept = {group: {row["sha256"] for row in facts.receipts if row["group"] == group} for group in GROUPS}
     return {
         "made": made, "received": len(facts.alerts), "decoded": len(decoded), "undecodable": len(facts.alerts) - len(decoded),
-        "duplicates": len(decoded) - len(distinct), "missing": max(0, made - len(distinct)), "bytes": sum(row["bytes"] for row in facts.alerts),
+        "duplicates": len(decoded) - len(distinct), "missing": max(0, made - len(distinct)),
+        "not_at_brokers": sum(len(sent - digests) for digests in kept.values()), "bytes": sum(row["bytes"] for row in facts.alerts),
     }  # fmt: skip
 
 

@@ -1,13 +1,20 @@
-"""Reads every raw file back from every store: its digest, and whether the pixels are those that the camera read out."""
+"""Reads every raw file back from every store: its digest, and whether the pixels are those that the camera read out.
+
+The receipts of the brokers are read as well: what each of the full streams really delivered.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from workloads.broker.__main__ import BUCKET
+from workloads.broker.groups import GROUPS
 from workloads.common.errors import WorkloadError
 from workloads.common.names import ExposureName
 from workloads.common.raw import decode_raw
@@ -15,6 +22,8 @@ from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.settings import Settings
 
 SITES = ("summit", "base", "ncsa")
+_RECEIPTS_SECONDS = 20.0
+"""How long brokers may be behind the independent consumer before what they lack is missing."""
 
 
 def read_stores(folder: Path) -> int:
@@ -25,7 +34,27 @@ def read_stores(folder: Path) -> int:
     with ThreadPoolExecutor(4) as pool, (folder / "stores.jsonl").open("w") as output:
         for line in pool.map(lambda fact: examine(stores, fact), facts):
             output.write(json.dumps(line) + "\n")
+    read_receipts(Store(settings, settings.site.site), folder)
     return 0
+
+
+def read_receipts(store: Store, folder: Path) -> None:
+    """Write `receipts.jsonl`: one line per broker and alert of the night that it has checked and kept."""
+    alerts = [json.loads(line) for line in (folder / "alerts.jsonl").read_text().splitlines()]
+    visits = {row["visit"] for row in alerts if "error" not in row}
+    deadline = time.monotonic() + _RECEIPTS_SECONDS
+    while True:
+        receipts = [row for group in GROUPS for row in _receipts(store, group) if row.get("visit") in visits]
+        if len(receipts) >= len(GROUPS) * len(alerts) or time.monotonic() > deadline:
+            break
+        time.sleep(2.0)
+    (folder / "receipts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in receipts))
+
+
+def _receipts(store: Store, group: str) -> Iterator[dict[str, Any]]:
+    for item in store.list(BUCKET, f"receipts/{group}/"):
+        for line in store.get(BUCKET, item.key).decode().splitlines():
+            yield {"group": group, **json.loads(line)}
 
 
 def examine(stores: dict[str, Store], fact: dict[str, Any]) -> dict[str, Any]:
