@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.spatial
 
 from workloads.pixels.astrometry import register, registered_wcs
 from workloads.pixels.background import estimate_background
@@ -16,6 +17,7 @@ from workloads.pixels.images import Floats, Image, Table
 from workloads.pixels.isr import Calibration, Raw, remove_signature
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
+from workloads.pixels.matching import FEW_STAMPS
 from workloads.pixels.photometry import zero_point
 from workloads.pixels.psf import Psf, choose_stars, fit_psf, gaussian_psf
 from workloads.pixels.resampling import noise_power, resample
@@ -172,7 +174,7 @@ def difference_of(
     matrix = _onto_template(found.matrix, grid_matrix(template.wcs, science.wcs, template.image.shape))
     solved = registered_wcs(template.wcs, matrix)
     aligned = resample(template.image, matrix, science.image.shape, threads=threads)
-    stars = choose_stars(science.stars)
+    stars = _to_match_on(science.stars, known, matrix)
     noise = template.noise * noise_power(matrix, aligned.shape)
     result = subtract(
         science.image, science.psf, aligned, template.psf, stars["x"], stars["y"], config.difference,
@@ -247,6 +249,18 @@ def _calibrate(
     there = np.column_stack([x, y]) @ found.matrix[:, :2].T + found.matrix[:, 2]
     scale, scatter, used = zero_point(stars, there[:, 0], there[:, 1], flux)
     return solved, scale, {**figures, "zero_point_scatter": scatter, "zero_point_stars": float(used)}
+
+
+def _to_match_on(sources: Table, known: Table, matrix: np.ndarray, radius: float = 1.5) -> Table:
+    """Choose sources that the template has too, for what is new is nothing to match on: stars, or all if they are few."""
+    clean = sources[sources["flags"] & (Flag.SATURATED | Flag.EDGE | Flag.BAD).value == 0]
+    tree = scipy.spatial.cKDTree(np.column_stack([known["x"], known["y"]]))
+    for chosen in (choose_stars(sources), clean[np.argsort(-clean["snr"])]):
+        there = np.column_stack([chosen["x"], chosen["y"]]) @ matrix[:, :2].T + matrix[:, 2]
+        both = np.asarray(chosen[tree.query(there)[0] < radius])
+        if len(both) >= FEW_STAMPS:
+            break
+    return both
 
 
 def _invert(matrix: np.ndarray) -> np.ndarray:

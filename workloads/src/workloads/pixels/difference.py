@@ -214,7 +214,7 @@ def _usable(quality: dict[str, float]) -> float:
     """1 if noise is about what was predicted and the match rests on enough stars."""
     return float(
         0.5 < quality["residual_over_predicted_variance"] < 2.0
-        and quality["stamps_used"] >= 5
+        and quality["stamps_used"] >= 3
         and quality["kernel_mismatch"] < 0.1
     )
 

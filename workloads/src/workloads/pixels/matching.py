@@ -11,6 +11,9 @@ import scipy.linalg
 from workloads.pixels.images import Doubles, Floats, Image
 from workloads.pixels.masks import UNUSABLE
 
+FEW_STAMPS = 20
+"""With fewer, the background under them is determined only if the wings of the stamps count as well."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -118,7 +121,7 @@ def fit_kernel(
     cx, cy = cx[usable], cy[usable]
     if len(cx) < 3:
         return None
-    target, weight = _cut(sharp, broad, cx, cy, half, fwhm)
+    target, weight = _cut(sharp, broad, cx, cy, half, fwhm if len(cx) >= FEW_STAMPS else None)
     clean = (weight > 0).mean(axis=1) > 0.9
     cx, cy, target, weight = cx[clean], cy[clean], target[clean], weight[clean]
     if len(cx) < 3:
@@ -156,11 +159,12 @@ def basis_stamps(
 
 
 def _cut(
-    sharp: Image, broad: Image, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int, fwhm: float
+    sharp: Image, broad: Image, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int, fwhm: float | None
 ) -> tuple[Floats, Floats]:
+    """Cut the stamps and weigh their pixels by noise and the light expected; without `fwhm` by noise alone."""
     side = 2 * half + 1
     v, u = np.mgrid[-half : half + 1, -half : half + 1]
-    profile = (1 + (u * u + v * v) / (0.98 * fwhm) ** 2) ** -3
+    profile = (1 + (u * u + v * v) / (0.98 * fwhm) ** 2) ** -3 if fwhm else np.ones_like(u, float)
     target, weight = (np.empty((len(cx), side * side), np.float32) for _ in range(2))
     for i, (x, y) in enumerate(zip(cx, cy, strict=True)):
         window = np.s_[y - half : y + half + 1, x - half : x + half + 1]
@@ -171,7 +175,8 @@ def _cut(
         # Where a faint star has no light its pixels add noise to the convolved image and say nothing.
         expected2 = (max(float(signal[half, half]), 0.0) * profile) ** 2 + 1e-6
         target[i] = signal.ravel()
-        weight[i] = (good * expected2 / (expected2 + noise2) / noise2).ravel()
+        says = expected2 / (expected2 + noise2) if fwhm else 1.0
+        weight[i] = (good * says / noise2).ravel()
     return target, weight
 
 
