@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetType
 from lsst.resources import ResourcePath
 
@@ -16,6 +17,8 @@ from workloads.data_backbone.instrument import LabCam
 
 LOG = logging.getLogger(__name__)
 ROOT = "s3://butler/repo/"
+_LOCK = 20260101
+"""Key of the advisory lock under which the repository is made."""
 RAW_RUN = f"{INSTRUMENT}/raw/all"
 PROMPT_RUN = f"{INSTRUMENT}/prompt"
 
@@ -103,17 +106,26 @@ def repository_config(database_url: str = "") -> Config:
 
 
 def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
-    """Make the archive's repository if it is not there, register what it keeps, and open it for writing."""
+    """Make the archive's repository if it is not there, register what it keeps, and open it for writing.
+
+    The first to come does so, under a lock that the others wait for; what was cut short is made again.
+    """
     settings.export_credentials()
-    if not ResourcePath(root, forceDirectory=True).join("butler.yaml").exists():
-        LOG.info("making the repository %s", root)
-        Butler.makeRepo(root, config=repository_config(settings.database_url("butler")))
-    butler = Butler.from_config(root, writeable=True)
-    prepare(butler, settings)
-    for collection in (RAW_RUN, PROMPT_RUN):
-        butler.collections.register(collection, CollectionType.RUN)
-    for chain in Products().chains:
-        butler.collections.register(chain, CollectionType.CHAINED)
+    url = settings.database_url("butler")
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        tables = connection.execute(sqlalchemy.text("SELECT to_regclass('butler_attributes')")).scalar()
+        if tables is None or not ResourcePath(root, forceDirectory=True).join("butler.yaml").exists():
+            LOG.info("making the repository %s", root)
+            Butler.makeRepo(root, config=repository_config(url), overwrite=True)
+        butler = Butler.from_config(root, writeable=True)
+        prepare(butler, settings)
+        for collection in (RAW_RUN, PROMPT_RUN):
+            butler.collections.register(collection, CollectionType.RUN)
+        for chain in Products().chains:
+            butler.collections.register(chain, CollectionType.CHAINED)
+    engine.dispose()
     return butler
 
 
