@@ -183,7 +183,7 @@ def match(
     sharp, broad = fill(sharp, threads), fill(broad, threads)
     basis = make_basis(sharp_psf.fwhm, broad_psf.fwhm)
     stars = x[: config.stamps], y[: config.stamps]
-    kernel = fit_kernel(sharp, broad, *stars, basis, order=config.order, fwhm=broad_psf.fwhm)
+    kernel = fit_kernel(sharp, broad, *stars, basis, order=config.order, fwhm=broad_psf.fwhm, threads=threads)
     if kernel is None or not 1e-3 < kernel.total < 1e3:
         return None
     residual, matched = _apply(sharp, broad, kernel, threads)

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
+from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Floats, Image
+from workloads.pixels.kernels.matching import solve_positive
 from workloads.pixels.masks import UNUSABLE
 
 FEW_STAMPS = 20
 """With fewer, the background under them is determined only if the wings of the stamps count as well."""
+
+
+_SMALL = 180
+"""Pixels in one product of matrices (see `basis_stamps`)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def fit_kernel(
     half: int = 14,
     order: int = 2,
     fwhm: float = 4.0,
+    threads: int | None = None,
 ) -> MatchingKernel | None:
     """Fit ``broad = kernel (x) sharp + background`` on stars at ``(x, y)``, dropping those that do not agree.
 
@@ -126,36 +132,42 @@ def fit_kernel(
     cx, cy, target, weight = cx[clean], cy[clean], target[clean], weight[clean]
     if len(cx) < 3:
         return None
-    stamps = basis_stamps(sharp.pixels, cx, cy, half, basis)
+    stamps = basis_stamps(sharp.pixels, cx, cy, half, basis, threads)
     stamps[:, 1:] -= basis.sums[None, 1:, None] * stamps[:, :1]
     return _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
 
 
 def basis_stamps(
-    pixels: Floats, cx: npt.NDArray[np.int64], cy: npt.NDArray[np.int64], half: int, basis: Basis
+    pixels: Floats,
+    cx: npt.NDArray[np.int64],
+    cy: npt.NDArray[np.int64],
+    half: int,
+    basis: Basis,
+    threads: int | None = None,
 ) -> Floats:
     """Squares of ``2 half + 1`` pixels around stars, convolved with every function: ``[star, function, pixel]``.
 
-    Each one-dimensional filter is a banded matrix; the products of dense ones are faster than loops over the bands.
+    Each one-dimensional filter is a banded matrix; products of dense ones are faster than loops over the bands. They are
+    small enough that the linear algebra library starts no threads of its own, which would only wait for each other.
     """
     size, taps = 2 * half + 1, basis.filters.shape[1]
-    side, n = size + taps - 1, len(cx)
+    side = size + taps - 1
     reach = side // 2
-    patches = np.empty((side, n, side), np.float32)
-    for i, (x, y) in enumerate(zip(cx, cy, strict=True)):
-        patches[:, i] = pixels[y - reach : y + reach + 1, x - reach : x + reach + 1]
     bands = np.zeros((len(basis.filters), side, size), np.float32)
     for i in range(size):
         bands[:, i : i + taps, i] = basis.filters[:, ::-1]
-    result = np.empty((n, len(basis.columns), size, size), np.float32)
-    flat = patches.reshape(side * n, side)
-    for column in range(len(basis.filters)):
-        used = np.flatnonzero(basis.columns == column)
-        if len(used):
-            lines = (flat @ bands[column]).reshape(side, n * size)
-            along = bands[basis.rows[used]].transpose(0, 2, 1).reshape(len(used) * size, side)
-            result[:, used] = (along @ lines).reshape(len(used), size, n, size).transpose(2, 0, 1, 3)
-    return result.reshape(n, len(basis.columns), size * size)
+    uses = [np.flatnonzero(basis.columns == column) for column in range(len(basis.filters))]
+    along = [np.ascontiguousarray(bands[basis.rows[used]].transpose(0, 2, 1)).reshape(-1, side) for used in uses]
+    result = np.empty((len(cx), len(basis.columns), size, size), np.float32)
+
+    def one(first: int, last: int) -> None:
+        for i in range(first, last):
+            patch = pixels[cy[i] - reach : cy[i] + reach + 1, cx[i] - reach : cx[i] + reach + 1]
+            for column, used in enumerate(uses):
+                result[i, used] = (along[column] @ (patch @ bands[column])).reshape(len(used), size, size)
+
+    parallel.run(one, parallel.bands(len(cx), threads, 4), threads)
+    return result.reshape(len(cx), len(basis.columns), size * size)
 
 
 def _cut(
@@ -246,7 +258,10 @@ def _normal_equations(
     design[:, :functions] = stamps
     design[:, functions:] = _background_design(cx, cy, shape, half, pixels).transpose(0, 2, 1)
     weighted = design * weight[:, None, :]
-    gram = np.matmul(weighted, design.transpose(0, 2, 1)).astype(np.float64)
+    gram = np.zeros((n, functions + 3, functions + 3))
+    for first in range(0, pixels, _SMALL):
+        part = np.s_[:, :, first : first + _SMALL]
+        gram += np.matmul(weighted[part], design[part].transpose(0, 2, 1))
     right = np.einsum("nbp,np->nb", weighted, target).astype(np.float64)
     return gram, right
 
@@ -256,7 +271,9 @@ def _solve_once(gram: Doubles, right: Doubles, spatial: Doubles, functions: int)
     n, terms = spatial.shape
     products = (spatial[:, :, None] * spatial[:, None, :]).reshape(n, -1)
     size = functions + 3
-    blocks = (products.T @ gram.reshape(n, -1)).reshape(terms, terms, size, size)
+    rows = gram.reshape(n, -1)
+    parts = [products.T @ rows[:, first : first + 48] for first in range(0, rows.shape[1], 48)]
+    blocks = np.concatenate(parts, axis=1).reshape(terms, terms, size, size)
     matrix = blocks.transpose(2, 0, 3, 1).reshape(size * terms, size * terms)
     vector = (right.T @ spatial).ravel()
     # Flux and background do not vary with place (the background's slopes are functions of their own).
@@ -265,10 +282,12 @@ def _solve_once(gram: Doubles, right: Doubles, spatial: Doubles, functions: int)
     matrix, vector = matrix[np.ix_(used, used)], vector[used]
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
     # A touch of ridge keeps nearly dependent functions from cancelling each other with huge amplitudes.
-    factor = scipy.linalg.cho_factor(matrix / np.outer(scale, scale) + 1e-7 * np.eye(len(scale)), lower=True)
-    pivots = np.diag(factor[0])
-    condition = 2 * float(np.log10(pivots.max() / pivots.min()))
-    return scipy.linalg.cho_solve(factor, vector / scale) / scale, condition
+    system = matrix / np.outer(scale, scale) + 1e-7 * np.eye(len(scale))
+    solution = vector / scale
+    least, most = solve_positive(system, solution)
+    if least <= 0:
+        raise np.linalg.LinAlgError("the stars do not determine a kernel")
+    return solution / scale, 2 * float(np.log10(most / least))
 
 
 def _local_solutions(solution: Doubles, spatial: Doubles, functions: int) -> Doubles:
