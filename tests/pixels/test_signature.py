@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workloads.pixels import isr
+from workloads.pixels import fits_io, isr
 from workloads.pixels.calibration import combine
 from workloads.pixels.errors import InvalidValueError, PixelError, ShapeError, TypeMismatchError
 from workloads.pixels.masks import Mask
@@ -113,3 +113,41 @@ def test_combination_clips_and_leaves_out_nan(rng):
         combine([])
     with pytest.raises(PixelError):
         combine([frames[0], frames[1][:5]])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6, 15, 16])
+def test_combination_is_the_clipped_mean(rng, depth):
+    frames = [rng.normal(100, 1, (20, 300)).astype("f4") for _ in range(depth)]
+    frames[depth // 2][::3, ::7] += 300
+    mean, used = combine(frames)
+    stack = np.sort(np.stack(frames), axis=0)
+    off = np.abs(stack - np.median(stack, axis=0))
+    limit = 4 * 1.4826 * np.maximum(np.sort(off, axis=0)[(depth - 1) // 2], 1e-12)
+    keep = off <= limit
+    assert (used == keep.sum(axis=0)).mean() > 0.999
+    same = used == keep.sum(axis=0)
+    assert np.abs(mean - (stack * keep).sum(axis=0) / keep.sum(axis=0))[same].max() < 1e-3
+
+
+def test_files_are_combined_in_parts_read_once(rng, tmp_path):
+    frames = [rng.normal(1000, 5, (70, 90)).astype("u2") for _ in range(5)]
+    for k, frame in enumerate(frames):
+        fits_io.write(
+            tmp_path / f"{k}.fits", {}, [fits_io.Extension("OTHER", frame + 1), fits_io.Extension("C00", frame)]
+        )
+    seen = []
+
+    class Counted(fits_io.RowReader):
+        def rows(self, first, last):
+            seen.append((self._name, first, last))
+            return super().rows(first, last)
+
+    readers = [Counted(tmp_path / f"{k}.fits", "C00") for k in range(5)]
+    mean, used = combine(readers)
+    expected, kept = combine(frames)
+    assert (mean == expected).all()
+    assert (used == kept).all()
+    assert len(set(seen)) == len(seen)
+    assert sum(last - first for _, first, last in seen) == 5 * 70
+    with pytest.raises(PixelError, match="no compressed image"):
+        fits_io.RowReader(tmp_path / "0.fits", "C99")

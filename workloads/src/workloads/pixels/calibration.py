@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,12 @@ from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError, ShapeError
 from workloads.pixels.images import Doubles, Floats, Planes
 from workloads.pixels.isr import Calibration, overscan_level
-from workloads.pixels.kernels.stacking import clipped_mean
+from workloads.pixels.kernels.stacking import clipped_mean, sorting_network
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 
+_TILE = 16
+"""Rows that are combined at once."""
 Raw = npt.NDArray[np.uint16]
 Stack = Sequence[Raw] | Sequence[Callable[[], Raw]]
 
@@ -71,11 +74,27 @@ def mean_variance(frames: Sequence[Floats]) -> float:
     return float(((high - low) / 1.34898) ** 2) / 2 / len(frames)
 
 
-def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = None) -> tuple[Floats, Planes]:
+class Rows(Protocol):
+    """A frame that is read in parts (`fits_io.RowReader`)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        ...
+
+    def rows(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Read rows ``first`` to ``last``."""
+        ...
+
+
+def combine(
+    frames: Sequence[npt.NDArray[Any] | Rows], clip: float = 4.0, threads: int | None = None
+) -> tuple[Floats, Planes]:
     """Average a stack with outliers clipped about the median.
 
-    Returns the mean and the number of values used, per pixel. NaN pixels are left out; where nothing is left the mean
-    is NaN.
+    Frames that are read in parts are read once, a few rows of all at a time: memory is needed for the result and for
+    those rows alone. Returns the mean and the number of values used, per pixel. NaN pixels are left out; where nothing is
+    left the mean is NaN.
     """
     if not frames:
         raise InvalidValueError("stack", "no frames", "at least one")
@@ -83,12 +102,17 @@ def combine(frames: Sequence[Floats], clip: float = 4.0, threads: int | None = N
         raise ShapeError("stack", "frames of different shapes", str(frames[0].shape))
     mean = np.empty(frames[0].shape, np.float32)
     used = np.empty(frames[0].shape, np.uint16)
+    pairs = sorting_network(len(frames))
 
     def one(first: int, last: int) -> None:
-        tile = np.stack([np.ascontiguousarray(frame[first:last], np.float32) for frame in frames])
-        clipped_mean(tile, np.float32(clip), mean[first:last], used[first:last])
+        tile = np.empty((len(frames), last - first, mean.shape[1]), np.float32)
+        for k, frame in enumerate(frames):
+            tile[k] = frame[first:last] if isinstance(frame, np.ndarray) else frame.rows(first, last)
+        clipped_mean(tile, np.float32(clip), pairs, mean[first:last], used[first:last])
 
-    parallel.run(one, parallel.bands(len(mean), threads, minimum=16), threads)
+    # Few rows at a time stay in the cache between the steps.
+    jobs = [(first, min(first + _TILE, len(mean))) for first in range(0, len(mean), _TILE)]
+    parallel.run(one, jobs, threads)
     return mean, used
 
 

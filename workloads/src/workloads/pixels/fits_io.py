@@ -143,6 +143,47 @@ def decode(data: bytes, name: str = "FITS file", threads: int | None = None) -> 
     return hdus
 
 
+class RowReader:
+    """Rows of one Rice-compressed image of a file; what is asked for is read from the disk, once, and nothing else.
+
+    Parameters
+    ----------
+    path, name
+        The file and the EXTNAME of the image.
+
+    Raises
+    ------
+    CorruptFileError
+        There is no such image, or it is of another kind. The checksum of the data is not verified.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._raw, self._name, at = np.memmap(path, np.uint8, "r"), f"{path}, {name}", 0
+        view = self._raw.data
+        while at < len(view):
+            cards, begin = parse_header(view, at)
+            if cards.get("EXTNAME") == name and cards.get("ZIMAGE") is True:
+                break
+            at = begin + -(-_data_size(cards) // BLOCK) * BLOCK
+        else:
+            raise CorruptFileError(str(path), f"no compressed image {name}", "its EXTNAME")
+        self._cards, (rows, columns, self._width) = cards, _tiling(cards, self._name)
+        self.shape = rows, columns
+        self._table = self._raw[begin : begin + 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
+        self._heap = begin + 8 * rows
+
+    def rows(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Pixels of rows ``first`` to ``last``."""
+        lengths, offsets = (np.ascontiguousarray(self._table[first:last, i]) for i in (0, 1))
+        start, stop = int(offsets.min()), int((offsets + lengths).max())
+        heap = np.array(self._raw[self._heap + start : self._heap + stop])
+        tiles = np.empty((last - first, self.shape[1]), np.int32)
+        bad = rice_decode(heap, offsets - start, lengths, self._width, 0, last - first, tiles)
+        if bad >= 0:
+            raise CorruptFileError(self._name, f"the code of row {first + bad} runs out", "a whole tile")
+        return _scaled(tiles if self._width == 4 else tiles.astype(np.int16), self._cards)
+
+
 def write_image(path: Path, image: Image, cards: Cards | None = None, threads: int | None = None) -> str:
     """Write pixels, variance (float32) and mask (Rice) with the names of the mask planes; return the digest."""
     mask_cards = {key: (bit, "bit of the mask plane") for key, bit in planes().items()}
@@ -287,20 +328,21 @@ def _image(
     return _scaled(image, cards)
 
 
-def _decompress(body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, threads: int | None) -> npt.NDArray[Any]:
+def _tiling(cards: dict[str, Any], name: str) -> tuple[int, int, int]:
+    """Rows, columns and bytes per pixel of a compressed image of the one kind that is read."""
     names = {cards.get(f"ZNAME{i}"): cards.get(f"ZVAL{i}") for i in range(1, 4)}
     width, rows, columns = names.get("BYTEPIX", 4), cards.get("ZNAXIS2"), cards.get("ZNAXIS1")
     tiled = (cards.get("ZTILE1", columns), cards.get("ZTILE2", 1)) == (columns, 1)
-    known = (
-        cards.get("ZCMPTYPE") == "RICE_1"
-        and width in {2, 4}
-        and names.get("BLOCKSIZE", 32) == 32
-        and cards.get("TFIELDS") == 1
-    )
+    known = cards.get("ZCMPTYPE") == "RICE_1" and names.get("BLOCKSIZE", 32) == 32 and cards.get("TFIELDS") == 1
     if not (isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0):
         raise CorruptFileError(name, f"a compressed image of {columns} x {rows} pixels", "positive sizes")
-    if not (tiled and known and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
+    if not (tiled and known and width in {2, 4} and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
         raise CorruptFileError(name, "a compressed image of another kind", "Rice, one row a tile, integers")
+    return rows, columns, int(width)
+
+
+def _decompress(body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, threads: int | None) -> npt.NDArray[Any]:
+    rows, columns, width = _tiling(cards, name)
     table = body[: 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
     heap = np.ascontiguousarray(body[8 * rows : 8 * rows + int(cards["PCOUNT"])])
     tiles = np.empty((rows, columns), np.int32)

@@ -4,48 +4,118 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.pixels.kernels import kernel
+from workloads.pixels.kernels import helper, kernel
+
+_BLOCK = 256
+"""Pixels of a row that are sorted side by side."""
 
 
-@kernel("void(f4[:,:,::1], f4, f4[:,::1], u2[:,::1])")
-def clipped_mean(stack, clip, mean, used):
-    """Mean of each pixel's values within ``clip`` robust deviations of their median; NaN is left out."""
+def sorting_network(count: int) -> np.ndarray:
+    """Pairs whose comparison in turn sorts ``count`` values (Batcher's odd-even merge sort)."""
+    size, p = 1 << max(count - 1, 1).bit_length(), 1
+    pairs: list[tuple[int, int]] = []
+    while p < size:
+        k = p
+        while k >= 1:
+            for j in range(k % p, size - k, 2 * k):
+                # What lies beyond the end counts as infinite and stays there.
+                ends = range(j, j + min(k, size - j - k, count - j - k))
+                pairs += [(i, i + k) for i in ends if i // (2 * p) == (i + k) // (2 * p)]
+            k //= 2
+        p *= 2
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+@helper
+def _sort_rows(values, pairs, width):
+    for p in range(pairs.shape[0]):
+        low, high = values[pairs[p, 0]], values[pairs[p, 1]]
+        for i in range(width):
+            a, b = low[i], high[i]
+            low[i], high[i] = min(a, b), max(a, b)
+
+
+@helper
+def _mean_of_some(stack, column, clip, values, mean, used):
+    """One pixel with values missing."""
+    n = stack.shape[0]
+    count = 0
+    for k in range(n):
+        value = stack[k, column]
+        if not np.isnan(value):
+            j = count - 1
+            while j >= 0 and values[j] > value:
+                values[j + 1] = values[j]
+                j -= 1
+            values[j + 1] = value
+            count += 1
+    if count == 0:
+        mean[column] = np.nan
+        used[column] = 0
+        return
+    middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
+    # Two walkers from the ends find the median absolute deviation of the sorted values.
+    low, high, deviation = 0, count - 1, np.float32(0.0)
+    for _ in range(count - (count - 1) // 2):
+        if middle - values[low] > values[high] - middle:
+            deviation = middle - values[low]
+            low += 1
+        else:
+            deviation = values[high] - middle
+            high -= 1
+    limit = clip * max(np.float32(1.4826) * deviation, np.float32(1e-12))
+    total, kept = np.float32(0.0), 0
+    for k in range(count):
+        if abs(values[k] - middle) <= limit:
+            total += values[k]
+            kept += 1
+    mean[column] = total / kept
+    used[column] = kept
+
+
+@kernel("void(f4[:,:,::1], f4, i8[:,::1], f4[:,::1], u2[:,::1])")
+def clipped_mean(stack, clip, pairs, mean, used):
+    """Mean of each pixel's values within ``clip`` robust deviations of their median; NaN is left out.
+
+    Pixels beside each other go through the same comparisons (``pairs``, of `sorting_network`), which the processor does
+    for many at once; those where a value is missing are done one by one.
+    """
     n, rows, columns = stack.shape
-    values = np.empty(n, np.float32)
+    values, off = np.empty((n, _BLOCK), np.float32), np.empty((n, _BLOCK), np.float32)
+    middle, limit = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    total, kept, few = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32), np.empty(n, np.float32)
     for row in range(rows):
-        for column in range(columns):
-            count = 0
+        for begin in range(0, columns, _BLOCK):
+            width = min(_BLOCK, columns - begin)
+            missing = 0
             for k in range(n):
-                value = stack[k, row, column]
-                if not np.isnan(value):
-                    j = count - 1
-                    while j >= 0 and values[j] > value:
-                        values[j + 1] = values[j]
-                        j -= 1
-                    values[j + 1] = value
-                    count += 1
-            if count == 0:
-                mean[row, column] = np.nan
-                used[row, column] = 0
+                line = stack[k, row, begin : begin + width]
+                for i in range(width):
+                    values[k, i] = line[i]
+                    missing += line[i] != line[i]
+            if missing:
+                for i in range(width):
+                    _mean_of_some(stack[:, row], begin + i, clip, few, mean[row], used[row])
                 continue
-            middle = np.float32(0.5) * (values[count // 2] + values[(count - 1) // 2])
-            # Two walkers from the ends find the median absolute deviation of the sorted values.
-            low, high, deviation = 0, count - 1, np.float32(0.0)
-            for _ in range(count - (count - 1) // 2):
-                if middle - values[low] > values[high] - middle:
-                    deviation = middle - values[low]
-                    low += 1
-                else:
-                    deviation = values[high] - middle
-                    high -= 1
-            limit = clip * max(np.float32(1.4826) * deviation, np.float32(1e-12))
-            total, kept = np.float32(0.0), 0
-            for k in range(count):
-                if abs(values[k] - middle) <= limit:
-                    total += values[k]
-                    kept += 1
-            mean[row, column] = total / kept
-            used[row, column] = kept
+            _sort_rows(values, pairs, width)
+            low, high = values[(n - 1) // 2], values[n // 2]
+            for i in range(width):
+                middle[i] = np.float32(0.5) * (low[i] + high[i])
+                total[i], kept[i] = np.float32(0.0), np.float32(0.0)
+            for k in range(n):
+                for i in range(width):
+                    off[k, i] = abs(values[k, i] - middle[i])
+            _sort_rows(off, pairs, width)
+            for i in range(width):
+                limit[i] = clip * max(np.float32(1.4826) * off[(n - 1) // 2, i], np.float32(1e-12))
+            for k in range(n):
+                for i in range(width):
+                    inside = abs(values[k, i] - middle[i]) <= limit[i]
+                    total[i] += values[k, i] if inside else np.float32(0.0)
+                    kept[i] += np.float32(1.0) if inside else np.float32(0.0)
+            for i in range(width):
+                mean[row, begin + i] = total[i] / kept[i]
+                used[row, begin + i] = np.uint16(kept[i])
 
 
 @kernel("void(f4[:,:,::1], f4[:,:,::1], u2[:,:,::1], f4[::1], u2, u2, u2, u2, f4[:,::1], f4[:,::1], u2[:,::1])")
