@@ -249,6 +249,11 @@ transaction.state.log.num.partitions=4
         """Return what a process wrote."""
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
+    def children(self, name: str) -> list[int]:
+        """Return the processes that a process has forked."""
+        pid = self._processes[name].pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def end(self, name: str, number: int = signal.SIGTERM) -> int:
         """Send a signal to a process and wait for its end."""
         process = self._processes.pop(name)

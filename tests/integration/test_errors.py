@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -26,6 +27,14 @@ def raw_of(system, night, number=0):
     fact = rows(night / "exposures.jsonl")[number]
     key = ExposureName.from_obs_id(fact["obsId"]).key(fact["detector"])
     return key, system.miniature.s3("ncsa").get_object(Bucket="raw", Key=key)["Body"].read()
+
+
+def alive(process):
+    """Tell whether a process runs; what is dead and waits for its parent to notice does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def listen(system, folder_name):
@@ -164,8 +173,11 @@ def test_a_worker_killed_in_the_middle_answers_once(system):
 
     def kill(folder):
         system.wait(lambda: bool(stamped(folder, "ingested")), 90, "the first exposure is ingested")
+        workers = system.miniature.children("prompt_processing-ncsa")
         system.miniature.end("prompt_processing-ncsa", signal.SIGKILL)
         time.sleep(1)
+        assert workers
+        assert not [worker for worker in workers if alive(worker)], "workers end with their parent"
         system.miniature.workload("prompt_processing", "ncsa")
 
     folder = system.night(2, during=kill)

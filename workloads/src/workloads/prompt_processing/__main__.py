@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -19,10 +20,19 @@ from workloads.prompt_processing.worker import Worker
 LOG = log.configure("prompt-processing")
 _RESTART_SECONDS = 2.0
 _GRACE_SECONDS = 45.0
+_PR_SET_PDEATHSIG = 1
 
 
-def _child(settings: Settings, slot: Slot) -> None:
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process when its parent is gone: nobody would replace it, and the next parent forks anew."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _child(settings: Settings, slot: Slot, parent: int) -> None:
     """Be the worker of one slot; never returns."""
+    _die_with(parent)
     code = 0
     with log.about(detector=slot.detector.name):
         try:
@@ -42,7 +52,7 @@ def main() -> int:
     wanted = {slot.partition: slot for slot in share(settings.site.camera)}
     warm_up()
     LOG.info("warm; forking %d workers", len(wanted))
-    children: dict[int, int] = {}
+    children, parent = dict[int, int](), os.getpid()
     due = dict.fromkeys(wanted, 0.0)
     stop: Stop | None = None
     health = Health()
@@ -51,7 +61,7 @@ def main() -> int:
             if partition not in children.values() and time.monotonic() >= due[partition]:
                 pid = os.fork()
                 if pid == 0:
-                    _child(settings, slot)
+                    _child(settings, slot, parent)
                 children[pid] = partition
         if stop is None:
             stop = Stop()
