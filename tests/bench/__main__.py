@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("detector", "signature", "differencing", "quality", "files", "packets", "stacks")
+NAMES = ("detector", "signature", "differencing", "quality", "sky", "files", "packets", "stacks", "memory")
 
 
 def main() -> int:

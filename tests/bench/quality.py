@@ -29,6 +29,8 @@ def true_psf(fwhm: float, size: int) -> Psf:
 def judge(given: dict[str, Any], image: Image, psf: Psf, snr: Floats, predicted: np.ndarray) -> dict[str, float]:
     """Completeness above 5 sigma predicted, false detections of either sign, at 5 sigma of the map's own noise."""
     low, high = np.quantile(snr[::3, ::3], [0.25, 0.75])
+    if not high > low:
+        return {"complete": 0.0, "wanted": float((predicted > 5.0).sum()), "false": 0.0}
     scaled = np.ascontiguousarray(snr * np.float32(1.34898 / (high - low)))
     scaled[:20] = scaled[-20:] = scaled[:, :20] = scaled[:, -20:] = 0
     found = detect(image, psf, 5.0, negative=True, snr=scaled, contrast=0.1, fit_shape=False)
