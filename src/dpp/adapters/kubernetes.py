@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 from kubernetes import config
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 from urllib3.exceptions import HTTPError
@@ -177,9 +178,12 @@ class Cluster:
                 f"cluster {self.name}", f"no {path}", "the cluster's access", "converge its control plane"
             )
         cache = self.folders.run / f"discovery-{self.name}.json"
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        client = config.new_client_from_config(str(path))  # type: ignore[no-untyped-call]
-        return DynamicClient(client, cache_file=str(cache))  # type: ignore[no-untyped-call]
+        # The library writes keys to files and forgets them when its process is killed: they lie where the lab's go.
+        keys = self.folders.run / "keys"
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = Configuration()
+        config.load_kube_config(str(path), client_configuration=settings, temp_file_path=str(keys))  # type: ignore[no-untyped-call]
+        return DynamicClient(ApiClient(settings), cache_file=str(cache))  # type: ignore[no-untyped-call]
 
     def _apply(
         self, objects: list[Manifest], owner: str, timeout: float, progress: Callable[[str], None]
