@@ -11,7 +11,7 @@ from dpp.lab import doctor
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

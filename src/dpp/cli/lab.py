@@ -19,7 +19,9 @@ from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
 
-app = typer.Typer(no_args_is_help=True, help="The one-machine observatory: up, down, in, and its links cut.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The one-machine observatory: up, down, in, and its links cut."
+)
 
 Host = Annotated[str, typer.Argument(metavar="HOST", help="Inventory name, such as svc01.ncsa.")]
 Circuit = Annotated[str, typer.Argument(metavar="CIRCUIT", help="Name of a circuit, such as base-ncsa-primary.")]

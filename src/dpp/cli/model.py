@@ -13,7 +13,7 @@ from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
 
-app = typer.Typer(no_args_is_help=True, help="Check and show what the inventories declare.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and show what the inventories declare.")
 EnvironmentArgument = Annotated[str, typer.Argument(help="Folder of inventories/.", metavar="ENVIRONMENT")]
 EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Folder of inventories/.")]
 

@@ -14,7 +14,7 @@ from dpp.model.errors import UsageError
 from dpp.model.folders import Folders
 from dpp.operations.night import SYNTHETIC, Night, Plan
 
-app = typer.Typer(no_args_is_help=True, help="Run a night of visits and report on it.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run a night of visits and report on it.")
 
 
 @app.command()

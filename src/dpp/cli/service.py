@@ -9,7 +9,7 @@ import typer
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.services import Catalogue
 
-app = typer.Typer(no_args_is_help=True, help="Look services of the catalogue up.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look services of the catalogue up.")
 
 
 @app.command("list")

@@ -20,7 +20,7 @@ from dpp.engine.vendor import VendorWorkspace
 from dpp.engine.workspace import Workspace, ignore
 from dpp.model.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Preview, apply, refresh and destroy single stacks.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Preview, apply, refresh and destroy single stacks.")
 
 Stack = Annotated[str, typer.Argument(metavar="STACK", help="Name of the stack: <environment>.<unit>, as lab.wan.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]

@@ -11,7 +11,7 @@ from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 from dpp.operations.status import pieces
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

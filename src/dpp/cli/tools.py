@@ -9,7 +9,11 @@ import typer
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.lab.tools.catalogue import TOOLS, tool, tool_folder
 
-app = typer.Typer(no_args_is_help=True, help="Build the programs that the observatory runs on, and say what they are.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Build the programs that the observatory runs on, and say what they are.",
+)
 
 _KeepCaches = Annotated[
     bool,

@@ -15,7 +15,7 @@ from dpp.engine.workspace import ignore
 from dpp.model.errors import UsageError
 from dpp.model.units import UNITS
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
