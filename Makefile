@@ -25,12 +25,12 @@ lab-down: environment ## Take the lab down; leave nothing but the caches
 	dpp lab down
 
 test: environment ## Prove it (root): from lint to a lab of its own, a night through it, and drift repaired
-	dpp doctor --fix
+	dpp doctor --fix --tests
 	dpp tools build
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m "not slow" $(PROVEN)
 
 test-machines: environment ## Prove everything: also single routers and roles, restarts, series of crashes
-	dpp doctor --fix
+	dpp doctor --fix --tests
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest $(TESTS)
 
 check: environment ## Lint, types and fast tests: no root, no lab, under two minutes

@@ -17,10 +17,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     fix: Annotated[bool, typer.Option("--fix", help="Install missing Debian packages (none is removed).")] = False,
+    tests: Annotated[bool, typer.Option("--tests", help="With --fix: also what the tests need.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check what this machine needs to carry the lab; exit code 1 if it cannot."""
-    if fix and (missing := doctor.missing_packages()):
+    if fix and (missing := doctor.missing_packages(tests=tests)):
         doctor.install_packages(missing)
     checks = doctor.examine(Environment.load("lab"), Folders.current())
     if as_json:

@@ -35,6 +35,13 @@ PACKAGES: dict[str, str] = {
     "tar": "tar",
 }
 """Debian packages that the lab needs, by a command that each brings."""
+TEST_PACKAGES: dict[str, str] = {
+    "fitsverify": "fitsverify",
+    "funpack": "libcfitsio-bin",
+    "initdb": "postgresql",
+    "java": "default-jre-headless",
+}
+"""What tests need besides: judges of FITS files, and the servers of the data plane that runs without machines."""
 
 _INOTIFY_PER_MACHINE, _INOTIFY_BESIDE = 3, 40
 _MEMORY_GIB, _DISK_GIB, _FILES = 14, 40, 10000
@@ -99,10 +106,12 @@ def examine(environment: Environment, folders: Folders) -> list[Check]:
     return checks
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages that the lab needs and that are not installed."""
-    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    lacking = {package for command, package in PACKAGES.items() if not shutil.which(command, path=search)}
+def missing_packages(*, tests: bool = False) -> list[str]:
+    """Return the Debian packages that the lab (with `tests`: and its tests) needs and that are not installed."""
+    servers = map(str, Path("/usr/lib/postgresql").glob("*/bin"))
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *servers])
+    wanted = PACKAGES | TEST_PACKAGES if tests else PACKAGES
+    lacking = {package for command, package in wanted.items() if not shutil.which(command, path=search)}
     if "runc" in lacking and _unified() and shutil.which("crun", path=search):
         lacking.discard("runc")
     return sorted(lacking)
@@ -116,7 +125,8 @@ def install_packages(packages: Sequence[str]) -> None:
     FatalError
         If apt-get fails; the text ends with its reason.
     """
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    # Programs are wanted, not daemons beside those that the machine has: none is started in runlevel 1.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     options = ["--yes", "--no-remove", "--no-install-recommends"]
     for command in (["apt-get", "update"], ["apt-get", "install", *options, *packages]):
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
