@@ -25,6 +25,7 @@ PACKAGES: dict[str, str] = {
     "debootstrap": "debootstrap",
     "git": "git",
     "ip": "iproute2",
+    "mvn": "maven",
     "nft": "nftables",
     "nsenter": "util-linux",
     "openssl": "openssl",
