@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from dpp.adapters.vantage import Vantage
 from dpp.lab.tools import tool_folder
@@ -40,12 +38,12 @@ class Observatory:
         assert code is None or done.returncode == code, f"dpp {' '.join(words)}: code {done.returncode}\n{tail}"
         return text
 
-    def json(self, *words: str, code: int | None = 0) -> Any:
-        """Run ``dpp ... --json`` and return what it says on standard output."""
-        command = [_DPP, *words, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-        assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stderr[-3000:]}"
-        return json.loads(done.stdout)
+    def night(self, *options: str) -> Path:
+        """Take a night and return its folder; the exit code is judged with the report in it."""
+        said = self.dpp("night", "run", *options, code=None)
+        path = Path(said.splitlines()[-1])
+        assert path.name == "report.json", said[-3000:]
+        return path.parent
 
     def on(self, host: str, command: str) -> str:
         """Run a shell command on a host, in band, as an operator who became root."""

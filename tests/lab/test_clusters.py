@@ -13,11 +13,9 @@ import pytest
 from dpp.adapters.kubernetes import Cluster
 from dpp.adapters.podman import Podman
 from dpp.adapters.registry import Registry
-from dpp.adapters.vantage import Vantage
 from dpp.lab import wires
-from dpp.lab.tools import tool_folder
 from dpp.model.environment import Environment
-from dpp.model.folders import Folders
+from lab.observatory import Observatory
 
 CLUSTERS = sorted(Environment.load("lab").clusters)
 OWNER = "urn:test:probes"
@@ -28,18 +26,12 @@ IDLE_CORES = 0.6
 class Cli:
     """kubectl, as an operator at the cluster's site uses it."""
 
-    def __init__(self, cluster: str) -> None:
-        self.cluster = Environment.load("lab").cluster(cluster)
-        self.folders = Folders.current()
-        self.access = self.folders.state / "kubeconfig" / cluster
-        if not self.access.exists():
-            pytest.skip(f"cluster {cluster} does not stand in instance {self.folders.instance}: dpp lab up")
-        self.vantage = Vantage.at(self.cluster.site, "lab", self.folders)
+    def __init__(self, observatory: Observatory, cluster: str) -> None:
+        self._observatory = observatory
+        self.cluster, self.folders = observatory.environment.cluster(cluster), observatory.folders
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
-        program = str(tool_folder("kubernetes") / "bin" / "kubectl")
-        command = [*self.vantage.prefix(), program, f"--kubeconfig={self.access}", *args]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return self._observatory.kubectl(self.cluster.name, *args)
 
     def container(self) -> str:
         """Return the name of the container that is the cluster's machine."""
@@ -47,8 +39,8 @@ class Cli:
 
 
 @pytest.fixture(scope="module", params=CLUSTERS)
-def cli(request: pytest.FixtureRequest) -> Cli:
-    return Cli(request.param)
+def cli(request: pytest.FixtureRequest, observatory: Observatory) -> Cli:
+    return Cli(observatory, request.param)
 
 
 def _image(cli: Cli) -> str:
@@ -186,9 +178,9 @@ def _cpu_seconds(container: str) -> float:
 
 
 @pytest.fixture
-def idle() -> Iterator[list[str]]:
+def idle(observatory: Observatory) -> Iterator[list[str]]:
     """Take the workloads away for a while; yield the containers of the clusters' machines."""
-    tools = [Cli(name) for name in CLUSTERS]
+    tools = [Cli(observatory, name) for name in CLUSTERS]
     replicas = {}
     for number, cli in enumerate(tools):
         words = "jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}"

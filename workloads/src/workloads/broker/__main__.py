@@ -18,7 +18,7 @@ from lsst.alert.packet import Schema
 from lsst.alert.packet.schemaRegistry import SchemaRegistry
 from prometheus_client import Counter
 
-from workloads.broker.groups import GROUPS
+from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Received, Receiver
@@ -27,7 +27,7 @@ from workloads.common.serve import Health, Stop, serve_health
 from workloads.common.settings import Settings
 
 LOG = logging.getLogger(__name__)
-TOPIC, BUCKET = "lsst-alerts-v11", "alerts"
+TOPIC = "lsst-alerts-v11"
 RECEIVED = Counter("broker_received", "Alerts received", ["group"])
 BROKEN = Counter("broker_broken", "Alerts that could not be decoded", ["group"])
 
@@ -75,12 +75,12 @@ class Group:
 
     def _keep_batch(self, messages: list[Received]) -> None:
         now = time.time()
-        receipts = [self.check(message, now) for message in messages]
-        RECEIVED.labels(self._name).inc(len(receipts))
-        BROKEN.labels(self._name).inc(sum("error" in receipt for receipt in receipts))
+        checked = [self.check(message, now) for message in messages]
+        RECEIVED.labels(self._name).inc(len(checked))
+        BROKEN.labels(self._name).inc(sum("error" in receipt for receipt in checked))
         stem = f"{time.strftime('%Y%m%d', time.gmtime(now))}/{messages[0].partition}-{messages[0].offset:012d}"
-        lines = "".join(json.dumps(receipt) + "\n" for receipt in receipts)
-        self._store.put(BUCKET, f"receipts/{self._name}/{stem}.jsonl", lines.encode())
+        lines = "".join(json.dumps(receipt) + "\n" for receipt in checked)
+        self._store.put(BUCKET, f"{receipts(self._name)}{stem}.jsonl", lines.encode())
         if self._keep:
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

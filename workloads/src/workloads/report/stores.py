@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from workloads.broker.__main__ import BUCKET
-from workloads.broker.groups import GROUPS
+from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common.errors import WorkloadError
 from workloads.common.names import ExposureName
 from workloads.common.raw import decode_raw
-from workloads.common.s3 import MissingObjectError, Store, sha256
+from workloads.common.s3 import Item, MissingObjectError, Store, sha256
 from workloads.common.settings import Settings
+from workloads.common.times import utc_to_tai
 
 SITES = ("summit", "base", "ncsa")
 _RECEIPTS_SECONDS = 20.0
@@ -42,19 +42,29 @@ def read_receipts(store: Store, folder: Path) -> None:
     """Write `receipts.jsonl`: one line per broker and alert of the night that it has checked and kept."""
     alerts = [json.loads(line) for line in (folder / "alerts.jsonl").read_text().splitlines()]
     visits = {row["visit"] for row in alerts if "error" not in row}
+    begun = float(json.loads((folder / "night.json").read_text())["begun"])
     deadline = time.monotonic() + _RECEIPTS_SECONDS
+    read: dict[Item, list[dict[str, Any]]] = {}
     while True:
-        receipts = [row for group in GROUPS for row in _receipts(store, group) if row.get("visit") in visits]
-        if len(receipts) >= len(GROUPS) * len(alerts) or time.monotonic() > deadline:
+        for group, item in _objects(store, begun):
+            if item not in read:
+                lines = store.get(BUCKET, item.key).decode().splitlines()
+                read[item] = [{"group": group, **json.loads(line)} for line in lines]
+        kept = {
+            (row["group"], row["sha256"]): row for rows in read.values() for row in rows if row.get("visit") in visits
+        }
+        if len(kept) >= len(GROUPS) * len(alerts) or time.monotonic() > deadline:
             break
         time.sleep(2.0)
-    (folder / "receipts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in receipts))
+    (folder / "receipts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept.values()))
 
 
-def _receipts(store: Store, group: str) -> Iterator[dict[str, Any]]:
-    for item in store.list(BUCKET, f"receipts/{group}/"):
-        for line in store.get(BUCKET, item.key).decode().splitlines():
-            yield {"group": group, **json.loads(line)}
+def _objects(store: Store, begun: float) -> Iterator[tuple[str, Item]]:
+    """Yield group and object of all receipts since `begun` (TAI seconds): former nights have theirs there too."""
+    for group in GROUPS:
+        for item in store.list(BUCKET, receipts(group)):
+            if utc_to_tai(item.modified) >= begun:
+                yield group, item
 
 
 def examine(stores: dict[str, Store], fact: dict[str, Any]) -> dict[str, Any]:
