@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from dpp.model.errors import RetriableError
 from dpp.model.folders import REPOSITORY, Folders
@@ -83,23 +85,24 @@ class Play:
                 quiet=True,
                 rotate_artifacts=1,
             )
-        if runner.status != "successful" or result.failures:
-            raise self._error(hosts, result, str(runner.status))
+            if runner.status != "successful" or result.failures:
+                raise self._error(hosts, result, f"the play ended as {runner.status!r}: {_last_words(runner.stdout)}")
         return result
 
     def _environment(self, *, console: bool) -> dict[str, str]:
         return {
             "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",  # its words go into errors
             "ANSIBLE_ROLES_PATH": str(REPOSITORY / "roles"),
             "ANSIBLE_LOOKUP_PLUGINS": str(REPOSITORY / "src/dpp/adapters/ansible_plugins/lookup"),
             "DPP_LAB": self.folders.instance,
             "DPP_CONSOLE": "1" if console else "",
             "DPP_SSH_CONFIG": str(self.folders.ssh_config),
-            "PATH": os.environ["PATH"],
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # works also where no environment is activated
         }
 
-    def _error(self, hosts: Sequence[str], result: PlayResult, status: str) -> RetriableError:
-        found = "; ".join(result.failures[:3]) or f"the play ended as {status!r} without naming a task"
+    def _error(self, hosts: Sequence[str], result: PlayResult, otherwise: str) -> RetriableError:
+        found = "; ".join(result.failures[:3]) or otherwise
         if len(result.failures) > 3:
             found += f"; and {len(result.failures) - 3} more"
         return RetriableError(
@@ -137,6 +140,11 @@ class _Events:
             self.result.failures.append(f"{where}: {_message(answer)}")
             if kind == "runner_on_unreachable":
                 self.result.unreachable.append(str(data.get("host")))
+
+
+def _last_words(output: IO[str]) -> str:
+    """Return what the program said last, for plays that end before any task."""
+    return " ".join(" ".join(output.read().split())[-600:].split()) or "it said nothing"
 
 
 def _task(data: dict[str, Any]) -> str:
