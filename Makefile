@@ -8,10 +8,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 VISITS ?= 6
 TESTS ?= tests
-# Stages that passed whole on a clean clone; the others join as they do.
-PROVEN := $(addprefix tests/,lint unit pixels stacks k8s integration lab/test_night.py lab/test_drift.py)
 
-.PHONY: help lab lab-down test test-machines check environment update fix
+.PHONY: help lab lab-down test check environment update fix
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,14 +22,11 @@ lab: environment ## Bring up the whole observatory on this machine, and a night 
 lab-down: environment ## Take the lab down; leave nothing but the caches
 	dpp lab down
 
-test: environment ## Prove it (root): from lint to a lab of its own, a night through it, and drift repaired
+# Two lanes: tests that make machines, one after the other, and beside them all others, which mostly wait.
+test: environment ## Prove everything (root): from lint to roles, routers, kills, and a lab of its own with a night through it
 	dpp doctor --fix --tests
 	dpp tools build
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m "not slow" $(PROVEN)
-
-test-machines: environment ## Prove everything: also single routers and roles, restarts, series of crashes
-	dpp doctor --fix --tests
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest $(TESTS)
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 --dist=loadgroup $(TESTS)
 
 check: environment ## Lint, types and fast tests: no root, no lab, under two minutes
 	python -m pytest -n 2 --dist loadgroup -m "not root and not lab and not slow" $(TESTS)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "lab", "chaos", "bench")
+STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab", "bench")
 """Folders of tests in the order in which they run: what fails fastest comes first."""
+FIRST = "test_night.py"
+"""What a lab is for is tried before it is tampered with."""
 NEEDS = {
     "network": ["root"],
     "roles": ["root"],
@@ -18,6 +20,8 @@ NEEDS = {
     "integration": ["root"],
 }
 """Markers that every test of a folder carries."""
+MACHINES = {"network", "roles", "lab", "chaos"}
+"""Folders whose tests make machines: one after the other, because a host's inotify instances suffice for one lab."""
 
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)
@@ -27,13 +31,20 @@ def _stage(path: Path) -> str:
     return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else "other"
 
 
+def _lane(item: pytest.Item) -> str:
+    """Return which tests must share a process with this one, in order: all with machines, or those of its module."""
+    return "machines" if _stage(item.path) in MACHINES else item.path.stem
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder, then order by stage (the order inside a stage stays)."""
+    """Mark by folder, then order by stage (the order inside a stage stays, but for what comes first)."""
     rank = {stage: number for number, stage in enumerate(STAGES)}
     for item in items:
         for marker in NEEDS.get(_stage(item.path), []):
             item.add_marker(marker)
-    items.sort(key=lambda item: rank.get(_stage(item.path), len(STAGES)))
+        item.add_marker(pytest.mark.xdist_group(_lane(item)))
+    items.sort(key=lambda item: (rank.get(_stage(item.path), len(STAGES)), item.path.name != FIRST))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from chaos import tiny
 from dpp.engine import Workspace
 from dpp.lab.access import write_access
 from dpp.lab.lifecycle import Lab
@@ -20,7 +21,6 @@ from dpp.lab.machines import Machines
 from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
-from lab import tiny
 
 INSTANCE = "dppkill"
 STACK = "lab.killed"

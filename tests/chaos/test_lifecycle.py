@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos import host, tiny
 from dpp.adapters.vantage import Vantage
 from dpp.lab import wires
 from dpp.lab.lifecycle import Lab
@@ -19,7 +20,6 @@ from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders
-from lab import host, tiny
 
 INSTANCE = "dpplife"
 HOSTS = ["svc01.summit", "k8s01.summit"]
