@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dpp.adapters.kubernetes import Key, _check_owner, _differences, _plain, _rank
-from dpp.adapters.kubernetes_ready import waiting_for
+from dpp.adapters.kubernetes.objects import Key, check_owner, differences, plain
+from dpp.adapters.kubernetes.ready import waiting_for
 from dpp.model.errors import FatalError
 
 
@@ -53,14 +53,14 @@ def test_waiting_says_what_for(manifest: dict[str, object], reason: str):
 def test_grounds_come_before_what_stands_on_them():
     kinds = ["Deployment", "Service", "ConfigMap", "Namespace", "NetworkPolicy"]
     keys = [Key("v1", kind, "", "one") for kind in kinds]
-    ordered = [key.kind for key in sorted(keys, key=_rank)]
+    ordered = [key.kind for key in sorted(keys, key=lambda key: key.rank)]
     assert ordered == ["Namespace", "NetworkPolicy", "ConfigMap", "Service", "Deployment"]
 
 
 def test_differences_name_paths_and_both_values():
     before = {"spec": {"replicas": 1, "list": [{"a": 1}], "gone": "x"}}
     after = {"spec": {"replicas": 2, "list": [{"a": 2}]}}
-    assert _differences(before, after) == {
+    assert differences(before, after) == {
         "spec.gone": ("x", None),
         "spec.list[0].a": (1, 2),
         "spec.replicas": (1, 2),
@@ -69,11 +69,11 @@ def test_differences_name_paths_and_both_values():
 
 def test_what_the_server_keeps_for_itself_is_no_difference():
     one = {"metadata": {"name": "a", "resourceVersion": "1", "managedFields": []}, "status": {"x": 1}}
-    assert _plain(one) == {"metadata": {"name": "a"}}
+    assert plain(one) == {"metadata": {"name": "a"}}
 
 
 def test_an_object_of_another_owner_is_left_alone():
     key = Key("v1", "Namespace", "", "one")
     owned = {"metadata": {"annotations": {"dpp.lsst.org/owner": "urn:other"}}}
     with pytest.raises(FatalError, match="Namespace one: it belongs to urn:other; expected urn:mine"):
-        _check_owner(key, owned, "urn:mine")
+        check_owner(key, owned, "urn:mine")

@@ -13,6 +13,12 @@ def waiting_for(live: dict[str, Any]) -> str:
     return ""
 
 
+def has_failed(live: dict[str, Any]) -> bool:
+    """Say whether an object will never be ready: a Job whose retries are used up."""
+    conditions = (live.get("status") or {}).get("conditions", [])
+    return live["kind"] == "Job" and any(one["type"] == "Failed" and one["status"] == "True" for one in conditions)
+
+
 def _deployment(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
     wanted = spec.get("replicas", 1)
     if status.get("observedGeneration", 0) < generation:
