@@ -20,7 +20,6 @@ from typing import Any
 
 from dpp.adapters.kubernetes import Cluster, Manifest
 from dpp.adapters.kustomize import containers, render
-from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.lab.image import BaseImage
 from dpp.lab.progress import Reporter
@@ -29,8 +28,8 @@ from dpp.lab.workload_images import WorkloadImages
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY, Folders
-from dpp.model.site_config import as_yaml, site_settings
 from dpp.operations import real_sky
+from dpp.operations.data_plane import write_settings
 
 NAMESPACE = "workloads"
 SYNTHETIC = "synthetic"
@@ -365,18 +364,7 @@ class Night:
     def _report_environment(self) -> dict[str, str]:
         """Give the report the settings of a workload at the archive."""
         place = self._folders.state / "nights" / ".settings"
-        (place / "secrets").mkdir(parents=True, exist_ok=True)
-        place.chmod(0o700)
-        (place / "site.yml").write_text(as_yaml(site_settings(self._environment, ARCHIVE)))
-        secrets = Secrets(self._folders.secrets)
-        (place / "ca.crt").write_text(secrets.bundle())
-        for name in ("kafka-workloads", *(f"s3-{site}" for site in self._environment.storage)):
-            (place / "secrets" / name).write_text(secrets.password(name))
-        own = {
-            "DPP_SITE_FILE": str(place / "site.yml"),
-            "DPP_SECRETS": str(place / "secrets"),
-            "DPP_CA": str(place / "ca.crt"),
-        }
+        own = write_settings(self._environment, ARCHIVE, self._folders, place)
         return {**os.environ, **own, "PYTHONPATH": str(REPOSITORY / "workloads" / "src")}
 
 
