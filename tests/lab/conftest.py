@@ -16,7 +16,7 @@ def observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observator
     stood = found.stands()
     try:
         if not stood:
-            found.dpp("lab", "up")
+            found.up(interrupt_at="lab.chilean-itc", after=20.0)
         yield found
     finally:
         if not stood:

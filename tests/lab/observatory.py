@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpp.adapters.vantage import Vantage
@@ -13,6 +17,14 @@ from dpp.model.folders import REPOSITORY, Folders
 
 _TAIL = 60
 _DPP = str(Path(sys.executable).with_name("dpp"))
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """How a command ended that somebody had enough of."""
+
+    code: int
+    said: str
 
 
 class Observatory:
@@ -26,10 +38,30 @@ class Observatory:
 
     def __init__(self, logs: Path) -> None:
         self.logs, self.folders, self.environment = logs, Folders.current(), Environment.load("lab")
+        self.interruption: Interruption | None = None
+
+    def _log(self, words: tuple[str, ...]) -> Path:
+        return self.logs / f"{len(list(self.logs.iterdir())):02d}-{'-'.join(words[:3])}.log"
+
+    def up(self, *, interrupt_at: str, after: float) -> None:
+        """Bring the lab up as somebody would who presses Ctrl-C `after` seconds of a stack, and starts it again."""
+        words = ("lab", "up")
+        log = self._log(words)
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [_DPP, *words], stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, start_new_session=True
+            )
+            while interrupt_at not in log.read_text():
+                assert process.poll() is None, f"dpp lab up: code {process.returncode}\n{log.read_text()[-3000:]}"
+                time.sleep(0.2)
+            time.sleep(after)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that the command started
+            self.interruption = Interruption(process.wait(timeout=300), log.read_text())
+        self.dpp(*words)
 
     def dpp(self, *words: str, code: int | None = 0) -> str:
         """Run ``dpp`` and return what it printed on both streams; `code` None allows every exit code."""
-        log = self.logs / f"{len(list(self.logs.iterdir())):02d}-{'-'.join(words[:3])}.log"
+        log = self._log(words)
         with log.open("wb") as stream:
             command = [_DPP, *words]
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, check=False)

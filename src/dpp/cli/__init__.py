@@ -80,7 +80,7 @@ def main() -> int:
         app(prog_name="dpp")
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            return _failed("interrupted", INTERRUPTED)
+            return _failed("interrupted; run it again: it goes on where it was", INTERRUPTED)
         return end.code if isinstance(end.code, int) else FAILED
     except DppError as error:
         return _failed(str(error), USAGE if isinstance(error, UsageError) else FAILED)

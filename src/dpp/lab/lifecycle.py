@@ -185,15 +185,17 @@ class Lab:
 
 def _run_stacks(*, quiet: bool) -> None:
     """Apply every stack of the lab in order, in a process of its own that shares this terminal."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("dpp")), "up", "lab"],
-        check=False,
-        stdout=subprocess.DEVNULL if quiet else None,
-    )
-    if done.returncode != 0:
-        raise RetriableError(
-            "stacks of the lab", f"dpp up lab ended with code {done.returncode}", "0", "run dpp lab up again"
-        )
+    command = [str(Path(sys.executable).with_name("dpp")), "up", "lab"]
+    interrupts: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:  # Ctrl-C reaches that process as well, which finishes what it is at: nobody must be killed meanwhile
+        code = subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None).wait()
+    finally:
+        signal.signal(signal.SIGINT, former)
+    if interrupts:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise RetriableError("stacks of the lab", f"dpp up lab ended with code {code}", "0", "run dpp lab up again")
 
 
 @contextmanager

@@ -117,4 +117,4 @@ def test_an_interrupt_ends_without_a_traceback(run: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr("dpp.cli.service.Catalogue.load", interrupted)
 
     code, text = run("service", "list")
-    assert (code, text) == (cli.INTERRUPTED, "dpp: interrupted\n")
+    assert (code, text) == (cli.INTERRUPTED, "dpp: interrupted; run it again: it goes on where it was\n")

@@ -1,0 +1,27 @@
+"""The lab as it stands once it was interrupted on its way and started again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab.observatory import Observatory
+
+
+def test_an_interrupted_start_says_how_to_go_on(observatory: Observatory):
+    if observatory.interruption is None:
+        pytest.skip("the lab stood before the tests: its start was not theirs to interrupt")
+    assert observatory.interruption.code == 130
+    assert "run it again" in observatory.interruption.said.splitlines()[-1]
+
+
+def test_every_machine_and_circuit_is_sound(observatory: Observatory):
+    said = observatory.dpp("lab", "status", "--json")
+    found = json.loads(said[said.index("{") :])
+    assert {machine["system"] for machine in found["machines"]} == {"running"}
+    assert {circuit["state"] for circuit in found["circuits"]} == {"sound"}
+
+
+def test_a_second_up_changes_nothing(observatory: Observatory):
+    assert "7 stacks, no changes" in observatory.dpp("up", "lab", "--expect-no-changes")
