@@ -56,14 +56,18 @@ def sysctls() -> dict[str, str]:
 
 
 def mounts() -> set[str]:
-    """Return what is mounted, namespaces apart (`traces` names them) and storage of containers that podman knows."""
+    """Return what is mounted, namespaces apart (`traces` names them) and storage of containers that podman knows.
+
+    Its storage itself, which it mounts over itself when it is first used, is not the lab's doing either.
+    """
+    storage = _output("podman", "info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}").strip()
     known = _output("podman", "ps", "--all", "--quiet", "--no-trunc").split()
     if known:
         command = ["podman", "container", "inspect", "--format={{.GraphDriver.Data.MergedDir}}", *known]
         listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # one may go meanwhile
         known += [Path(folder).parent.name for folder in listed.split() if folder.startswith("/")]
     targets = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    return {target for target in targets if not any(name in target for name in ["/run/netns", *known])}
+    return {target for target in targets - {storage} if not any(name in target for name in ["/run/netns", *known])}
 
 
 def configuration() -> dict[str, tuple[int, int]]:
