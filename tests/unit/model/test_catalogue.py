@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
+from lab.services import PROOFS, Deployed
 
 CONCEPT = {
     "level-1": {
@@ -68,6 +71,33 @@ def test_what_is_proved_is_proved_end_to_end() -> None:
     for service in Catalogue.load().services.values():
         if service.status == "lab":
             assert (service.test or "").startswith(("tests/lab/", "tests/network/")), service.name
+
+
+def _runs_in_the_lab() -> dict[str, set[str]]:
+    """Return the folders of k8s/ that each cluster of the lab runs."""
+    clusters = (REPOSITORY / "k8s/clusters/lab").glob("*/kustomization.yaml")
+    return {
+        path.parent.name: {Path(one).name for one in yaml.safe_load(path.read_text())["resources"]} for path in clusters
+    }
+
+
+def test_what_is_proved_runs_in_the_lab() -> None:
+    running = set().union(*_runs_in_the_lab().values()) | {"archiver"}  # its Job comes with a night
+    for service in Catalogue.load().services.values():
+        if service.status == "lab":
+            assert set(service.workloads) <= running, f"services/{service.name}.yml: not in k8s/clusters/lab"
+
+
+def test_what_is_proved_fails_without_its_workload() -> None:
+    catalogue = Catalogue.load().services
+    assert set(PROOFS) == {name for name, service in catalogue.items() if service.status == "lab"}
+    for name, proof in PROOFS.items():
+        if isinstance(proof.workload, Deployed):
+            assert proof.workload.name in catalogue[name].workloads, name
+            assert proof.workload.name in _runs_in_the_lab()[proof.workload.cluster], name
+        else:
+            assert proof.workload.role in catalogue[name].roles, name
+            assert Environment.load("lab").hosts_of(proof.workload.site, proof.workload.role), name
 
 
 def _write(root: Path, name: str, **changes: str) -> None:

@@ -99,15 +99,14 @@ class Api:
     def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int) -> str:
         """Return the last lines of a container's log, or of the one before it; empty where there is none."""
         try:
-            return str(
-                CoreV1Api(self._http).read_namespaced_pod_log(
-                    pod, namespace, container=container, previous=previous, tail_lines=lines, _request_timeout=_CALL_SECONDS
-                )
-            )  # fmt: skip
+            said = CoreV1Api(self._http).read_namespaced_pod_log(
+                pod, namespace, container=container, previous=previous, tail_lines=lines, _request_timeout=_CALL_SECONDS
+            )
         except ApiException as error:
             if error.status in {400, 404}:  # it has not started, or is gone
                 return ""
             raise
+        return str(said or "")
 
     def delete(self, key: Key, owner: str) -> bool:
         """Ask for the deletion of an object, dependents first; return whether it was there and is `owner`'s."""
