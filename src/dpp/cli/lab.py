@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Direction, Links
 from dpp.lab.machines import Machines
 from dpp.lab.progress import Reporter
+from dpp.lab.reports import keep_nights, reported_nights
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
@@ -39,23 +40,52 @@ def _require_lab(folders: Folders) -> None:
 @app.command()
 def up(as_json: JsonOption = False) -> None:
     """Bring the whole observatory up; what is there already is left alone, what a reboot stopped comes back."""
-    started = time.monotonic()
-    Lab(Folders.current(), Reporter(quiet=as_json)).up(quiet=as_json)
-    seconds = round(time.monotonic() - started, 1)
+    phases = Lab(Folders.current(), Reporter(quiet=as_json)).up(quiet=as_json)
+    seconds = round(phases.total, 1)
     if as_json:
-        print_json({"instance": Folders.current().instance, "seconds": seconds})
+        print_json({"instance": Folders.current().instance, "seconds": seconds, "phases": phases.rows()})
     else:
+        print_rows(phases.rows(), ("phase", "seconds", "share"), as_json=False)
         print(f"the lab stands ({seconds:.0f} s)")
 
 
 @app.command()
-def down(as_json: JsonOption = False) -> None:
-    """Take the lab away, caches of tools and images apart: machines, networks, processes, folders."""
-    removed = Lab(Folders.current(), Reporter(quiet=as_json)).down()
+def down(
+    keep_reports: Annotated[
+        Path | None, typer.Option(metavar="DIRECTORY", help="Copy the nights' records and reports there first.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, though reports of nights go with the lab.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the lab away, caches of tools and images apart: machines, networks, processes, folders, reports of nights.
+
+    On a terminal it asks before reports go that --keep-reports does not keep.
+    """
+    folders = Folders.current()
+    nights = reported_nights(folders)
+    kept = keep_nights(folders, nights, keep_reports) if keep_reports else []
+    if nights and not kept:
+        _warn_of_reports(nights, ask=_at_a_terminal() and not (yes or as_json))
+    removed = Lab(folders, Reporter(quiet=as_json)).down()
     if as_json:
-        print_json({"instance": Folders.current().instance, "removed": removed})
+        print_json({"instance": folders.instance, "removed": removed, "kept": kept})
     else:
-        print("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+        print("\n".join([f"removed {what}" for what in removed] or ["nothing was there"]))
+        print("\n".join(f"kept {path}" for path in kept), end="\n" * bool(kept))
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _warn_of_reports(nights: list[Path], *, ask: bool) -> None:
+    """Say which reports go with the lab; with `ask`, go on only if that is wanted."""
+    print(
+        f"reports of {len(nights)} nights, the last {nights[-1].name}, go with the lab; --keep-reports DIRECTORY keeps them",
+        file=sys.stderr,
+    )
+    if ask:
+        typer.confirm("Take the lab down?", abort=True, err=True)
 
 
 @app.command()

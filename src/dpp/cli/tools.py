@@ -64,20 +64,24 @@ def path(name: Annotated[str, typer.Argument(help="Name of the tool.")], as_json
 
 @app.command()
 def image(
-    prune: Annotated[bool, typer.Option("--prune", help="Delete images of earlier builds that nothing uses.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete images of earlier builds that nothing uses, as `dpp lab up` does.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build the base image of all machines where it is missing, and print its name."""
-    from dpp.lab.image import BaseImage  # noqa: PLC0415 - as above
+    from dpp.lab import pruning  # noqa: PLC0415 - as above
+    from dpp.lab.image import BaseImage  # noqa: PLC0415
     from dpp.lab.progress import Reporter  # noqa: PLC0415
+    from dpp.model.folders import Folders  # noqa: PLC0415
 
-    base = BaseImage(Reporter(quiet=as_json))
-    reference = base.ensure()
-    pruned = base.prune() if prune else []
+    reporter = Reporter(quiet=as_json)
+    reference = BaseImage(reporter).ensure()
+    pruned = pruning.prune(Folders.current(), reporter) if prune else []
     if as_json:
         print_json({"image": reference, "pruned": pruned})
     else:
-        print(reference)
+        print("\n".join([*(f"removed {name}" for name in pruned), reference]))
 
 
 @app.command()

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from dpp.cli.output import JsonOption, print_json
+from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Yes, require_apply, workspace_of
 from dpp.engine.display import Display
 from dpp.engine.events import Result
 from dpp.engine.workspace import ignore
+from dpp.lab.phases import Phases
 from dpp.model.errors import UsageError
 from dpp.model.units import UNITS
 
@@ -48,14 +49,22 @@ def up(
             break
     changes = sum(result.changes for result in results)
     failed = not all(result.ok for result in results)
+    phases = Phases({result.stack: result.seconds for result in results})
     if as_json:
+        stacks = [result.as_json() for result in results]
         print_json(
-            {"environment": environment, "stacks": [r.as_json() for r in results], "changes": changes, "ok": not failed}
+            {
+                "environment": environment,
+                "stacks": stacks,
+                "phases": phases.rows(),
+                "changes": changes,
+                "ok": not failed,
+            }
         )
     else:
-        seconds = sum(result.seconds for result in results)
+        print_rows(phases.rows(), ("phase", "seconds", "share"), as_json=False)
         print(
-            f"{environment}: {len(results)} stacks, {changes or 'no'} changes ({seconds:.1f} s){', not finished' * failed}"
+            f"{environment}: {len(results)} stacks, {changes or 'no'} changes ({phases.total:.1f} s){', not finished' * failed}"
         )
     if expect_no_changes and changes:
         print(f"{environment}: {changes} changes, expected none", file=sys.stderr)

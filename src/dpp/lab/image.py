@@ -154,22 +154,6 @@ class BaseImage:
                 self._build()
         return self.reference
 
-    def prune(self) -> list[str]:
-        """Delete images and layers of earlier builds that no container uses, and return their names."""
-        keep = {self.reference, *(layer.reference for layer in self.layers)}
-        listed = self._podman.run(
-            "images", "--format={{.Repository}}:{{.Tag}}", "--filter=label=dpp.image=base"
-        ).split()
-        stale = [
-            name
-            for name in listed
-            if name not in keep and not self._podman.run("ps", "-aq", f"--filter=ancestor={name}")
-        ]
-        for name in stale:
-            self._podman.run("untag", name, name)
-        self._podman.run("image", "prune", "--force", "--filter=label=dpp.image=base")
-        return stale
-
     def _build(self) -> None:
         present = [index for index, layer in enumerate(self.layers) if self._podman.image_id(layer.reference)]
         first = present[-1] + 1 if present else 0

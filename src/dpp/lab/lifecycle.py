@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from dpp.adapters.podman import PodmanError
 from dpp.lab import doctor, wires
 from dpp.lab.access import write_access
 from dpp.lab.image import BaseImage
 from dpp.lab.links import Links
 from dpp.lab.machines import LABEL, Machines
+from dpp.lab.phases import Phases
 from dpp.lab.progress import Reporter
+from dpp.lab.pruning import prune
 from dpp.lab.tools import TOOLS
 from dpp.lab.tools.build import Builder
 from dpp.model.environment import Environment
@@ -32,6 +37,8 @@ SESSION = "DPP_SESSION"
 
 _GRACE_SECONDS = 5.0
 _PARALLEL = 4
+_REMOVALS = 3
+_REMOVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,10 @@ class Lab:
     folders: Folders
     reporter: Reporter
 
-    def up(self, *, quiet: bool = False) -> None:
+    def up(self, *, quiet: bool = False) -> Phases:
         """Bring everything up: machine checked, tools, base image, machines that a reboot stopped, all stacks.
+
+        Images of earlier builds are deleted at the end. Returns where the time went.
 
         Raises
         ------
@@ -59,14 +68,24 @@ class Lab:
         RetriableError
             If another `up` or `down` is running, or a stack did not finish: run it again.
         """
+        phases = Phases()
         with self.alone(), session(self.folders.instance):
-            environment = Environment.load("lab")
-            self._check(environment)
-            self._tools()
-            BaseImage(self.reporter).ensure()
-            write_access(self.folders, environment)
-            self._revive()
-            _run_stacks(quiet=quiet)
+            with phases.phase("preflight"):
+                environment = Environment.load("lab")
+                self._check(environment)
+            with phases.phase("tools"):
+                self._tools()
+            with phases.phase("base image"):
+                BaseImage(self.reporter).ensure()
+            with phases.phase("machines that were stopped"):
+                write_access(self.folders, environment)
+                self._revive()
+            with phases.phase("stacks"):
+                parts = _run_stacks(quiet=quiet)
+            phases.split("stacks", parts)
+            with phases.phase("images of earlier builds"):
+                self._prune()
+        return phases
 
     def down(self) -> list[str]:
         """Take everything away that carries the instance's name, whatever state it is in; return what was removed.
@@ -130,18 +149,37 @@ class Lab:
             for state in pool.map(lambda one: machines.start(one.host), stopped):
                 step.advance(state.host)
 
+    def _prune(self) -> None:
+        if gone := prune(self.folders, self.reporter):
+            self.reporter.note(f"{len(gone)} images of earlier builds removed")
+
     # -- steps of down -----------------------------------------------------------------------------------------------
 
     def _remove_containers(self) -> list[str]:
-        podman = Machines(self.folders).podman
-        found = podman.containers({f"{LABEL}instance": self.folders.instance})
-        names = [container["Names"][0] for container in found]
-        if not names:
+        """Kill all machines at once, since nothing of them is kept, and remove them until podman knows none."""
+        found = self._containers()
+        if not found:
             return []
-        with self.reporter.step("removing machines", len(names)) as step, ThreadPoolExecutor(_PARALLEL) as pool:
-            for name in pool.map(lambda one: (podman.run("rm", "--force", "--time=0", "--ignore", one), one)[1], names):
-                step.advance(name)
-        return [f"machine {name}" for name in names]
+        with self.reporter.step("removing machines", len(found)) as step:
+            for container in found:
+                _kill_machine(container)
+            left, failure = found, "they came back"
+            for _ in range(_REMOVALS):
+                try:
+                    Machines(self.folders).podman.run(
+                        "rm", "--force", "--time=0", "--ignore", *map(_name, left), timeout=_REMOVE_SECONDS
+                    )
+                except PodmanError as error:  # one that is busy does not keep the others, and is tried again
+                    failure = error.found
+                left = self._containers()
+                step.advance(by=len(found) - len(left) - step.done)
+                if not left:
+                    return [f"machine {_name(container)}" for container in found]
+        names = ", ".join(map(_name, left))
+        raise RetriableError(f"machines {names}", f"not removed: {failure}", "gone", "run dpp lab down again")
+
+    def _containers(self) -> list[dict[str, Any]]:
+        return Machines(self.folders).podman.containers({f"{LABEL}instance": self.folders.instance})
 
     @staticmethod
     def _end_processes(pids: list[int]) -> list[str]:
@@ -183,19 +221,29 @@ class Lab:
                 path.unlink(missing_ok=True)
 
 
-def _run_stacks(*, quiet: bool) -> None:
-    """Apply every stack of the lab in order, in a process of its own that shares this terminal."""
-    command = [str(Path(sys.executable).with_name("dpp")), "up", "lab"]
+def _run_stacks(*, quiet: bool) -> dict[str, float]:
+    """Apply every stack of the lab in order, in a process of its own that shares this terminal.
+
+    Returns
+    -------
+    dict
+        Seconds of each stack where it is quiet; else that process shows them itself.
+    """
+    command = [str(Path(sys.executable).with_name("dpp")), "up", "lab", *(["--json"] if quiet else [])]
     interrupts: list[int] = []
     former = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:  # Ctrl-C reaches that process as well, which finishes what it is at: nobody must be killed meanwhile
-        code = subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None).wait()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE if quiet else None)
+        said, _ = process.communicate()
     finally:
         signal.signal(signal.SIGINT, former)
     if interrupts:
         raise KeyboardInterrupt
-    if code != 0:
-        raise RetriableError("stacks of the lab", f"dpp up lab ended with code {code}", "0", "run dpp lab up again")
+    if process.returncode != 0:
+        raise RetriableError(
+            "stacks of the lab", f"dpp up lab ended with code {process.returncode}", "0", "run dpp lab up again"
+        )
+    return {one["phase"]: one["seconds"] for one in json.loads(said)["phases"]} if quiet else {}
 
 
 @contextmanager
@@ -259,6 +307,21 @@ def _signal(pid: int, number: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    return str(container["Names"][0])
+
+
+def _kill_machine(container: Mapping[str, Any]) -> None:
+    """Kill a running machine's first process, and the kernel all others with it; what is no machine is left to podman."""
+    pid = int(container.get("Pid") or 0)
+    try:
+        own, named = Path(f"/proc/{pid}/ns/net").stat(), (wires.NAMESPACES / _name(container)).stat()
+    except OSError:
+        return
+    if pid > 1 and own.st_ino == named.st_ino:
+        _signal(pid, signal.SIGKILL)
 
 
 def _unmount_below(folder: Path) -> None:

@@ -7,6 +7,7 @@ digest of all that goes in, brought to a site's registry from the site's own van
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -81,6 +82,8 @@ class WorkloadImages:
             # Every site brings images to its own registry, side by side: the first builds, the others find them built.
             with exclusive(self._folders.cache / "images" / ".workloads.lock", self._reporter):
                 self._build_missing()
+        for flavour in FLAVOURS:
+            os.utime(self.layout(flavour).folder)  # pruning keeps those that were used last
         return {flavour.name: self.layout(flavour).digest for flavour in FLAVOURS}
 
     def _missing(self) -> list[Flavour]:
@@ -108,6 +111,10 @@ class WorkloadImages:
     def layout(self, flavour: Flavour) -> Layout:
         """Return where an image lies in the cache, whether built or not."""
         return Layout(self._folders.cache / "images" / f"{flavour.name}-{self._digest(flavour)}")
+
+    def environments(self) -> list[str]:
+        """Return the names of the images with the locked environments, in podman's storage."""
+        return [self._environment_name(flavour) for flavour in FLAVOURS]
 
     def requirements(self, flavour: Flavour) -> str:
         """Return the locked requirements of an image, with digests, as `uv export` writes them."""
@@ -147,9 +154,12 @@ class WorkloadImages:
         """Digest of the code without the pixel core, which the light image does not run."""
         return _hash(*_tree(_SOURCE, leave_out="workloads/pixels"))
 
+    def _environment_name(self, flavour: Flavour) -> str:
+        return f"localhost/dpp/{flavour.name}-environment:{self._environment_digest(flavour)}"
+
     def _environment(self, flavour: Flavour) -> str:
         """Return the image with Python and the locked environment, built if it is not there."""
-        name = f"localhost/dpp/{flavour.name}-environment:{self._environment_digest(flavour)}"
+        name = self._environment_name(flavour)
         if not _exists(name):
             with _container(self._base) as container, tempfile.TemporaryDirectory(prefix="dpp-env-") as scratch:
                 wanted = Path(scratch) / "requirements.txt"
