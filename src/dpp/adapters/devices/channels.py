@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from dpp.adapters.podman import Podman, PodmanError
@@ -94,10 +93,8 @@ class SshChannel:
         from paramiko.ssh_exception import BadHostKeyException, SSHException  # noqa: PLC0415
 
         address = str(self.host.address)
-        with tempfile.TemporaryDirectory(prefix="dpp-ssh-") as folder:
-            known = Path(folder) / "known_hosts"
-            public = self.secrets.ssh_host_certificate(self.host.name, [address]).public.split()
-            known.write_text(f"{address} {public[0]} {public[1]}\n")
+        public = self.secrets.ssh_host_certificate(self.host.name, [address]).public.split()
+        with _in_memory(f"{address} {public[0]} {public[1]}\n") as known:
             try:
                 with ConnectHandler(
                     device_type=kind,
@@ -107,7 +104,7 @@ class SshChannel:
                     key_file=str(self.secrets.ssh_user_certificate(user).path),
                     ssh_strict=True,
                     alt_host_keys=True,
-                    alt_key_file=str(known),
+                    alt_key_file=known,
                     conn_timeout=_CONNECT_SECONDS,
                     auth_timeout=_CONNECT_SECONDS,
                     banner_timeout=_CONNECT_SECONDS,
@@ -128,6 +125,15 @@ class SshChannel:
                     "an SSH session",
                     "see dpp lab status, or try from another site",
                 ) from error
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[str]:
+    """Yield the path of a file that no disk has: a killed process leaves nothing."""
+    with os.fdopen(os.memfd_create("known_hosts"), "w") as file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 @dataclass(frozen=True)
