@@ -1,0 +1,36 @@
+"""JSON Schemas of what `--json` prints where programs keep it: `<command>.schema.json`, written from the types themselves.
+
+The night's report has its own, beside the code that builds it. ``python -m dpp.cli.schemas`` writes the files again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dpp.lab.doctor import Check
+from dpp.model.services import Service
+from dpp.operations.status import Piece
+
+FOLDER = Path(__file__).parent
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_PRINTED: dict[str, TypeAdapter[Any]] = {
+    "status": TypeAdapter(list[Piece]),
+    "doctor": TypeAdapter(list[Check]),
+    "service-list": TypeAdapter(list[Service]),
+}
+"""What each command prints, words of a command joined by hyphens."""
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the schema of each command's output by the command's name."""
+    return {
+        name: {"$schema": _DRAFT, **adapter.json_schema(mode="serialization")} for name, adapter in _PRINTED.items()
+    }
+
+
+def path_of(name: str) -> Path:
+    """Return where the schema of a command's output is committed."""
+    return FOLDER / f"{name}.schema.json"
