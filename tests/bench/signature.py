@@ -24,15 +24,13 @@ def _reference(given: Any) -> dict[str, Any]:
     for i, a in enumerate(layout.amplifiers):
         flip = np.s_[:: -1 if a.flip_y else 1, :: -1 if a.flip_x else 1]
         section = np.s_[a.y0 : a.y0 + layout.amp_height, a.x0 : a.x0 + layout.amp_width]
-        counts = data[i][flip] - c.bias[section].astype(np.float64)
-        electrons = a.gain * (counts + float(c.linearity[i]) * counts**2)
         ghosts = sum(
             float(c.crosstalk[i, j]) * np.where(data[j] * float(np.abs(c.crosstalk[:, j]).max()) >= 0.2, data[j], 0)
             for j in range(len(raw))
         )
-        exact[section] = (electrons - ghosts[flip] * a.gain - c.dark[section].astype(np.float64) * 30.0) / c.flat[
-            section
-        ]
+        counts = (data[i] - ghosts)[flip] - c.bias[section].astype(np.float64)
+        electrons = a.gain * (counts + float(c.linearity[i]) * counts**2) - c.dark[section].astype(np.float64) * 30.0
+        exact[section] = electrons / c.flat[section]
     good = c.planes == 0
     error = np.abs(image.pixels - exact)[good] / np.maximum(np.abs(exact), np.sqrt(image.variance))[good]
     assert error.max() < 1e-5, f"largest relative error {error.max():.1e}"

@@ -1,11 +1,14 @@
 """Calibrated pixels against float64 and the simulator's truth; wrong input by name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from workloads.pixels import fits_io, isr
 from workloads.pixels.calibration import combine
 from workloads.pixels.errors import InvalidValueError, PixelError, ShapeError, TypeMismatchError
+from workloads.pixels.layout import Amplifier, DetectorLayout
 from workloads.pixels.masks import Mask
 
 
@@ -19,16 +22,13 @@ def _exact(raw, layout, c, seconds):
     for i, a in enumerate(layout.amplifiers):
         flip = np.s_[:: -1 if a.flip_y else 1, :: -1 if a.flip_x else 1]
         section = np.s_[a.y0 : a.y0 + layout.amp_height, a.x0 : a.x0 + layout.amp_width]
-        counts = data[i][flip] - c.bias[section].astype(float)
         ghosts = np.zeros(data[i].shape)
         for j, other in enumerate(data):
             ghosts += float(c.crosstalk[i, j]) * np.where(
                 other * float(np.abs(c.crosstalk[:, j]).max()) >= 0.2, other, 0
             )
-        electrons = (
-            a.gain * (counts + float(c.linearity[i]) * counts**2 - ghosts[flip])
-            - c.dark[section].astype(float) * seconds
-        )
+        counts = (data[i] - ghosts)[flip] - c.bias[section].astype(float)
+        electrons = a.gain * (counts + float(c.linearity[i]) * counts**2) - c.dark[section].astype(float) * seconds
         result[section] = electrons / c.flat[section]
     return result
 
@@ -151,3 +151,48 @@ def test_files_are_combined_in_parts_read_once(rng, tmp_path):
     assert sum(last - first for _, first, last in seen) == 5 * 70
     with pytest.raises(PixelError, match="no compressed image"):
         fits_io.RowReader(tmp_path / "0.fits", "C99")
+
+
+def test_warm_pixels_equal_float64(field):
+    dark = field.calibration.dark.copy()
+    dark[50, 60:70], dark[51, 60:70] = np.linspace(1, 10, 10), np.nan
+    warm = dataclasses.replace(field.calibration, dark=dark)
+    raw = field.expose(1, 6).raw
+    image, plain = (isr.remove_signature(raw, field.layout, c, 30.0) for c in (warm, field.calibration))
+    exact, good = _exact(raw, field.layout, warm, 30.0)[50, 60:70], warm.planes[50, 60:70] == 0
+    assert good.any()
+    scale = np.maximum(np.abs(exact), np.sqrt(image.variance[50, 60:70]))
+    assert (np.abs(image.pixels[50, 60:70] - exact) / scale)[good].max() < 1e-5
+    # What is subtracted has left its noise: the same counts have the same variance, whatever made them.
+    less = (plain.variance - image.variance)[50, 60:70] * field.calibration.flat[50, 60:70] ** 2
+    assert (np.abs(less) < 0.02 * 30 * dark[50, 60:70])[good].all()
+    assert (image.mask[51, 60:70] & Mask.BAD.value).all()
+
+
+def test_calibration_is_prepared_for_each_exposure_time(field):
+    c = field.calibration
+    assert c.prepare(field.layout, 30.0) is c.prepare(field.layout, 30.0)
+    first = c.prepare(field.layout, 30.0)
+    assert np.allclose(c.prepare(field.layout, 60.0).dark, 2 * first.dark)
+
+
+@pytest.mark.parametrize(("width", "flip_y"), [(99, False), (100, True), (7, True)])
+def test_any_geometry_is_assembled(rng, width, flip_y):
+    """Odd widths, and neighbours that are read in opposite directions."""
+    amplifiers = tuple(
+        Amplifier(f"C{i}", i * width, 0, bool(i % 2), flip_y and i == 1, 1.5, 5.0, 60_000.0) for i in range(3)
+    )
+    layout = DetectorLayout("D", 0, 3 * width, 40, amplifiers, width, 40, 3, 12)
+    ones = np.ones((40, 3 * width), np.float32)
+    c = isr.Calibration(0 * ones, 0 * ones, ones, np.zeros(ones.shape, np.uint16), np.zeros(3, np.float32))
+    raw = rng.integers(500, 5000, layout.raw_shape).astype(np.uint16)
+    guard = np.full(3 * width * 40 + 3, -1, np.float32)
+    image = isr.Image(guard[1:-2].reshape(ones.shape), np.empty_like(ones), np.empty(ones.shape, np.uint16))
+    isr.remove_signature(raw, layout, c, 30.0, out=image)
+    assert (
+        np.abs(image.pixels - _exact(raw, layout, dataclasses.replace(c, crosstalk=np.zeros((3, 3))), 30.0)).max()
+        < 1e-2
+    )
+    assert guard[0] == guard[-1] == guard[-2] == -1
+    assert (image.variance >= 25).all()
+    assert not image.mask.any()

@@ -7,18 +7,64 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError, ShapeError
 from workloads.pixels.images import Floats, Image, Planes, require
-from workloads.pixels.kernels.signature import calibrate_rows, overscan_rows, spread_saturation, subtract_crosstalk
+from workloads.pixels.kernels.signature import calibrate_rows, overscan_rows, smooth_rows, spread_saturation
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 
 Raw = npt.NDArray[np.uint16]
+Integers = npt.NDArray[np.int64]
 _GHOST_ADU = 0.2
 """Crosstalk fainter than this is left in place."""
+_NOTABLE_VARIANCE = 0.01
+"""Share of the noise in the dark above which a pixel's own dark current counts in its variance."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Pixels that are not as the others, ordered by amplifier and row of its section.
+
+    Parameters
+    ----------
+    starts
+        ``int64[n_amps, amp_height + 1]``: first of each row, then the end.
+    columns
+        ``int32[n]``, of the detector.
+    planes
+        ``uint16[n]`` of mask planes.
+    variance
+        ``float32[n]``, electrons squared beside the others'.
+    """
+
+    starts: Integers
+    columns: npt.NDArray[np.int32]
+    planes: Planes
+    variance: Floats
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A calibration for one exposure time, in as few planes as one pass needs.
+
+    Parameters
+    ----------
+    zero
+        ``float32[ny, nx]``, bias and dark, ADU above the overscan.
+    response
+        ``float32[ny, nx]``, ``1 / flat``; 0 where the calibration says nothing.
+    marks
+        Defects, and pixels of notable dark current.
+    dark
+        ``float32[n_amps]``, median dark charge, electrons.
+    """
+
+    zero: Floats
+    response: Floats
+    marks: Marks
+    dark: Floats
 
 
 @dataclass(frozen=True)
@@ -60,28 +106,24 @@ class Calibration:
         require(self.defects, np.uint16, 2, "calibration defects", self.bias.shape)
 
     @cached_property
-    def response(self) -> Floats:
-        """``1 / flat``; 0 where the flat says nothing."""
-        good = np.isfinite(self.flat) & (self.flat > 0.01)
-        return np.where(good, 1.0 / np.where(good, self.flat, 1.0), 0.0).astype(np.float32)
-
-    @cached_property
     def planes(self) -> Planes:
-        """Defects, with BAD where the flat or the bias says nothing."""
-        bad = (self.response == 0) | ~np.isfinite(self.bias) | ~np.isfinite(self.dark)
-        return self.defects | np.where(bad, np.uint16(Mask.BAD.value), np.uint16(0))
+        """Defects, with BAD where flat, bias or dark say nothing."""
+        known = np.isfinite(self.flat) & (self.flat > 0.01) & np.isfinite(self.bias) & np.isfinite(self.dark)
+        return self.defects | np.where(known, np.uint16(0), np.uint16(Mask.BAD.value))
+
+    def prepare(self, layout: DetectorLayout, exposure_time: float, threads: int | None = None) -> Prepared:
+        """Merge the planes for an exposure time (seconds); the last result is kept, for most exposures are alike."""
+        key = layout, exposure_time
+        if key not in self._prepared:
+            made = _prepare(self, layout, exposure_time, threads)
+            self._prepared.clear()
+            self._prepared[key] = made
+            return made
+        return self._prepared[key]
 
     @cached_property
-    def clean_bias(self) -> Floats:
-        """The bias with 0 where it is not finite (those pixels are BAD)."""
-        return np.nan_to_num(self.bias, nan=0.0, posinf=0.0, neginf=0.0)
-
-    @cached_property
-    def clean_dark(self) -> Floats:
-        """The dark with 0 where it is not finite (those pixels are BAD); a single element if there is none."""
-        if not self.dark.any():
-            return np.zeros((1, 1), np.float32)
-        return np.nan_to_num(self.dark, nan=0.0, posinf=0.0, neginf=0.0)
+    def _prepared(self) -> dict[tuple[DetectorLayout, float], Prepared]:
+        return {}
 
 
 def remove_signature(
@@ -129,12 +171,8 @@ def remove_signature(
     image = out or Image(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint16))
     if image.shape != shape:
         raise ShapeError("output image", str(image.shape), str(shape))
-    jobs = [(raw[i], layout, i, calibration, exposure_time, smoothing, image) for i in range(len(layout.amplifiers))]
-    done = parallel.run(_calibrate_amplifier, jobs, threads)
-    levels, peaks = np.stack([level for level, _ in done]), np.stack([peak for _, peak in done])
-    if calibration.crosstalk.any():
-        _remove_crosstalk(raw, layout, calibration, levels, peaks, image, threads)
-    _spread_saturation(raw, layout, peaks, image)
+    levels = np.stack(parallel.run(overscan_level, [(frame, layout, smoothing) for frame in raw], threads))
+    _spread_saturation(raw, layout, _calibrate(raw, layout, calibration, exposure_time, levels, image, threads), image)
     return image
 
 
@@ -143,90 +181,111 @@ def overscan_level(raw: npt.NDArray[np.uint16], layout: DetectorLayout, smoothin
     level = np.empty(raw.shape[0], np.float32)
     # The first two overscan columns still hold trailing charge of the last pixels.
     overscan_rows(raw, layout.prescan + layout.amp_width + 2, level)
-    return smooth_rows(level, smoothing) if smoothing > 0 else level
+    if smoothing > 0:
+        smooth_rows(level, smoothing**4)
+    return level
 
 
-def smooth_rows(level: Floats, stiffness: float) -> Floats:
-    """Whittaker's smoothing spline: the curve of least bending through the rows, outliers clipped first."""
-    middle = np.median(level)
-    spread = 1.4826 * np.median(np.abs(level - middle)) + 1e-3
-    weights = (np.abs(level - middle) < 8 * spread).astype(np.float64)
-    n = level.size
-    if n < 5 or weights.sum() < 3:
-        return level
-    penalty = stiffness**4
-    bands = np.zeros((3, n))
-    bands[2] = 6 * penalty
-    bands[2, [0, -1]], bands[2, [1, -2]] = penalty, 5 * penalty
-    bands[1, 1:] = -4 * penalty
-    bands[1, [1, -1]] = -2 * penalty
-    bands[0, 2:] = penalty
-    bands[2] += weights
-    return np.asarray(scipy.linalg.solveh_banded(bands, weights * level, overwrite_ab=True), np.float32)
+def _prepare(calibration: Calibration, layout: DetectorLayout, exposure_time: float, threads: int | None) -> Prepared:
+    shape = calibration.bias.shape
+    zero, response = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    planes = calibration.planes
+    jobs = [(calibration, planes, layout, i, exposure_time, zero, response) for i in range(len(layout.amplifiers))]
+    marks, darks = zip(*parallel.run(_prepare_amplifier, jobs, threads), strict=True)
+    before = np.cumsum([0, *(part.columns.size for part in marks)])
+    return Prepared(
+        zero,
+        response,
+        Marks(
+            np.stack([part.starts[0] + first for part, first in zip(marks, before[:-1], strict=True)]),
+            np.concatenate([part.columns for part in marks]),
+            np.concatenate([part.planes for part in marks]),
+            np.concatenate([part.variance for part in marks]),
+        ),
+        np.array(darks, np.float32),
+    )
 
 
-def _geometry(layout: DetectorLayout) -> npt.NDArray[np.int64]:
+def _prepare_amplifier(
+    calibration: Calibration,
+    planes: Planes,
+    layout: DetectorLayout,
+    index: int,
+    exposure_time: float,
+    zero: Floats,
+    response: Floats,
+) -> tuple[Marks, float]:
+    """Fill an amplifier's part of the planes; its marks and median dark charge.
+
+    The dark's charge is subtracted after the linearity of its amplifier is undone. To first order in that term, and exactly
+    enough for any dark that is no defect, this is the same as to subtract it before and to multiply by its slope.
+    """
+    amplifier = layout.amplifiers[index]
+    section = layout.section(index)
+    curve, planes = float(calibration.linearity[index]), planes[section]
+    usable = planes & np.uint16(Mask.BAD.value) == 0
+    known = np.isfinite(calibration.flat[section]) & (calibration.flat[section] > 0.01)
+    dark = np.nan_to_num(calibration.dark[section] * exposure_time, nan=0.0, posinf=0.0, neginf=0.0)
+    counts = dark / amplifier.gain
+    bias = np.nan_to_num(calibration.bias[section], nan=0.0, posinf=0.0, neginf=0.0)
+    zero[section] = bias + counts - curve * counts**2
+    response[section] = np.where(known, (1 + 2 * curve * counts) / np.where(known, calibration.flat[section], 1.0), 0.0)
+    middle = float(np.median(dark[usable])) if usable.any() else 0.0
+    limit = _NOTABLE_VARIANCE * (_dark_noise2(calibration, layout, index) + middle)
+    rows, columns = np.nonzero((planes != 0) | (np.abs(dark - middle) > limit))
+    marks = Marks(
+        np.searchsorted(rows, np.arange(layout.amp_height + 1)).reshape(1, -1),
+        (columns + amplifier.x0).astype(np.int32),
+        planes[rows, columns],
+        (dark[rows, columns] - middle).astype(np.float32),
+    )
+    return marks, middle
+
+
+def _dark_noise2(calibration: Calibration, layout: DetectorLayout, index: int) -> float:
+    """Variance of an unexposed pixel, electrons squared: read noise and the bias's own."""
+    amplifier = layout.amplifiers[index]
+    return amplifier.read_noise**2 + calibration.bias_variance * amplifier.gain**2
+
+
+def _geometry(layout: DetectorLayout) -> Integers:
     sizes = (layout.prescan, layout.amp_width, layout.amp_height)
     return np.array([(a.x0, a.y0, a.flip_x, a.flip_y, *sizes) for a in layout.amplifiers], np.int64)
 
 
-def _calibrate_amplifier(
+def _calibrate(
     raw: Raw,
     layout: DetectorLayout,
-    index: int,
     calibration: Calibration,
     exposure_time: float,
-    smoothing: float,
-    image: Image,
-) -> tuple[Floats, Planes]:
-    amplifier = layout.amplifiers[index]
-    level = overscan_level(raw, layout, smoothing)
-    dark_noise2 = amplifier.read_noise**2 + calibration.bias_variance * amplifier.gain**2
-    electronics = np.array(
-        [
-            amplifier.gain,
-            dark_noise2,
-            amplifier.saturation,
-            calibration.linearity[index],
-            exposure_time,
-            calibration.flat_variance,
-        ],
-        np.float32,
-    )
-    peak = np.empty(raw.shape[0], np.uint16)
-    calibrate_rows(
-        raw, 0, raw.shape[0], level, calibration.clean_bias, calibration.clean_dark, calibration.response, calibration.planes, electronics,
-        _geometry(layout)[index], image.pixels, image.variance, image.mask, peak,
-    )  # fmt: skip
-    return level, peak
-
-
-def _remove_crosstalk(
-    raw: Raw,
-    layout: DetectorLayout,
-    calibration: Calibration,
     levels: Floats,
-    peaks: Planes,
     image: Image,
     threads: int | None,
-) -> None:
-    gains = np.array([a.gain for a in layout.amplifiers], np.float32)
-    fractions = np.ascontiguousarray(calibration.crosstalk, np.float32)
-    largest = np.abs(fractions).max(axis=0)
-    threshold = np.where(largest > 0, _GHOST_ADU / np.maximum(largest, 1e-9), np.inf).astype(np.float32)
+) -> Planes:
+    """Fill the image; the highest count of each amplifier's rows."""
+    n = len(layout.amplifiers)
+    ready = calibration.prepare(layout, exposure_time, threads)
+    fractions = np.zeros((n, n), np.float32)
+    if calibration.crosstalk.size:
+        fractions[:] = calibration.crosstalk
+    strongest = np.abs(fractions).max(axis=0)
+    electronics = np.column_stack(
+        [
+            [a.gain for a in layout.amplifiers],
+            [_dark_noise2(calibration, layout, i) + ready.dark[i] for i in range(n)],
+            calibration.linearity,
+            np.full(n, calibration.flat_variance),
+            np.where(strongest > 0, _GHOST_ADU / np.maximum(strongest, 1e-9), np.inf),
+        ]
+    ).astype(np.float32)
+    peaks = np.empty(raw.shape[:2], np.uint16)
+    marks = ready.marks
     fixed = (
-        levels,
-        peaks,
-        threshold,
-        fractions,
-        _geometry(layout),
-        gains,
-        calibration.response,
-        image.pixels,
-        image.mask,
-    )
-    jobs = [(raw, *band, *fixed) for band in parallel.bands(layout.amp_height, threads)]
-    parallel.run(subtract_crosstalk, jobs, threads)
+        levels, ready.zero, ready.response, electronics, fractions, _geometry(layout), np.array(layout.strips, np.int64),
+        marks.starts, marks.columns, marks.planes, marks.variance, image.pixels, image.variance, image.mask, peaks,
+    )  # fmt: skip
+    parallel.run(calibrate_rows, [(raw, *band, *fixed) for band in parallel.bands(layout.amp_height, threads)], threads)
+    return peaks
 
 
 def _spread_saturation(raw: Raw, layout: DetectorLayout, peaks: Planes, image: Image) -> None:

@@ -66,3 +66,30 @@ class DetectorLayout:
     def raw_shape(self) -> tuple[int, int, int]:
         """Amplifiers, rows and columns of a raw exposure."""
         return len(self.amplifiers), self.amp_height, self.prescan + self.amp_width + self.overscan
+
+    @property
+    def strips(self) -> list[tuple[int, int, int]]:
+        """Amplifiers in the order of the detector's rows: index, first and last column (exclusive) of the strip.
+
+        A strip is a run of neighbours that are read out in the same direction: in one readout row they fill consecutive
+        columns of one row of the detector.
+        """
+        order = sorted(range(len(self.amplifiers)), key=self._place)
+        runs: list[list[int]] = []
+        for index in order:
+            y0, flip, x0 = self._place(index)
+            if runs and self._place(runs[-1][-1]) == (y0, flip, x0 - self.amp_width):
+                runs[-1].append(index)
+            else:
+                runs.append([index])
+        edges = [(self.amplifiers[run[0]].x0, self.amplifiers[run[-1]].x0 + self.amp_width) for run in runs]
+        return [(index, *edge) for run, edge in zip(runs, edges, strict=True) for index in run]
+
+    def section(self, index: int) -> tuple[slice, slice]:
+        """Rows and columns of the detector that an amplifier reads."""
+        a = self.amplifiers[index]
+        return slice(a.y0, a.y0 + self.amp_height), slice(a.x0, a.x0 + self.amp_width)
+
+    def _place(self, index: int) -> tuple[int, bool, int]:
+        a = self.amplifiers[index]
+        return a.y0, a.flip_y, a.x0
