@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -213,7 +214,9 @@ class Preparation:
             str(self._processes),
             "--register-dataset-types",
         ]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Stacks of frames wait where there is room for them.
+        environment = {**os.environ, "TMPDIR": str(self._scratch)}
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if finished.returncode:
             raise RetriableError(f"pipetask run {pipeline}: exit code {finished.returncode}; {finished.stderr[-3000:]}")
         LOG.info("pipetask run %s took %.0f s", pipeline, time.monotonic() - begun)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lsst.pex.config as pex_config
@@ -68,19 +70,27 @@ class CalibrationTask(pipe_base.PipelineTask):
             If a kind has too few frames.
         """
         frames: dict[str, list[Any]] = {"BIAS": [], "DARK": [], "FLAT": []}
-        for handle in raws:
-            raw = handle.get()
-            kind = str(raw.header["IMGTYPE"])
-            if kind in frames:
-                frames[kind].append(raw)
-        for kind, found in frames.items():
-            if len(found) < self.config.minimum:
-                raise pipe_base.NoWorkFound(f"{len(found)} {kind} frames, expected at least {self.config.minimum}")
-        pixels = {kind: [raw.pixels for raw in found] for kind, found in frames.items()}
-        built = calibration.build_calibration(
-            pixels["BIAS"], pixels["DARK"], pixels["FLAT"], frames["BIAS"][0].layout, float(frames["DARK"][0].header["EXPTIME"]),
-            linearity=electronics["linearity"], crosstalk=electronics["crosstalk"],
-        )  # fmt: skip
+        layout: Any = None
+        dark_time = 0.0
+        with tempfile.TemporaryDirectory(prefix="frames-") as folder:
+            for number, handle in enumerate(raws):
+                raw = handle.get()
+                kind = str(raw.header["IMGTYPE"])
+                if kind in frames:
+                    # Pixels wait on the disk: a stack does not have to fit in memory.
+                    path = Path(folder) / f"{number}.npy"
+                    np.save(path, raw.pixels)
+                    frames[kind].append(np.load(path, mmap_mode="r"))
+                    layout = raw.layout
+                if kind == "DARK":
+                    dark_time = float(raw.header["EXPTIME"])
+            for kind, found in frames.items():
+                if len(found) < self.config.minimum:
+                    raise pipe_base.NoWorkFound(f"{len(found)} {kind} frames, expected at least {self.config.minimum}")
+            built = calibration.build_calibration(
+                frames["BIAS"], frames["DARK"], frames["FLAT"], layout, dark_time,
+                linearity=electronics["linearity"], crosstalk=electronics["crosstalk"],
+            )  # fmt: skip
         return pipe_base.Struct(calibration=built)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,25 +20,41 @@ from workloads.pixels.masks import Mask
 _TILE = 16
 """Rows that are combined at once."""
 Raw = npt.NDArray[np.uint16]
-Stack = Sequence[Raw] | Sequence[Callable[[], Raw]]
+
+
+class Sections(Protocol):
+    """A raw exposure that is read one amplifier at a time: an array, a memory map, a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Amplifiers, rows, columns."""
+        ...
+
+    def __getitem__(self, amplifier: int, /) -> Any:
+        """Read ``uint16[rows, columns]`` of one amplifier."""
+        ...
 
 
 def build_calibration(
-    biases: Stack,
-    darks: Stack,
-    flats: Stack,
+    biases: Sequence[Sections],
+    darks: Sequence[Sections],
+    flats: Sequence[Sections],
     layout: DetectorLayout,
     dark_time: float,
     *,
     linearity: npt.ArrayLike | None = None,
     crosstalk: npt.ArrayLike | None = None,
+    threads: int | None = None,
 ) -> Calibration:
-    """Combine raw exposures of one detector into its calibration.
+    """Combine raw exposures of one detector into its calibration, one amplifier after the other.
+
+    Every amplifier of every exposure is read once; memory is needed for the result and for one amplifier of all exposures
+    of one kind. Amplifiers without light in the flats are BAD.
 
     Parameters
     ----------
     biases, darks, flats
-        Raw exposures ``uint16[n_amps, rows, columns]``, or functions that read one.
+        Raw exposures ``uint16[n_amps, rows, columns]``.
     dark_time
         Exposure time of the darks, seconds.
     linearity, crosstalk
@@ -46,31 +63,116 @@ def build_calibration(
     Raises
     ------
     InvalidValueError
-        Fewer than three exposures of a kind.
+        Fewer than three exposures of a kind, a dark time that is not positive, or no light in the flats.
+    ShapeError
+        An exposure does not have the layout's shape.
     """
+    for kind, stack in (("bias", biases), ("dark", darks), ("flat", flats)):
+        _check(stack, kind, layout)
+    if not dark_time > 0:
+        raise InvalidValueError("exposure time of the darks", f"{dark_time} s", "more than 0 s")
     n = len(layout.amplifiers)
     curve = np.zeros(n, np.float32) if linearity is None else np.asarray(linearity, np.float32)
     ghosts = np.zeros((n, n), np.float32) if crosstalk is None else np.asarray(crosstalk, np.float32)
-    bias_frames = [_assemble(raw, layout) for raw in _read(biases, "bias")]
-    bias, bias_variance = combine(bias_frames)[0], mean_variance(bias_frames)
-    gain = _per_pixel(layout, [a.gain for a in layout.amplifiers])
-    dark_frames = [(_assemble(raw, layout) - bias) * gain / np.float32(dark_time) for raw in _read(darks, "dark")]
-    dark = combine(dark_frames)[0]
-    curvature = _per_pixel(layout, list(curve))
-    flat_frames = []
-    for raw in _read(flats, "flat"):
-        counts = _assemble(raw, layout) - bias
-        frame = (counts + curvature * counts**2) * gain
-        flat_frames.append(frame / np.float32(np.median(frame)))
-    flat = combine(flat_frames)[0]
-    defects = find_defects(flat, dark)
-    return Calibration(bias, dark, flat, defects, curve, ghosts, bias_variance, mean_variance(flat_frames))
+    bias, dark, flat = (np.empty((layout.height, layout.width), np.float32) for _ in range(3))
+    noise, levels = np.empty((n, 2)), np.empty((n, len(flats)))
+    for i, amplifier in enumerate(layout.amplifiers):
+        zeros = [_Section.read(raw, layout, i) for raw in biases]
+        zero = combine(zeros, threads=threads)[0]
+        counts = {"bias": zero, "curvature": float(curve[i])}
+        seconds = [_Section.read(raw, layout, i, **counts, scale=amplifier.gain / dark_time) for raw in darks]
+        lit = [_Section.read(raw, layout, i, **counts).of_level_one() for raw in flats]
+        levels[i] = [1 / section.scale for section in lit]
+        noise[i] = mean_variance(zeros), mean_variance(lit)
+        # The first pixel that is read out lies at the section's corner where the amplifier is.
+        readout = np.s_[:: -1 if amplifier.flip_y else 1, :: -1 if amplifier.flip_x else 1]
+        for plane, found in (
+            (bias, zero),
+            (dark, combine(seconds, threads=threads)[0]),
+            (flat, combine(lit, threads=threads)[0]),
+        ):
+            plane[layout.section(i)][readout] = found
+    for i, share in enumerate(_shares(levels * [[a.gain] for a in layout.amplifiers])):
+        flat[layout.section(i)] *= np.float32(share)
+    flat /= np.float32(np.nanmedian(flat))
+    bias_variance, flat_variance = np.nanmean(noise, axis=0)
+    return Calibration(
+        bias, dark, flat, find_defects(flat, dark), curve, ghosts, float(bias_variance), float(flat_variance)
+    )
 
 
-def mean_variance(frames: Sequence[Floats]) -> float:
-    """Variance of the mean of frames that differ by noise alone, by the differences of two of them."""
-    apart = (frames[0] - frames[1])[::3, ::3]
-    low, high = np.nanquantile(apart, [0.25, 0.75])
+@dataclass(frozen=True)
+class _Section:
+    """One amplifier of one exposure in readout order; corrected as its rows are asked for.
+
+    Parameters
+    ----------
+    counts
+        ``uint16[rows, columns]`` of the pixels that see light.
+    level
+        Pedestal of each row, ADU.
+    bias
+        ``float32[rows, columns]`` to take off, ADU; None for a bias.
+    curvature
+        True counts are ``n + curvature n**2``.
+    scale
+        What the result is multiplied with.
+    """
+
+    counts: Raw
+    level: Floats
+    bias: Floats | None = None
+    curvature: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def read(cls, raw: Sections, layout: DetectorLayout, index: int, **correction: Any) -> _Section:
+        """Read an amplifier with its overscan."""
+        section = np.array(raw[index], np.uint16)
+        columns = np.s_[:, layout.prescan : layout.prescan + layout.amp_width]
+        return cls(section[columns], overscan_level(section, layout), **correction)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return self.counts.shape
+
+    def rows(self, first: int, last: int) -> Floats:
+        """Compute rows ``first`` to ``last``."""
+        signal = self.counts[first:last] - self.level[first:last, None]
+        if self.bias is not None:
+            signal -= self.bias[first:last]
+        if self.curvature:
+            signal += np.float32(self.curvature) * signal**2
+        return np.asarray(signal * np.float32(self.scale), np.float32)
+
+    def of_level_one(self) -> _Section:
+        """Scale to a median of 1; what got no light becomes NaN."""
+        level = float(np.median(self.rows(0, len(self.counts))))
+        return replace(self, scale=1 / level if level > 1 else float("nan"))
+
+
+def _shares(levels: Doubles) -> Doubles:
+    """Response of each amplifier by its share of the light of each exposure: ``levels[amplifier, exposure]``, electrons.
+
+    The lamp is not steady, so an exposure's light is what all of its amplifiers saw. NaN where there never was any.
+    """
+    seen = np.isfinite(levels)
+    if not seen.any():
+        raise InvalidValueError("flat stack", "no light on any amplifier", "exposures of an evenly lit screen")
+    light = np.where(seen, levels, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    parts = np.where(seen, levels / np.where(light > 0, light, 1), 0).sum(axis=1)
+    return np.where(seen.any(axis=1), parts / np.maximum(seen.sum(axis=1), 1), np.nan)
+
+
+def mean_variance(frames: Sequence[npt.NDArray[Any] | Rows]) -> float:
+    """Variance of the mean of frames that differ by noise alone, by the differences of two of them; NaN without values."""
+    first, second = (_part(frame, 0, frame.shape[0])[::3, ::3] for frame in frames[:2])
+    apart = first - second
+    apart = apart[np.isfinite(apart)]
+    if apart.size == 0:
+        return float("nan")
+    low, high = np.quantile(apart, [0.25, 0.75])
     return float(((high - low) / 1.34898) ** 2) / 2 / len(frames)
 
 
@@ -107,7 +209,7 @@ def combine(
     def one(first: int, last: int) -> None:
         tile = np.empty((len(frames), last - first, mean.shape[1]), np.float32)
         for k, frame in enumerate(frames):
-            tile[k] = frame[first:last] if isinstance(frame, np.ndarray) else frame.rows(first, last)
+            tile[k] = _part(frame, first, last)
         clipped_mean(tile, np.float32(clip), pairs, mean[first:last], used[first:last])
 
     # Few rows at a time stay in the cache between the steps.
@@ -125,28 +227,13 @@ def find_defects(flat: Floats, dark: Floats, threshold: float = 8.0, hot: float 
     return np.where(bad, np.uint16(Mask.BAD.value), np.uint16(0))
 
 
-def _read(stack: Stack, kind: str) -> list[Raw]:
+def _part(frame: npt.NDArray[Any] | Rows, first: int, last: int) -> npt.NDArray[Any]:
+    return frame[first:last] if isinstance(frame, np.ndarray) else frame.rows(first, last)
+
+
+def _check(stack: Sequence[Sections], kind: str, layout: DetectorLayout) -> None:
     if len(stack) < 3:
         raise InvalidValueError(f"{kind} stack", f"{len(stack)} exposures", "at least 3")
-    return [item() if callable(item) else item for item in stack]
-
-
-def _assemble(raw: Raw, layout: DetectorLayout) -> Floats:
-    """Overscan-corrected counts in detector axes."""
-    if raw.shape != layout.raw_shape:
-        raise ShapeError(f"raw exposure of {layout.name}", str(raw.shape), str(layout.raw_shape))
-    image = np.empty((layout.height, layout.width), np.float32)
-    for i, a in enumerate(layout.amplifiers):
-        level = overscan_level(raw[i], layout)
-        data = raw[i][:, layout.prescan : layout.prescan + layout.amp_width] - level[:, None]
-        image[a.y0 : a.y0 + layout.amp_height, a.x0 : a.x0 + layout.amp_width] = data[
-            :: -1 if a.flip_y else 1, :: -1 if a.flip_x else 1
-        ]
-    return image
-
-
-def _per_pixel(layout: DetectorLayout, values: Sequence[float] | Doubles) -> Floats:
-    image = np.empty((layout.height, layout.width), np.float32)
-    for amplifier, value in zip(layout.amplifiers, values, strict=True):
-        image[amplifier.y0 : amplifier.y0 + layout.amp_height, amplifier.x0 : amplifier.x0 + layout.amp_width] = value
-    return image
+    for raw in stack:
+        if tuple(raw.shape) != layout.raw_shape:
+            raise ShapeError(f"{kind} exposure of {layout.name}", str(tuple(raw.shape)), str(layout.raw_shape))
