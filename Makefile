@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 VISITS ?= 6
 TESTS ?= tests
 
-.PHONY: help lab lab-down test check environment update fix
+.PHONY: help lab lab-down test test-slow check environment update fix
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,12 @@ lab-down: environment ## Take the lab down; leave nothing but the caches
 test: environment ## Prove everything (root): from lint to roles, routers, kills, and a lab of its own with a night through it
 	dpp doctor --fix --tests
 	dpp tools build
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 --dist=loadgroup $(TESTS)
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 --dist=loadgroup -m "not slow" $(TESTS)
+
+test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes, every service without its workload
+	dpp doctor --fix --tests
+	dpp tools build
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m slow $(TESTS)
 
 check: environment ## Lint, types and fast tests: no root, no lab, under two minutes
 	python -m pytest -n 2 --dist loadgroup -m "not root and not lab and not slow" $(TESTS)

@@ -77,6 +77,16 @@ class Observatory:
         assert path.name == "report.json", said[-3000:]
         return path.parent
 
+    def playbook(self, path: str) -> str:
+        """Run a playbook over the whole lab with plain Ansible, as site operators do; return what it printed."""
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory=inventories/lab", path]
+        settings = {"DPP_SSH_CONFIG": str(self.folders.ssh_config), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=REPOSITORY, env=os.environ | settings, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
     def on(self, host: str, command: str) -> str:
         """Run a shell command on a host, in band, as an operator who became root."""
         words = ["ssh", "-F", str(self.folders.ssh_config), host, f"sudo sh -c '{command}'"]

@@ -33,6 +33,7 @@ def test_every_service_of_the_lab_has_a_proof() -> None:
     assert proved == set(PROOFS)
 
 
+@pytest.mark.slow  # a minute each: long enough without an answer to call it none
 @pytest.mark.parametrize("service", PROOFS)
 def test_a_service_works_only_with_its_workload(
     observatory: Observatory, plane: DataPlane, number: int, service: str

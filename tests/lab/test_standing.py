@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -25,3 +26,10 @@ def test_every_machine_and_circuit_is_sound(observatory: Observatory):
 
 def test_a_second_up_changes_nothing(observatory: Observatory):
     assert "7 stacks, no changes" in observatory.dpp("up", "lab", "--expect-no-changes")
+
+
+def test_the_whole_playbook_changes_nothing(observatory: Observatory):
+    said = observatory.playbook("playbooks/site.yml")
+    recap = re.findall(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", said, re.MULTILINE)
+    assert {host for host, *_ in recap} == set(observatory.environment.hosts)
+    assert {tuple(counts[1:]) for _, *counts in recap} == {("0", "0", "0")}, said[-3000:]
