@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from workloads.pixels import fits_io
-from workloads.pixels.errors import CorruptFileError, HeaderError, TypeMismatchError
+from workloads.pixels.errors import CorruptFileError, HeaderError, InvalidValueError, TypeMismatchError
 from workloads.pixels.fits_cards import card
 from workloads.pixels.images import Image
 
@@ -152,6 +152,59 @@ def test_image_round_trip(tmp_path):
     assert cards["OBSID"] == "x"
 
 
+def _noisy(blanks):
+    # Wide enough for a row to run through the dither's numbers and begin again.
+    rng = np.random.default_rng(6)
+    image = rng.normal(900, 30, (23, 11_000)).astype("f4")
+    image[3, 100:110], image[4], image[5] = 60_000, 7.5, 0
+    if blanks:
+        image[7, 50:60], image[8] = np.nan, np.nan
+    return image
+
+
+@pytest.mark.parametrize("blanks", [False, True])
+def test_quantised_floats_are_within_half_a_step(tmp_path, blanks):
+    image, path = _noisy(blanks), tmp_path / "a.fits"
+    fits_io.write(path, {}, [fits_io.Extension("A", image, levels=16)])
+    with fits.open(path, checksum=True) as hdus, fits.open(path, disable_image_compression=True) as table:
+        theirs, step = np.asarray(hdus["A"].data), table["A"].data["ZSCALE"][:, None]
+    ours = fits_io.read(path)[1].data
+    assert ours.dtype == np.float32
+    # Half a step, and the last bit of the float.
+    limit = 0.5 * step * 1.0001 + np.spacing(np.nan_to_num(np.abs(image)))
+    for back in (ours, theirs, fitsio.read(path, ext="A")):
+        assert (np.isnan(back) == np.isnan(image)).all()
+        assert (np.nan_to_num(np.abs(back - image)) <= limit).all()
+        assert (np.nan_to_num(np.abs(back - ours)) <= limit / 1000 + np.spacing(np.nan_to_num(np.abs(image)))).all()
+    assert np.allclose(np.median(step), 30 / 16, rtol=0.1)
+    assert abs(np.nanmean(ours - image)) < 1e-3 * 30 / 16 * 10
+    assert path.stat().st_size < image.nbytes / 3
+    assert np.array_equal(fits_io.RowReader(path, "A").rows(5, 12), ours[5:12], equal_nan=True)
+
+
+def test_quantisation_refuses_infinity_and_other_levels():
+    image = _noisy(False)[:3]
+    with pytest.raises(InvalidValueError, match="levels"):
+        fits_io.encode({}, [fits_io.Extension("A", image, levels=-1)])
+    image[1, 1] = np.inf
+    with pytest.raises(InvalidValueError, match="infinite"):
+        fits_io.encode({}, [fits_io.Extension("A", image, levels=4)])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40),
+        elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_nan=False),
+    )
+)
+def test_any_floats_come_back_rounded(image):
+    back = fits_io.decode(bytes(fits_io.encode({}, [fits_io.Extension("A", image, levels=8)])))[1].data
+    noise = np.ptp(image.astype("f8"), axis=1, keepdims=True)
+    assert (np.abs(back.astype("f8") - image) <= noise + np.abs(image).max(axis=1, keepdims=True) * 2.0**-22).all()
+
+
 def test_nothing_is_left_of_a_failed_write(tmp_path):
     with pytest.raises(HeaderError):
         fits_io.write(tmp_path / "a.fits", {"bad key": 1}, [])
@@ -163,7 +216,8 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
 def _every_kind():
     rng = np.random.default_rng(4)
     kinds = [fits_io.Extension(f"E{i}", _sky(rng, kind)) for i, kind in enumerate(("uint16", "int16", "int32"))]
-    return [*kinds, fits_io.Extension("FLOAT", rng.normal(size=(30, 40)).astype("f4"))]
+    floats = fits_io.Extension("FLOAT", rng.normal(size=(30, 40)).astype("f4"))
+    return [*kinds, floats, fits_io.Extension("STEPS", rng.normal(size=(30, 400)).astype("f4"), levels=16)]
 
 
 @pytest.mark.skipif(shutil.which("fitsverify") is None, reason="fitsverify is not installed")
@@ -180,4 +234,7 @@ def test_funpack_unpacks_the_same_pixels(tmp_path):
     subprocess.run(["funpack", "-O", tmp_path / "b.fits", tmp_path / "a.fits"], check=True)
     with fits.open(tmp_path / "b.fits") as hdus:
         for extension in extensions:
-            assert (hdus[extension.name].data == extension.data).all()
+            expected = (
+                fits_io.decode(bytes(fits_io.encode({}, [extension])))[1].data if extension.levels else extension.data
+            )
+            assert np.allclose(hdus[extension.name].data, expected, rtol=1e-6, atol=1e-6 if extension.levels else 0)

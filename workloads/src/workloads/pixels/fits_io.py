@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workloads.pixels import parallel
+from workloads.pixels import parallel, quantization
 from workloads.pixels.errors import CorruptFileError, HeaderError, TypeMismatchError
 from workloads.pixels.fits_cards import BLOCK, Cards, encode_checksum, header_bytes, parse_header
-from workloads.pixels.images import Image
+from workloads.pixels.images import Doubles, Image
 from workloads.pixels.kernels.rice import rice_decode, rice_encode, word_sum
 from workloads.pixels.masks import planes
 
@@ -31,14 +31,18 @@ class Extension:
     Parameters
     ----------
     data
-        Two-dimensional; ``int16``, ``uint16`` and ``int32`` are Rice-compressed, ``float32`` is stored as it is.
+        Two-dimensional; ``int16``, ``uint16`` and ``int32`` are Rice-compressed.
     cards
         Keywords beside those that describe the array.
+    levels
+        Steps per standard deviation of the noise to which ``float32`` is rounded before it is Rice-compressed; 0 stores it
+        as it is.
     """
 
     name: str
     data: npt.NDArray[Any]
     cards: Cards = field(default_factory=dict)
+    levels: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,31 +171,34 @@ class RowReader:
             at = begin + -(-_data_size(cards) // BLOCK) * BLOCK
         else:
             raise CorruptFileError(str(path), f"no compressed image {name}", "its EXTNAME")
-        self._cards, (rows, columns, self._width) = cards, _tiling(cards, self._name)
-        self.shape = rows, columns
-        self._table = self._raw[begin : begin + 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
-        self._heap = begin + 8 * rows
+        self._cards, self._tiling = cards, _tiling(cards, self._name)
+        self.shape = self._tiling.rows, self._tiling.columns
+        self._heap = begin + self._tiling.size
+        self._table = np.array(self._raw[begin : self._heap]).reshape(self.shape[0], -1)
 
     def rows(self, first: int, last: int) -> npt.NDArray[Any]:
         """Pixels of rows ``first`` to ``last``."""
-        lengths, offsets = (np.ascontiguousarray(self._table[first:last, i]) for i in (0, 1))
+        table = self._table[first:last]
+        lengths, offsets = _descriptors(table)
         start, stop = int(offsets.min()), int((offsets + lengths).max())
         heap = np.array(self._raw[self._heap + start : self._heap + stop])
         tiles = np.empty((last - first, self.shape[1]), np.int32)
-        bad = rice_decode(heap, offsets - start, lengths, self._width, 0, last - first, tiles)
+        bad = rice_decode(heap, offsets - start, lengths, self._tiling.width, 0, last - first, tiles)
         if bad >= 0:
             raise CorruptFileError(self._name, f"the code of row {first + bad} runs out", "a whole tile")
-        return _scaled(tiles if self._width == 4 else tiles.astype(np.int16), self._cards)
+        return _values(tiles, table, first, self._tiling, self._cards)
 
 
-def write_image(path: Path, image: Image, cards: Cards | None = None, threads: int | None = None) -> str:
-    """Write pixels, variance (float32) and mask (Rice) with the names of the mask planes; return the digest."""
+def write_image(
+    path: Path, image: Image, cards: Cards | None = None, threads: int | None = None, levels: float = 0.0
+) -> str:
+    """Write pixels, variance (`Extension` says what ``levels`` are) and mask with the names of its planes; return the digest."""
     mask_cards = {key: (bit, "bit of the mask plane") for key, bit in planes().items()}
     unit = {"BUNIT": ("electron", "unit of the pixels")}
     parts = [
-        Extension("IMAGE", image.pixels, unit),
+        Extension("IMAGE", image.pixels, unit, levels),
         Extension("MASK", image.mask.view(np.int16), mask_cards),
-        Extension("VARIANCE", image.variance, {"BUNIT": ("electron**2", "unit of the pixels")}),
+        Extension("VARIANCE", image.variance, {"BUNIT": ("electron**2", "unit of the pixels")}, levels),
     ]
     return write(path, cards or {}, parts, threads)
 
@@ -218,7 +225,7 @@ def _extension(extension: Extension) -> tuple[Buffer, Buffer]:
     if data.ndim != 2 or data.dtype.name not in _BITPIX or 0 in data.shape:
         raise TypeMismatchError(f"extension {extension.name}", f"{data.dtype} of shape {data.shape}", "a 2-d image")
     rows, columns = data.shape
-    if data.dtype == np.float32:
+    if data.dtype == np.float32 and extension.levels == 0:
         body = np.ascontiguousarray(data, ">f4").view(np.uint8).ravel()
         shape = {
             "XTENSION": ("IMAGE", "plain image"),
@@ -231,24 +238,31 @@ def _extension(extension: Extension) -> tuple[Buffer, Buffer]:
         }
         body = np.concatenate([body, np.zeros(-body.size % BLOCK, np.uint8)])
         return _sealed({**shape, "EXTNAME": extension.name, **extension.cards}, body), body.data
-    body, heap, longest = _compress(data)
+    if data.dtype == np.float32:
+        steps, scale, zero = quantization.quantize(data, extension.levels, extension.name)
+        body, heap, longest = _compress(steps, np.column_stack([scale, zero]))
+    else:
+        body, heap, longest = _compress(data)
     cards = _table_cards(data, heap, longest)
     return _sealed({**cards, "EXTNAME": extension.name, **extension.cards}, body), body.data
 
 
-def _compress(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Table of descriptors and heap, padded; size of the heap; longest row."""
+def _compress(data: npt.NDArray[Any], columns_beside: Doubles | None = None) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Table of descriptors (and of other columns) and heap, padded; size of the heap; longest row."""
     rows, columns = data.shape
     kind: Any = np.uint32 if data.itemsize == 4 else np.uint16
     tiles = np.require(data, data.dtype.newbyteorder("="), ["C", "W"]).view(kind)
     flip = kind(0x8000 if data.dtype.kind == "u" else 0)
-    begin = 8 * rows
+    pitch = 8 if columns_beside is None else 8 + 8 * columns_beside.shape[1]
+    begin = pitch * rows
     body = np.empty(begin + rows * (columns * data.itemsize + columns // 8 + 32) + BLOCK, np.uint8)
     lengths = np.empty(rows, np.int64)
     rice_encode(tiles, flip, 0, rows, np.empty(2 * columns + 16, np.uint32), body[begin:], lengths)
     heap = int(lengths.sum())
-    table = body[:begin].view(">i4").reshape(rows, 2)
-    table[:, 0], table[:, 1] = lengths, np.cumsum(lengths) - lengths
+    table = body[:begin].reshape(rows, pitch)
+    table[:, :8] = np.column_stack([lengths, np.cumsum(lengths) - lengths]).astype(">i4").view(np.uint8)
+    if columns_beside is not None:
+        table[:, 8:] = columns_beside.astype(">f8").view(np.uint8)
     size = begin + heap
     body[size : size + -size % BLOCK] = 0
     return body[: size + -size % BLOCK], heap, int(lengths.max())
@@ -256,17 +270,19 @@ def _compress(data: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], int, int]:
 
 def _table_cards(data: npt.NDArray[Any], heap: int, longest: int) -> dict[str, Any]:
     rows, columns = data.shape
-    width = 4 if data.dtype == np.int32 else 2
+    width, floats = 2 if data.itemsize == 2 else 4, data.dtype == np.float32
+    kinds = {"COMPRESSED_DATA": f"1PB({longest})"} | ({"ZSCALE": "1D", "ZZERO": "1D"} if floats else {})
     cards: dict[str, Any] = {
-        "XTENSION": ("BINTABLE", "compressed image"), "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8, "NAXIS2": rows, "PCOUNT": heap, "GCOUNT": 1,
-        "TFIELDS": 1, "TTYPE1": "COMPRESSED_DATA", "TFORM1": f"1PB({longest})",
-        "ZIMAGE": (True, "this table holds a compressed image"), "ZTENSION": "IMAGE", "ZBITPIX": 8 * width, "ZNAXIS": 2,
-        "ZNAXIS1": columns, "ZNAXIS2": rows, "ZPCOUNT": 0, "ZGCOUNT": 1, "ZTILE1": columns, "ZTILE2": 1,
+        "XTENSION": ("BINTABLE", "compressed image"), "BITPIX": 8, "NAXIS": 2, "NAXIS1": 8 * len(kinds), "NAXIS2": rows,
+        "PCOUNT": heap, "GCOUNT": 1, "TFIELDS": len(kinds),
+        **{key: value for i, pair in enumerate(kinds.items(), 1) for key, value in zip((f"TTYPE{i}", f"TFORM{i}"), pair, strict=True)},
+        "ZIMAGE": (True, "this table holds a compressed image"), "ZTENSION": "IMAGE", "ZBITPIX": _BITPIX[data.dtype.name] if floats else 8 * width,
+        "ZNAXIS": 2, "ZNAXIS1": columns, "ZNAXIS2": rows, "ZPCOUNT": 0, "ZGCOUNT": 1, "ZTILE1": columns, "ZTILE2": 1,
         "ZCMPTYPE": "RICE_1", "ZNAME1": "BLOCKSIZE", "ZVAL1": 32, "ZNAME2": "BYTEPIX", "ZVAL2": width,
     }  # fmt: skip
     if data.dtype == np.uint16:
         cards |= {"BZERO": (32768, "offset of unsigned samples"), "BSCALE": 1}
-    return cards
+    return cards | (quantization.cards() if floats else {})
 
 
 def _sealed(cards: Cards, body: npt.NDArray[np.uint8]) -> bytes:
@@ -328,30 +344,69 @@ def _image(
     return _scaled(image, cards)
 
 
-def _tiling(cards: dict[str, Any], name: str) -> tuple[int, int, int]:
-    """Rows, columns and bytes per pixel of a compressed image of the one kind that is read."""
+@dataclass(frozen=True)
+class _Tiling:
+    """A compressed image: its pixels, bytes of a coded value and of a row of the table."""
+
+    rows: int
+    columns: int
+    width: int
+    pitch: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the table."""
+        return self.pitch * self.rows
+
+
+def _tiling(cards: dict[str, Any], name: str) -> _Tiling:
+    """Read the shape of a compressed image of the two kinds that are read: integers, and floats as this module codes them."""
     names = {cards.get(f"ZNAME{i}"): cards.get(f"ZVAL{i}") for i in range(1, 4)}
     width, rows, columns = names.get("BYTEPIX", 4), cards.get("ZNAXIS2"), cards.get("ZNAXIS1")
     tiled = (cards.get("ZTILE1", columns), cards.get("ZTILE2", 1)) == (columns, 1)
-    known = cards.get("ZCMPTYPE") == "RICE_1" and names.get("BLOCKSIZE", 32) == 32 and cards.get("TFIELDS") == 1
+    known = cards.get("ZCMPTYPE") == "RICE_1" and names.get("BLOCKSIZE", 32) == 32
     if not (isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0):
         raise CorruptFileError(name, f"a compressed image of {columns} x {rows} pixels", "positive sizes")
-    if not (tiled and known and width in {2, 4} and cards["NAXIS1"] == 8 and cards["NAXIS2"] == rows):
-        raise CorruptFileError(name, "a compressed image of another kind", "Rice, one row a tile, integers")
-    return rows, columns, int(width)
+    found = [(cards.get(f"TTYPE{i}"), cards.get(f"TFORM{i}")) for i in range(2, 1 + int(cards.get("TFIELDS") or 0))]
+    floats = cards.get("ZBITPIX") == -32
+    if floats:
+        known = known and width == 4 and cards.get("ZQUANTIZ") == "SUBTRACTIVE_DITHER_1"
+        known = known and found == [("ZSCALE", "1D"), ("ZZERO", "1D")]
+    pitch = 24 if floats else 8
+    if not (tiled and known and width in {2, 4} and cards["NAXIS1"] == pitch and cards["NAXIS2"] == rows):
+        raise CorruptFileError(name, "a compressed image of another kind", "Rice, one row a tile, one dither")
+    return _Tiling(rows, columns, int(width), pitch)
+
+
+def _descriptors(table: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Lengths and places in the heap of the tiles."""
+    pairs = np.ascontiguousarray(table[:, :8]).view(">i4").astype(np.int64)
+    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
 def _decompress(body: npt.NDArray[np.uint8], cards: dict[str, Any], name: str, threads: int | None) -> npt.NDArray[Any]:
-    rows, columns, width = _tiling(cards, name)
-    table = body[: 8 * rows].view(">i4").reshape(rows, 2).astype(np.int64)
-    heap = np.ascontiguousarray(body[8 * rows : 8 * rows + int(cards["PCOUNT"])])
-    tiles = np.empty((rows, columns), np.int32)
-    lengths, offsets = np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
-    jobs = [(heap, offsets, lengths, width, *band, tiles) for band in parallel.bands(rows, threads)]
+    tiling = _tiling(cards, name)
+    table = body[: tiling.size].reshape(tiling.rows, tiling.pitch)
+    heap = np.ascontiguousarray(body[tiling.size : tiling.size + int(cards["PCOUNT"])])
+    tiles = np.empty((tiling.rows, tiling.columns), np.int32)
+    lengths, offsets = _descriptors(table)
+    jobs = [(heap, offsets, lengths, tiling.width, *band, tiles) for band in parallel.bands(tiling.rows, threads)]
     bad = [row for row in parallel.run(rice_decode, jobs, threads) if row >= 0]
     if bad:
         raise CorruptFileError(name, f"the code of row {bad[0]} runs out", "a whole tile")
-    return _scaled(tiles if width == 4 else tiles.astype(np.int16), cards)
+    return _values(tiles, table, 0, tiling, cards)
+
+
+def _values(
+    tiles: npt.NDArray[np.int32], table: npt.NDArray[np.uint8], first: int, tiling: _Tiling, cards: dict[str, Any]
+) -> npt.NDArray[Any]:
+    """Pixels of decoded rows from ``first`` on."""
+    if cards.get("ZBITPIX") != -32:
+        return _scaled(tiles if tiling.width == 4 else tiles.astype(np.int16), cards)
+    beside = np.ascontiguousarray(table[:, 8:]).view(">f8").astype(np.float64)
+    return quantization.restore(
+        tiles, np.ascontiguousarray(beside[:, 0]), np.ascontiguousarray(beside[:, 1]), first, cards
+    )
 
 
 def _scaled(image: npt.NDArray[Any], cards: dict[str, Any]) -> npt.NDArray[Any]:

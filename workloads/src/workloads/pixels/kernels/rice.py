@@ -1,4 +1,4 @@
-"""Rice coding of image rows, as FITS tile compression defines it, and FITS checksums."""
+"""Rice coding and quantisation of image rows, as FITS tile compression defines them, and FITS checksums."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import numpy as np
 from workloads.pixels.kernels import helper, kernel
 
 BLOCK = 32
+BLANK = -2147483647
+"""What stands for NaN among quantised values."""
+_RESERVED = 10
+"""Values next to `BLANK` that the convention keeps for itself."""
 
 
 @helper
@@ -172,3 +176,68 @@ def word_sum(words):
     while total >> np.uint64(32):
         total = (total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32))
     return total
+
+
+@helper
+def _row_noise(line, work):
+    """Estimate the standard deviation of a row's noise by its differences, the sky's slope left out; 0 if too few are known."""
+    count = 0
+    for i in range(2, line.size - 2):
+        change = abs(2.0 * line[i] - line[i - 2] - line[i + 2])
+        if not np.isnan(change):
+            work[count] = change
+            count += 1
+    return 0.6052697 * np.median(work[:count]) if count else 0.0
+
+
+@kernel("void(f4[:,::1], f8, i8, f4[::1], i4[:,::1], f8[::1], f8[::1])", fast=False)
+def quantize_rows(data, levels, seed, dither, steps, scale, zero):
+    """Express each row in steps of its noise over ``levels``; row ``n`` takes its dither from place ``n + seed``."""
+    rows, columns = data.shape
+    work = np.empty(columns, np.float64)
+    for row in range(rows):
+        line = data[row]
+        low, high, known = np.float64(np.inf), np.float64(-np.inf), 0
+        for i in range(columns):
+            if not np.isnan(line[i]):
+                low, high, known = min(low, np.float64(line[i])), max(high, np.float64(line[i])), known + 1
+        if known == 0:
+            low, high = 0.0, 0.0
+        step = max(_row_noise(line, work) / levels, max(abs(low), abs(high)) * 2.0**-24)
+        if step == 0.0:
+            # A row of zeros stays one: its dither is finer than any float32.
+            step = 2.0**-200
+        # With blanks all values lie close to theirs: the differences that are coded stay small.
+        base = 0 if known == columns else BLANK + _RESERVED
+        scale[row], zero[row] = step, low - step * base
+        start = (row + seed) % dither.size
+        at = np.int64(dither[start] * np.float32(500.0))
+        for i in range(columns):
+            if not np.isnan(line[i]):
+                value = (np.float64(line[i]) - low) / step + np.float64(dither[at]) - 0.5
+                steps[row, i] = np.int32(np.int64(np.floor(value + 0.5)) + base)
+            else:
+                steps[row, i] = np.int32(BLANK)
+            at += 1
+            if at == dither.size:
+                start = (start + 1) % dither.size
+                at = np.int64(dither[start] * np.float32(500.0))
+
+
+@kernel("void(i4[:,::1], f8[::1], f8[::1], i8, f4[::1], f4[:,::1])", fast=False)
+def dequantize_rows(steps, scale, zero, seed, dither, data):
+    """Undo `quantize_rows`."""
+    rows, columns = steps.shape
+    for row in range(rows):
+        start = (row + seed) % dither.size
+        at = np.int64(dither[start] * np.float32(500.0))
+        for i in range(columns):
+            if steps[row, i] == BLANK:
+                data[row, i] = np.float32(np.nan)
+            else:
+                value = (np.float64(steps[row, i]) - np.float64(dither[at]) + 0.5) * scale[row] + zero[row]
+                data[row, i] = np.float32(value)
+            at += 1
+            if at == dither.size:
+                start = (start + 1) % dither.size
+                at = np.int64(dither[start] * np.float32(500.0))
