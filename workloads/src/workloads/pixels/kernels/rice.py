@@ -54,16 +54,18 @@ def rice_encode(tiles, flip, first, last, words, buffer, lengths):
     for row in range(first, last):
         line = tiles[row]
         folded[0] = 0
-        for k in range(1, columns):
+        # Unsigned places: a negative one would count from the end, which is asked for each pixel.
+        for k in range(np.uint64(1), np.uint64(columns)):
             # Differences wrap round at the sample's width, as the decoder's sums do.
-            change = np.int32(np.int32(np.int32(line[k]) - np.int32(line[k - 1])) << shift) >> shift
+            before = np.int32(line[k - np.uint64(1)])
+            change = np.int32(np.int32(np.int32(line[k]) - before) << shift) >> shift
             folded[k] = np.uint32((np.uint32(change) << np.uint32(1)) ^ np.uint32(change >> np.int32(31)))
         at, bits, count = 0, np.uint64(0), 0
         at, bits, count = _put(words, at, bits, count, np.uint64(line[0] ^ flip), sample_bits)
         for begin in range(0, columns, BLOCK):
             size = min(BLOCK, columns - begin)
             total, largest = np.uint64(0), np.uint32(0)
-            for k in range(begin, begin + size):
+            for k in range(np.uint64(begin), np.uint64(begin + size)):
                 total += np.uint64(folded[k])
                 largest = max(largest, folded[k])
             mean = (np.float64(total) - (size // 2) - 1.0) / size
@@ -82,7 +84,22 @@ def rice_encode(tiles, flip, first, last, words, buffer, lengths):
                 at, bits, count = _put(words, at, bits, count, np.uint64(split + 1), code_bits)
                 low = np.uint64(split)
                 one = np.uint64(1) << low
-                if (np.uint64(largest) >> low) + low < np.uint64(32):
+                if size == BLOCK and (np.uint64(largest) >> low) + low < np.uint64(16):
+                    # Two codes fit a word: joined first, they wait for the one before them together.
+                    place, waiting, rest = np.uint64(at), np.uint64(count), one - np.uint64(1)
+                    for k in range(np.uint64(begin), np.uint64(begin + BLOCK), np.uint64(2)):
+                        left, right = np.uint64(folded[k]), np.uint64(folded[k + np.uint64(1)])
+                        size_right = (right >> low) + low + np.uint64(1)
+                        length = (left >> low) + low + np.uint64(1) + size_right
+                        pair = ((one | (left & rest)) << size_right) | one | (right & rest)
+                        bits = (bits << length) | pair
+                        waiting += length
+                        full = waiting >> np.uint64(5)
+                        waiting &= np.uint64(31)
+                        words[place] = _swap(bits >> waiting)
+                        place += full
+                    at, count = np.int64(place), np.int64(waiting)
+                elif (np.uint64(largest) >> low) + low < np.uint64(32):
                     # Every code fits a word: no branches, a word is stored each time and kept when it is full.
                     place, waiting = np.uint64(at), np.uint64(count)
                     for k in range(begin, begin + size):
