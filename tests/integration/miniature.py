@@ -78,12 +78,12 @@ class Miniature:
         self._write_settings()
         self._start_kafka()
         self._start_database()
-        self._wait_port(self.kafka_port, 60)
+        self._wait_port(self.kafka_port, 240)
         self._make_topics()
         for site in SITES:
             self.start_store(site)
         for site, port in self.store_ports.items():
-            self._wait_port(port, 20)
+            self._wait_port(port, 60)
             for bucket in ("raw", "butler", "alerts") if site == "ncsa" else ("raw",):
                 self.s3(site).create_bucket(Bucket=bucket)
         self._wait_port(self.database_port, 30)
@@ -243,7 +243,7 @@ transaction.state.log.num.partitions=4
     def registry(self) -> None:
         """Start the schema registry and wait until it answers."""
         self.workload("schema_registry", "summit", PORT=str(self.registry_port))
-        self._wait_port(self.registry_port, 60)
+        self._wait_port(self.registry_port, 180)
 
     def log(self, name: str) -> str:
         """Return what a process wrote."""

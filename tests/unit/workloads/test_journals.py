@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from workloads.archiver import journal as archiver_journal
+from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
-from workloads.common.errors import RetriableError
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.names import ExposureName
 from workloads.common.s3 import sha256
 from workloads.forwarder.journal import TransferJournal
 
@@ -47,6 +50,32 @@ def test_stored_entries_are_kept_up_to_the_limit_and_can_come_back(tmp_path):
     assert len(kept) == 1
     journal.mark_pending(kept[0])
     assert [one for one, _ in journal.pending()] == kept
+
+
+class EmptyCamera:
+    """A camera that has released what was asked of it."""
+
+    def __init__(self):
+        self.released = []
+
+    def describe(self, _obs_id):
+        return {}
+
+    def release(self, obs_id, detector):
+        self.released.append((obs_id, detector))
+
+
+def test_a_readout_told_again_after_a_restart_is_no_loss(tmp_path):
+    journal, camera = Journal(tmp_path), EmptyCamera()
+    one = entry(1, b"pixels")
+    event = SimpleNamespace(imageName=one.obs_id, exposure=ExposureName.from_obs_id(one.obs_id), additional={})
+    with pytest.raises(NonRetriableError, match="the camera has no such image"):
+        journal_detector(journal, camera, event, one.detector)
+    journal.add(one, b"pixels")
+    journal_detector(journal, camera, event, one.detector)
+    journal.mark_stored(one)
+    journal_detector(journal, camera, event, one.detector)
+    assert camera.released == [(one.obs_id, one.detector)] * 2
 
 
 def test_what_a_crash_cut_short_is_dropped(tmp_path):

@@ -18,7 +18,7 @@ from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
 from workloads.common.registry import RegistryClient
-from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 
 SERVICE = "alert-distribution"
@@ -63,7 +63,7 @@ def main() -> None:
     sender = bus.sender()
     names = {detector.id: detector.name for detector in settings.site.camera.detectors}
     watch, lags = Watch(bus, Ledger(bus, SERVICE, sender), names), Lags(settings, bus.site)
-    health, stop = Health(), Stop()
+    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     port = int(os.environ.get("PORT", "8080"))
     config = uvicorn.Config(_application(lags), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network

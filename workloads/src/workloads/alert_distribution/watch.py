@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -27,6 +27,7 @@ BYTES = Counter("alerts_bytes", "Bytes of alerts")
 LATENCY = Histogram(
     "alerts_latency_seconds", "End of readout to the stream", buckets=(5, 10, 15, 20, 30, 45, 60, 90, 120, 300)
 )
+_ANSWER_SECONDS = 10.0
 LAG = Gauge("alerts_lag", "Alerts that a group has not read", ["group"])
 
 
@@ -112,16 +113,25 @@ class Lags:
         self._measured = 0.0
 
     def measure(self, groups: list[str], every: float = 15.0) -> None:
-        """Measure again if the last time is `every` seconds ago."""
+        """Measure again if the last time is `every` seconds ago; where Kafka cannot say, the last figures stay."""
         if time.monotonic() - self._measured < every:
             return
         self._measured = time.monotonic()
-        count = len(self._admin.list_topics(ALERTS, timeout=10).topics[ALERTS].partitions)
+        try:
+            self._measure(groups)
+        except (KafkaException, TimeoutError) as error:
+            LOG.warning("lags not measured: %s", error)
+
+    def _measure(self, groups: list[str]) -> None:
+        count = len(self._admin.list_topics(ALERTS, timeout=_ANSWER_SECONDS).topics[ALERTS].partitions)
         partitions = [TopicPartition(ALERTS, number) for number in range(count)]
         ends = self._admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
-        last = {partition.partition: future.result(timeout=10).offset for partition, future in ends.items()}
+        last = {
+            partition.partition: future.result(timeout=_ANSWER_SECONDS).offset for partition, future in ends.items()
+        }
         for group in groups:
             request = ConsumerGroupTopicPartitions(group, partitions)
-            committed = self._admin.list_consumer_group_offsets([request])[group].result(timeout=10).topic_partitions
+            answer = self._admin.list_consumer_group_offsets([request])[group]
+            committed = answer.result(timeout=_ANSWER_SECONDS).topic_partitions
             self.current[group] = sum(last[one.partition] - max(one.offset, 0) for one in committed)
             LAG.labels(group).set(self.current[group])

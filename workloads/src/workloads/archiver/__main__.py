@@ -15,7 +15,7 @@ from workloads.common.config import ConfigurationFolder
 from workloads.common.csc import Transport, run_device
 from workloads.common.kafka import Bus
 from workloads.common.s3 import Store
-from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     device = Archiver(
         transport.emit, folder, Journal(data / "archiver"), CameraClient(site.camera_url), Store(settings, site.site)
     )
-    health, stop = Health(), Stop()
+    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     ended = threading.Event()
     commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")

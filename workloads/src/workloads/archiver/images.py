@@ -88,15 +88,20 @@ def journal_expected(journal: Journal, event: EndReadout) -> list[str]:
 def journal_detector(journal: Journal, camera: CameraClient, event: EndReadout, detector: str) -> None:
     """Fetch one detector, make its raw file and sidecar, journal both, and release it in the camera.
 
+    What was journalled before a restart, by a take-over that was not acknowledged, is only released.
+
     Raises
     ------
     NonRetriableError
         If the camera does not have it.
     """
+    name, group = event.exposure, event.additional.get("groupId", "")
+    if journal.holds(name.key(detector)):
+        camera.release(name.obs_id, detector)
+        return
     facts = camera.describe(event.imageName).get(detector)
     if facts is None:
         raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")
-    name, group = event.exposure, event.additional.get("groupId", "")
     pixels = np.frombuffer(camera.pixels(name.obs_id, detector, facts), "<u2").reshape(facts["shape"])
     camera_cards: Cards = {key: (value[0], value[1]) for key, value in facts["cards"].items()}
     cards = primary_cards(event, detector, camera_cards)

@@ -64,6 +64,11 @@ class Journal:
                 f"journal {self._pending}: {entry.key} of {entry.size} bytes not written: {error.strerror}"
             ) from error
 
+    def holds(self, key: str) -> bool:
+        """Say whether an object is durable here, stored already or not."""
+        name = f"{_file_name(key)}.entry"
+        return any((folder / name).exists() for folder in (self._pending, self._stored))
+
     def pending(self) -> Iterator[tuple[Entry, bytes]]:
         """Yield what is not stored yet, oldest first; small files of an exposure come before its pixels.
 

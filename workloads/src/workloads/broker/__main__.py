@@ -23,7 +23,7 @@ from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Received, Receiver
 from workloads.common.s3 import Store
-from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def main() -> None:
     settings = Settings.load()
     site = settings.site.site
     schemas = stock_schemas()
-    health, stop = Health(), Stop()
+    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     threads = []
     for number, name in enumerate(GROUPS):

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 PORT = 9100
+GRACE_SECONDS = 3.0
+"""How long a service may take to end; what it has in hand takes a second or two."""
 
 
 class Health:
@@ -33,12 +35,32 @@ class Health:
 
 
 class Stop:
-    """Becomes true at SIGTERM or SIGINT; work in hand is finished first."""
+    """Becomes true at SIGTERM or SIGINT; work in hand is finished first.
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    Made once there can be work in hand: a process that has not come so far ends at the signal like any other.
+
+    Parameters
+    ----------
+    grace
+        Seconds after which the process ends in any case, whatever it waits for; None waits as long as it takes. To cut
+        work off is safe where a crash is: offsets and journals are committed last, so that it is done again.
+    """
+
+    def __init__(self, grace: float | None = None) -> None:
+        self._event, self._grace = threading.Event(), grace
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._event.set())
+            signal.signal(number, lambda *_: self._asked())
+        if grace is not None:
+            threading.Thread(target=self._listen, args=(_signals(),), name="end", daemon=True).start()
+
+    def _asked(self) -> None:
+        self._event.set()
+        if self._grace is not None:  # the kernel ends what then still waits or tidies up, in whatever library
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+
+    def _listen(self, signals: int) -> None:
+        os.read(signals, 1)
+        self._asked()
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -50,6 +72,17 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at the signal; return whether it came."""
         return self._event.wait(seconds)
+
+
+def _signals() -> int:
+    """Return a descriptor that has a byte as soon as a signal came.
+
+    Python's own handlers wait for a main thread that is inside a library.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
 
 
 def serve_health(health: Health, extra: Callable[[], bytes] | None = None) -> ThreadingHTTPServer:

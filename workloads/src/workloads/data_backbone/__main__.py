@@ -9,7 +9,7 @@ from workloads.common import log
 from workloads.common.errors import RetriableError, WorkloadError
 from workloads.common.kafka import Bus, Sender
 from workloads.common.ledger import Ledger
-from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.backbone import SERVICE, Backbone
@@ -49,7 +49,7 @@ def main() -> None:
     keeper_bus = Bus(settings)
     sender = keeper_bus.sender()
     keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), COPIES)
-    health, stop = Health(), Stop()
+    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     thread = threading.Thread(target=_keep, args=(keeper_bus, keeper, sender, stop, health), name="keeper")
     thread.start()

@@ -12,7 +12,7 @@ from workloads.common.csc import Transport
 from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Bus
 from workloads.common.s3 import Store
-from workloads.common.serve import Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
@@ -35,7 +35,7 @@ def main() -> None:
     forwarder = Forwarder(
         Store(settings, site), destinations, TransferJournal(data / "forwarder" / "transfers.db", sites), transport.emit
     )
-    health, stop = Health(), Stop()
+    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     events = bus.receiver("forwarder", transport.event_topic)
     threads = [

@@ -8,6 +8,7 @@ import os
 import uvicorn
 
 from workloads.common import log, schemas
+from workloads.common.serve import GRACE_SECONDS
 from workloads.common.settings import Settings
 from workloads.schema_registry.api import Registry, application
 from workloads.schema_registry.log import Log
@@ -29,7 +30,13 @@ def main() -> None:
         registry.set_mode({"mode": "READWRITE"})
     logger.info("ready with %d subjects, %d of them new", len(state.subjects), len(missing))
     port = int(os.environ.get("PORT", "8081"))
-    uvicorn.run(application(registry, lambda: True), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
+    uvicorn.run(
+        application(registry, lambda: True),
+        host="0.0.0.0",  # noqa: S104 - a pod's own network
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=int(GRACE_SECONDS),
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""A service that is told to end finishes what it has in hand, and ends in time whatever hangs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from workloads.common import serve
+
+GRACE = 0.5
+BODIES = {
+    "in time": ("while not stop: time.sleep(0.05)", 0),
+    "work that goes on": ("while True: time.sleep(0.05)", -signal.SIGALRM),
+    "a lock that is never free": ("lock = threading.Lock(); lock.acquire(); lock.acquire()", -signal.SIGALRM),
+    "tidying up that hangs": (
+        "keep = type('Slow', (), {'__del__': lambda _: time.sleep(30)})()\nwhile not stop: time.sleep(0.05)",
+        -signal.SIGALRM,
+    ),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_service_ends_in_time_whatever_hangs(body: str) -> None:
+    text, code = BODIES[body]
+    setup = f"import threading, time\nfrom workloads.common.serve import Stop\nstop = Stop({GRACE})\nprint('works', flush=True)\n"
+    with subprocess.Popen([sys.executable, "-c", setup + text], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == code
+        assert time.monotonic() - begun < GRACE + 10.0
+
+
+def test_services_end_before_their_grace_in_the_cluster_is_over() -> None:
+    assert serve.GRACE_SECONDS < 5.0
