@@ -38,7 +38,7 @@ class System:
         for service in ("data_backbone", "prompt_processing", "broker"):
             self.miniature.workload(service, "ncsa")
         self.miniature.workload("alert_distribution", "ncsa", PORT="0")
-        self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), 180, "the worker is ready")
+        self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), 600, "the worker is ready")
 
     def night(self, visits: int, *arguments: str, during: Any = None, interval: float = 8.0) -> Path:
         """Take a night and return its folder, with the report built."""
@@ -66,12 +66,7 @@ class System:
         if during:
             during(folder)
         assert camera.wait(300) == 0, self.miniature.log(f"camera-{folder.name}")[-2000:]
-        wanted = {(row["obsId"], row["detector"]) for row in rows(folder / "exposures.jsonl")}
-        self.wait(
-            lambda: wanted <= stamped(folder, "archived") and wanted <= stamped(folder, "alerted", "failed"),
-            120,
-            "all is archived and answered",
-        )
+        self.miniature.run("report", "ncsa", "settle", str(folder))
         time.sleep(1.0)
         follower.send_signal(signal.SIGTERM)
         follower.wait(20)

@@ -38,9 +38,6 @@ RECORDS = "/var/lib/dpp/volumes/night-runs"
 ARCHIVE = "ncsa"
 _CAMERA_CLUSTER = "summit"
 _SKY_JOB = "calibration-sky"
-_SETTLED = frozenset({"archived", "quarantined", "lost"})
-_ANSWERED = frozenset({"alerted", "failed", "quarantined", "lost"})
-_DRAIN_SECONDS = 240.0
 _STARTUP_SECONDS = 300.0
 _CALIBRATION_SECONDS = 3600.0
 
@@ -266,19 +263,19 @@ class Night:
 
     def _drain(self, news: Callable[[], dict[str, int]]) -> None:
         """Wait until every exposure is archived and answered, or its loss has a name."""
-        wanted = {(row["obsId"], row["detector"]) for row in _rows(self.folder / "exposures.jsonl")}
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        with self._reporter.step("archived and answered", len(wanted)) as step:
-            while time.monotonic() < deadline:
-                done = wanted & self._stamped(_SETTLED) & self._stamped(_ANSWERED)
-                step.advance(f"{news()['alerts']} alerts", by=len(done) - step.done)
-                if done == wanted:
-                    time.sleep(2.0)
-                    return
-                time.sleep(1.0)
-
-    def _stamped(self, steps: frozenset[str]) -> set[tuple[str, str]]:
-        return {(row["obsId"], row["detector"]) for row in _rows(self.folder / "ledger.jsonl") if row["step"] in steps}
+        with (
+            self._reporter.step("archived and answered") as step,
+            subprocess.Popen(
+                self._report_command("settle"), stdout=subprocess.PIPE, text=True, env=self._report_environment
+            ) as process,
+        ):
+            assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+            for line in process.stdout:
+                counts = json.loads(line)
+                step.advance(f"{news()['alerts']} alerts", by=counts["settled"] - step.done, total=counts["of"])
+        if process.returncode:
+            raise FatalError("report, settle", f"exit code {process.returncode}", remedy="see what it printed")
+        time.sleep(2.0)  # the consumer's last lines
 
     # -- after -----------------------------------------------------------------------------------------------------
 
@@ -366,11 +363,3 @@ class Night:
         place = self._folders.state / "nights" / ".settings"
         own = write_settings(self._environment, ARCHIVE, self._folders, place)
         return {**os.environ, **own, "PYTHONPATH": str(REPOSITORY / "workloads" / "src")}
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a file that may still grow."""
-    if path.exists():
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)

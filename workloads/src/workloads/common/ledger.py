@@ -31,6 +31,12 @@ class Step(StrEnum):
     LOST = "lost"
 
 
+ARCHIVED = frozenset({Step.ARCHIVED, Step.QUARANTINED, Step.LOST})
+"""Steps with which an exposure needs no more copies: all are made, or it is said why there will be none."""
+ANSWERED = frozenset({Step.ALERTED, Step.FAILED, Step.QUARANTINED, Step.LOST})
+"""Steps with which an exposure needs no more processing: its alerts are out, or it is said why there are none."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a stamp is about: an exposure or, before its readout, a group; a detector, or all where empty."""

@@ -1,4 +1,4 @@
-"""``python -m workloads.report follow|stores|build FOLDER``: the three steps of a night's report."""
+"""``python -m workloads.report follow|settle|stores|build FOLDER``: the four steps of a night's report."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from pathlib import Path
 from workloads.common import log
 from workloads.report.build import build
 from workloads.report.follow import follow
+from workloads.report.settle import settle
 from workloads.report.stores import read_stores
 
 
 def main() -> int:
     """Run one step; `build` exits with 1 where a requirement is not met."""
     parser = argparse.ArgumentParser(prog="report", description="The night's report.")
-    parser.add_argument("step", choices=("follow", "stores", "build"))
+    parser.add_argument("step", choices=("follow", "settle", "stores", "build"))
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     log.configure("report")
     if options.step == "follow":
         return follow(options.folder)
+    if options.step == "settle":
+        return settle(options.folder)
     if options.step == "stores":
         return read_stores(options.folder)
     report = build(options.folder)

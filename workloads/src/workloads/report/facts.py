@@ -47,7 +47,7 @@ class Facts:
         """
         night = json.loads((folder / "night.json").read_text())
         names = ("visits", "readouts", "exposures", "truth", "ledger", "alerts", "stores", "receipts")
-        facts = cls(night, **{name: list(_lines(folder / f"{name}.jsonl")) for name in names})
+        facts = cls(night, **{name: list(lines(folder / f"{name}.jsonl")) for name in names})
         images = {row["obsId"] for row in facts.readouts}
         groups = {row["group"] for row in facts.visits + facts.readouts}
         numbers = {ExposureName.from_obs_id(obs_id).exposure_id for obs_id in images}
@@ -62,7 +62,9 @@ class Facts:
         return {row["obsId"]: float(row["endOfReadout"]) for row in self.readouts}
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def lines(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file of the night's folder that may still grow: its whole lines, none where there is no file."""
     if path.exists():
-        for line in path.read_text().splitlines():
-            yield json.loads(line)
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield json.loads(line)

@@ -9,12 +9,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from workloads.broker.groups import GROUPS
+from workloads.common.ledger import ANSWERED
 from workloads.common.names import ExposureName
 from workloads.report.facts import Facts, Row
 
 STEPS = ("expected", "arrived", "verified", "ingested", "processed", "alerted", "archived")
-_ANSWERS = frozenset({"alerted", "failed", "quarantined", "lost", "cancelled"})
-"""Steps with which an exposure is done: its alerts are out, or it is said why there are none."""
 VARIABLE = 3
 MINIMUM_SNR = 8.0
 LIMIT_SECONDS = 60.0
@@ -27,7 +26,7 @@ def exposures(facts: Facts) -> dict[str, Any]:
     """
     by_step = Counter(row["step"] for row in _firsts(facts))
     lost = [f"{row['obsId']}_{row['detector']}: {reason}" for row in facts.stores if (reason := _loss(row))]
-    answered = {(row["obsId"], row["detector"]) for row in facts.ledger if row["step"] in _ANSWERS}
+    answered = {(row["obsId"], row["detector"]) for row in facts.ledger if row["step"] in ANSWERED}
     unanswered = [row for row in facts.exposures if (row["obsId"], row["detector"]) not in answered]
     read = {(row["obsId"], row["detector"]) for row in facts.stores}
     lost += [
