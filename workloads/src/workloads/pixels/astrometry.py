@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.spatial
@@ -99,11 +99,4 @@ def _fit(x: Doubles, y: Doubles, x2: Doubles, y2: Doubles) -> Doubles:
 
 def registered_wcs(reference: Wcs, matrix: Doubles) -> Wcs:
     """World coordinates of pixels that ``matrix`` (2, 3) takes onto the grid of ``reference``."""
-    a, b = matrix[:, :2], matrix[:, 2]
-    crpix = np.linalg.solve(a, np.array(reference.crpix) - b)
-    cd = np.array(reference.cd) @ a
-    return replace(
-        reference,
-        crpix=(float(crpix[0]), float(crpix[1])),
-        cd=((float(cd[0, 0]), float(cd[0, 1])), (float(cd[1, 0]), float(cd[1, 1]))),
-    )
+    return reference.mapped(matrix)

@@ -1,7 +1,8 @@
-"""World coordinates: gnomonic projection with a linear matrix and optional TPV polynomial, as FITS headers carry them."""
+"""World coordinates: gnomonic projection with a linear matrix, TPV or SIP polynomials, as FITS headers carry them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,21 +10,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workloads.pixels.distortion import (
+    IDENTITY,
+    TPV_POWERS,
+    Terms,
+    fit_sip,
+    homogeneous,
+    inverse,
+    linear_sip,
+    sip,
+    sip_order,
+    tpv,
+)
 from workloads.pixels.errors import WcsError
 from workloads.pixels.images import Doubles
 
-_TPV_POWERS: tuple[tuple[int, int, int], ...] = (
-    (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (1, 1, 0), (0, 2, 0), (3, 0, 0), (2, 1, 0), (1, 2, 0), (0, 3, 0),
-    (0, 0, 3), (4, 0, 0), (3, 1, 0), (2, 2, 0), (1, 3, 0), (0, 4, 0),
-)  # fmt: skip
-"""Powers of (xi, eta, r) of the terms PV1_0 to PV1_16; for axis 2 xi and eta change places."""
-
-_IDENTITY = (0.0, 1.0)
+_KINDS = tuple((f"RA---{kind}", f"DEC--{kind}") for kind in ("TAN", "TAN-SIP", "TPV"))
+_DISTORTION = re.compile(r"PV[12]_\d+|[AB]P?_ORDER")
+_SIP_ORDERS = range(2, 10)
+"""Orders that the convention knows."""
 
 
 @dataclass(frozen=True)
 class Wcs:
-    """A TAN or TPV projection.
+    """A gnomonic projection: TAN, TAN-SIP or TPV.
 
     Parameters
     ----------
@@ -35,22 +45,48 @@ class Wcs:
         ``((cd11, cd12), (cd21, cd22))``, degrees per pixel.
     pv1, pv2
         TPV coefficients of each axis; ``(0, 1)`` is no distortion.
+    sip_a, sip_b
+        SIP coefficients of each axis: of 1, u, v, u², uv, v² ..., all terms up to an order; empty without.
+    sip_ap, sip_bp
+        The same of the inverse as the header has it. It is approximate and kept for others; here the inverse is exact.
+
+    Raises
+    ------
+    WcsError
+        Values are not finite, the matrix cannot be inverted, a declination is none, or the terms fit no convention.
     """
 
     crval: tuple[float, float]
     crpix: tuple[float, float]
     cd: tuple[tuple[float, float], tuple[float, float]]
-    pv1: tuple[float, ...] = field(default=_IDENTITY)
-    pv2: tuple[float, ...] = field(default=_IDENTITY)
+    pv1: Terms = field(default=IDENTITY)
+    pv2: Terms = field(default=IDENTITY)
+    sip_a: Terms = ()
+    sip_b: Terms = ()
+    sip_ap: Terms = ()
+    sip_bp: Terms = ()
 
     def __post_init__(self) -> None:
-        values = np.array([*self.crval, *self.crpix, *self.cd[0], *self.cd[1], *self.pv1, *self.pv2], dtype=np.float64)
-        if not np.isfinite(values).all() or abs(np.linalg.det(np.array(self.cd))) < 1e-20:
+        sips = self.sip_a, self.sip_b, self.sip_ap, self.sip_bp
+        numbers = [*self.crval, *self.crpix, *self.cd[0], *self.cd[1], *self.pv1, *self.pv2, *sum(sips, ())]
+        if not np.isfinite(np.array(numbers, np.float64)).all() or abs(np.linalg.det(np.array(self.cd))) < 1e-20:
             raise WcsError(
                 "WCS", "a matrix that cannot be inverted or values that are not finite", "finite, regular CD"
             )
-        if max(len(self.pv1), len(self.pv2)) > len(_TPV_POWERS):
-            raise WcsError("WCS", "TPV terms beyond the fourth order", f"PVi_0 to PVi_{len(_TPV_POWERS) - 1}")
+        if abs(self.crval[1]) > 90:
+            raise WcsError("WCS", f"a declination of {self.crval[1]}", "-90 to 90 degrees")
+        if max(len(self.pv1), len(self.pv2)) > len(TPV_POWERS):
+            raise WcsError("WCS", "TPV terms beyond the seventh order", f"PVi_0 to PVi_{len(TPV_POWERS) - 1}")
+        try:
+            orders = [sip_order(terms) for terms in sips]
+        except ValueError as error:
+            raise WcsError("WCS", f"SIP polynomials of {error}", "all terms up to an order") from error
+        if (orders[0] < 0) != (orders[1] < 0) or (orders[0] >= 0 and self._has_tpv):
+            raise WcsError("WCS", "SIP terms for one axis, or besides TPV terms", "both axes, one convention")
+
+    @property
+    def _has_tpv(self) -> bool:
+        return self.pv1 != IDENTITY or self.pv2 != IDENTITY
 
     @property
     def pixel_scale(self) -> float:
@@ -61,52 +97,66 @@ class Wcs:
         """Right ascension and declination (degrees) of pixel positions."""
         u = np.asarray(x, np.float64) - self.crpix[0]
         v = np.asarray(y, np.float64) - self.crpix[1]
-        xi, eta = self._distort(self.cd[0][0] * u + self.cd[0][1] * v, self.cd[1][0] * u + self.cd[1][1] * v)
-        return deproject(xi, eta, *self.crval)
+        u, v = self._bend_pixels(u, v) if self.sip_a else (u, v)
+        xi, eta = self.cd[0][0] * u + self.cd[0][1] * v, self.cd[1][0] * u + self.cd[1][1] * v
+        return deproject(*(self._bend_plane(xi, eta) if self._has_tpv else (xi, eta)), *self.crval)
 
     def sky_to_pixel(self, ra: npt.ArrayLike, dec: npt.ArrayLike) -> tuple[Doubles, Doubles]:
-        """Pixel positions of right ascension and declination (degrees); NaN on the far side of the sky."""
+        """Pixel positions of right ascension and declination (degrees).
+
+        NaN on the far side of the sky, and where the distortion takes no pixel.
+        """
         xi, eta = project(np.asarray(ra, np.float64), np.asarray(dec, np.float64), *self.crval)
-        inverse = np.linalg.inv(np.array(self.cd))
-        a, b = self._undistort(xi, eta)
-        return inverse[0, 0] * a + inverse[0, 1] * b + self.crpix[0], inverse[1, 0] * a + inverse[
-            1, 1
-        ] * b + self.crpix[1]
+        if self._has_tpv:
+            xi, eta = inverse(self._bend_plane, xi, eta, 1e-5)
+        back = np.linalg.inv(np.array(self.cd))
+        u, v = back[0, 0] * xi + back[0, 1] * eta, back[1, 0] * xi + back[1, 1] * eta
+        if self.sip_a:
+            u, v = inverse(self._bend_pixels, u, v, 0.1)
+        return u + self.crpix[0], v + self.crpix[1]
 
     def shifted(self, dx: float, dy: float) -> Wcs:
         """Return the same sky on a pixel grid whose origin lies at ``(dx, dy)`` of this one."""
         return replace(self, crpix=(self.crpix[0] - dx, self.crpix[1] - dy))
 
-    def _distort(self, xi: Doubles, eta: Doubles) -> tuple[Doubles, Doubles]:
-        if self.pv1 == _IDENTITY and self.pv2 == _IDENTITY:
-            return xi, eta
-        return _polynomial(self.pv1, xi, eta), _polynomial(self.pv2, eta, xi)
+    def mapped(self, matrix: Doubles) -> Wcs:
+        """Return the same sky on a pixel grid that ``matrix`` (2, 3) takes onto this one."""
+        linear, shift = matrix[:, :2], matrix[:, 2]
+        crpix = np.linalg.solve(linear, np.array(self.crpix) - shift)
+        cd = np.array(self.cd) @ linear
+        a, b = linear_sip(self.sip_a, self.sip_b, linear)
+        rows = (float(cd[0, 0]), float(cd[0, 1])), (float(cd[1, 0]), float(cd[1, 1]))
+        place = float(crpix[0]), float(crpix[1])
+        return replace(self, crpix=place, cd=rows, sip_a=a, sip_b=b, sip_ap=(), sip_bp=())
 
-    def _undistort(self, xi: Doubles, eta: Doubles) -> tuple[Doubles, Doubles]:
-        if self.pv1 == _IDENTITY and self.pv2 == _IDENTITY:
-            return xi, eta
-        a, b, step = xi.copy(), eta.copy(), 1e-6
-        for _ in range(20):
-            f, g = self._distort(a, b)
-            fa, ga = self._distort(a + step, b)
-            fb, gb = self._distort(a, b + step)
-            j11, j21, j12, j22 = (fa - f) / step, (ga - g) / step, (fb - f) / step, (gb - g) / step
-            determinant = j11 * j22 - j12 * j21
-            da = (j22 * (xi - f) - j12 * (eta - g)) / determinant
-            db = (j11 * (eta - g) - j21 * (xi - f)) / determinant
-            a, b = a + da, b + db
-            if np.nanmax(np.abs(np.concatenate([np.atleast_1d(da), np.atleast_1d(db)])), initial=0.0) < 1e-13:
-                break
-        return a, b
+    def with_inverse(self, shape: tuple[int, int], order: int = 4) -> Wcs:
+        """Return the same with SIP polynomials of the inverse fitted over an image of that shape, for headers."""
+        if not self.sip_a:
+            return self
+        grid = np.meshgrid(*(np.linspace(0, n - 1, 25) - c for n, c in zip(shape[::-1], self.crpix, strict=True)))
+        u, v = (part.ravel() for part in grid)
+        there_u, there_v = self._bend_pixels(u, v)
+        changes = u - there_u, v - there_v
+        return replace(
+            self,
+            sip_ap=fit_sip(there_u, there_v, changes[0], order),
+            sip_bp=fit_sip(there_u, there_v, changes[1], order),
+        )
+
+    def _bend_plane(self, xi: Doubles, eta: Doubles) -> tuple[Doubles, Doubles]:
+        return tpv(self.pv1, xi, eta), tpv(self.pv2, eta, xi)
+
+    def _bend_pixels(self, u: Doubles, v: Doubles) -> tuple[Doubles, Doubles]:
+        return u + sip(self.sip_a, u, v), v + sip(self.sip_b, u, v)
 
     def to_header(self) -> dict[str, tuple[float | str | int, str]]:
         """FITS keywords with values and comments."""
-        plain = self.pv1 == _IDENTITY and self.pv2 == _IDENTITY
-        kind = "TAN" if plain else "TPV"
+        kind = "TPV" if self._has_tpv else "TAN"
+        suffix = "-SIP" if self.sip_a else ""
         header: dict[str, tuple[float | str | int, str]] = {
             "WCSAXES": (2, "number of coordinate axes"),
-            "CTYPE1": (f"RA---{kind}", "gnomonic projection"),
-            "CTYPE2": (f"DEC--{kind}", "gnomonic projection"),
+            "CTYPE1": (f"RA---{kind}{suffix}", "gnomonic projection"),
+            "CTYPE2": (f"DEC--{kind}{suffix}", "gnomonic projection"),
             "CUNIT1": ("deg", "unit of axis 1"),
             "CUNIT2": ("deg", "unit of axis 2"),
             "CRVAL1": (self.crval[0], "[deg] right ascension of the reference point"),
@@ -118,14 +168,19 @@ class Wcs:
         for i in (0, 1):
             for j in (0, 1):
                 header[f"CD{i + 1}_{j + 1}"] = (self.cd[i][j], "[deg/pixel] transformation matrix")
-        if not plain:
+        if self.crval[1] >= 90:
+            # At the pole itself the convention's default is another.
+            header["LONPOLE"] = (180.0, "[deg] native longitude of the pole")
+        if self._has_tpv:
             for axis, terms in ((1, self.pv1), (2, self.pv2)):
                 header.update({f"PV{axis}_{k}": (value, "TPV coefficient") for k, value in enumerate(terms)})
+        for name, terms in (("A", self.sip_a), ("B", self.sip_b), ("AP", self.sip_ap), ("BP", self.sip_bp)):
+            header.update(_sip_cards(name, terms))
         return header
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Wcs:
-        """Read a TAN or TPV projection.
+        """Read a TAN, TAN-SIP or TPV projection.
 
         Raises
         ------
@@ -133,14 +188,22 @@ class Wcs:
             A keyword is missing or no number, or the projection is another one.
         """
         kinds = tuple(str(header.get(f"CTYPE{i}", "")).strip() for i in (1, 2))
-        if kinds not in {("RA---TAN", "DEC--TAN"), ("RA---TPV", "DEC--TPV")}:
-            raise WcsError("header", f"CTYPE1, CTYPE2 = {kinds}", "RA---TAN, DEC--TAN or RA---TPV, DEC--TPV")
+        if kinds not in _KINDS:
+            raise WcsError("header", f"CTYPE1, CTYPE2 = {kinds}", " or ".join(", ".join(kind) for kind in _KINDS))
         crval = (_number(header, "CRVAL1"), _number(header, "CRVAL2"))
         crpix = (_number(header, "CRPIX1") - 1, _number(header, "CRPIX2") - 1)
-        cd = _matrix(header)
-        if kinds[0].endswith("TAN"):
-            return cls(crval, crpix, cd)
-        return cls(crval, crpix, cd, _terms(header, 1), _terms(header, 2))
+        plain = cls(crval, crpix, _matrix(header))
+        _refuse_other_frames(header, crval[1])
+        if kinds[0].endswith("TPV"):
+            return replace(plain, pv1=_terms(header, 1), pv2=_terms(header, 2))
+        if kinds[0].endswith("SIP"):
+            a, b = _sip_terms(header, "A"), _sip_terms(header, "B")
+            back = [_sip_terms(header, name) if f"{name}_ORDER" in header else () for name in ("AP", "BP")]
+            return replace(plain, sip_a=a, sip_b=b, sip_ap=back[0], sip_bp=back[1])
+        found = sorted(key for key in header if _DISTORTION.fullmatch(str(key)))
+        if found:
+            raise WcsError("header", f"a plain TAN projection with {found[0]}", "TPV or TAN-SIP in CTYPE1 and CTYPE2")
+        return plain
 
 
 def project(ra: Doubles, dec: Doubles, ra0: float, dec0: float) -> tuple[Doubles, Doubles]:
@@ -162,15 +225,6 @@ def deproject(xi: Doubles, eta: Doubles, ra0: float, dec0: float) -> tuple[Doubl
     return np.mod(ra, 360.0), dec
 
 
-def _polynomial(terms: tuple[float, ...], first: Doubles, second: Doubles) -> Doubles:
-    radius = np.hypot(first, second)
-    total = np.zeros_like(radius)
-    for value, (i, j, k) in zip(terms, _TPV_POWERS, strict=False):
-        if value:
-            total = total + value * first**i * second**j * radius**k
-    return total
-
-
 def _number(header: Mapping[str, Any], key: str, default: float | None = None) -> float:
     value = header.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
@@ -179,11 +233,13 @@ def _number(header: Mapping[str, Any], key: str, default: float | None = None) -
 
 
 def _matrix(header: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[float, float]]:
-    if "CD1_1" in header:
+    if any(f"CD{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
         return (
-            (_number(header, "CD1_1"), _number(header, "CD1_2", 0.0)),
-            (_number(header, "CD2_1", 0.0), _number(header, "CD2_2")),
+            (_number(header, "CD1_1", 0.0), _number(header, "CD1_2", 0.0)),
+            (_number(header, "CD2_1", 0.0), _number(header, "CD2_2", 0.0)),
         )
+    if any(_number(header, key, 0.0) for key in ("CROTA1", "CROTA2")):
+        raise WcsError("header", "a rotation in CROTA", "CDi_j, or CDELTi with PCi_j")
     dx, dy = _number(header, "CDELT1"), _number(header, "CDELT2")
     return (
         (dx * _number(header, "PC1_1", 1.0), dx * _number(header, "PC1_2", 0.0)),
@@ -194,5 +250,37 @@ def _matrix(header: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[float
 def _terms(header: Mapping[str, Any], axis: int) -> tuple[float, ...]:
     present = [k for k in range(40) if f"PV{axis}_{k}" in header]
     if not present:
-        return _IDENTITY
+        return IDENTITY
     return tuple(_number(header, f"PV{axis}_{k}", 1.0 if k == 1 else 0.0) for k in range(max(present) + 1))
+
+
+def _sip_terms(header: Mapping[str, Any], name: str) -> Terms:
+    order = _number(header, f"{name}_ORDER")
+    if order not in _SIP_ORDERS and not (name.endswith("P") and order in {0, 1}):
+        raise WcsError("header", f"{name}_ORDER = {order:g}", f"{_SIP_ORDERS[0]} to {_SIP_ORDERS[-1]}")
+    return tuple(_number(header, f"{name}_{p}_{q}", 0.0) for p, q in homogeneous(int(order)))
+
+
+def _sip_cards(name: str, terms: Terms) -> dict[str, tuple[float | str | int, str]]:
+    if not terms:
+        return {}
+    order = sip_order(terms)
+    values = zip(homogeneous(order), terms, strict=True)
+    cards: dict[str, tuple[float | str | int, str]] = {f"{name}_ORDER": (order, "order of the SIP polynomial")}
+    return cards | {f"{name}_{p}_{q}": (value, "SIP coefficient") for (p, q), value in values if value}
+
+
+def _refuse_other_frames(header: Mapping[str, Any], declination: float) -> None:
+    """Units, poles and frames that would be read as what they are not."""
+    for axis in (1, 2):
+        unit = str(header.get(f"CUNIT{axis}", "deg")).strip().lower()
+        if unit not in {"deg", ""}:
+            raise WcsError("header", f"CUNIT{axis} = {unit!r}", "deg")
+    pole = _number(header, "LONPOLE", 0.0 if declination >= 90 else 180.0)
+    if pole != 180:
+        raise WcsError("header", f"a native longitude of the pole (LONPOLE) of {pole:g}", "180 degrees")
+    frame = str(header.get("RADESYS", "ICRS")).strip()
+    if frame not in {"ICRS", "FK5", ""}:
+        raise WcsError("header", f"RADESYS = {frame!r}", "ICRS, or FK5 of equinox 2000, which is the same here")
+    if frame == "FK5" and _number(header, "EQUINOX", 2000.0) != 2000:
+        raise WcsError("header", f"EQUINOX = {header['EQUINOX']}", "2000.0")
