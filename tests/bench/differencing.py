@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from astropy.io import fits
-from tests.bench.harness import Verdict, compare, versions
 
 from workloads.pixels.background import estimate_background
 from workloads.pixels.difference import DifferenceConfig, match, subtract
 from workloads.pixels.images import Image
 from workloads.pixels.kernels.rendering import add_moffats
 from workloads.pixels.psf import gaussian_psf
+
+from .harness import Verdict, compare, versions
 
 SKY, HALF = 900.0, 15
 

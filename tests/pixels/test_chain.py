@@ -168,28 +168,6 @@ def test_background_is_seps(rng):
     assert estimate_background(masked).usable == 0
 
 
-def test_sources_are_seps(field):
-    result = field.science(field.expose(80, 1, seeing_px=4.0))
-    image = result.filled
-    mask = image.mask & (Mask.BAD | Mask.SAT | Mask.CR).value != 0
-    objects = sep.extract(
-        image.pixels, 2.0, err=np.sqrt(image.variance), mask=mask, filter_kernel=result.psf.mean, minarea=9
-    )
-    flux, error, _ = sep.sum_circle(
-        image.pixels, objects["x"], objects["y"], 6.0, err=np.sqrt(image.variance), mask=mask
-    )
-    x, y, flag = sep.winpos(
-        image.pixels, objects["x"], objects["y"], np.full(len(objects), result.psf.fwhm / 2.3548), mask=mask
-    )
-    clean = (flux > 25 * error) & (objects["flag"] == 0) & (flag == 0) & (x > 20) & (x < 748) & (y > 20) & (y < 748)
-    found = detect(image, result.psf, 5.0)
-    distance = np.array(
-        [np.hypot(found["x"] - a, found["y"] - b).min() for a, b in zip(x[clean], y[clean], strict=True)]
-    )
-    assert clean.sum() >= 50
-    assert (distance < 0.3).mean() >= 0.985
-
-
 def test_all_masked_and_not_a_number_find_nothing(rng):
     pixels = rng.normal(size=(64, 64)).astype("f4")
     everything = Image(pixels, np.ones_like(pixels), np.full((64, 64), Mask.NO_DATA.value, "u2"))

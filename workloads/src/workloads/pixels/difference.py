@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.ndimage
 
 from workloads.pixels import parallel
 from workloads.pixels.background import estimate_background
@@ -23,6 +24,8 @@ from workloads.pixels.psf import Psf
 from workloads.pixels.resampling import SPECTRUM
 from workloads.pixels.whitening import Noise, compose, convolved_psf, delta, make_whitener, whiten
 
+_SOURCE = 3.0
+"""Signal to noise (either sign) from which pixels of a difference do not count as its background."""
 DIA_SOURCE_DTYPE = np.dtype(
     [
         *SOURCE_FIELDS,
@@ -124,8 +127,7 @@ def subtract(
     if done is None:
         return _failed(science, science_psf, template_psf.fwhm <= science_psf.fwhm)
     image, kernel = done.image, done.kernel
-    # With the stars gone, what is left of the sky is seen better than on either image.
-    image.pixels[...] -= estimate_background(image, config.mesh, threads=threads).level
+    image.pixels[...] -= _sky_left(image, done.psf, config.mesh, threads)
     snr, signal, mismatch = _significance(image, done.psf, done.matched, x, y, threads)
     quality = {
         "direction": 0.0 if done.forward else 1.0,
@@ -195,6 +197,21 @@ def match(
     image = Image(sign * pixels, sign**2 * variance, _combine_masks(sharp.mask, broad.mask, kernel))
     psf = convolved_psf(science_psf, whitener if forward else compose(whitener, kernel))
     return Match(image, np.abs(sign) * matched, psf, kernel, forward)
+
+
+def _sky_left(image: Image, psf: Psf, mesh: int, threads: int | None) -> Floats:
+    """Background of a difference: with the stars gone it is seen better than on either image, and without sources best.
+
+    Even the clipped mode of a cell is pulled by the light of a source on it, of which a part would then be missing.
+    """
+    first = estimate_background(image, mesh, threads=threads).level
+    snr = matched_filter(Image(image.pixels - first, image.variance, image.mask), psf, threads=threads).significance()
+    reach = 2 * round(psf.fwhm) + 1
+    sources = scipy.ndimage.maximum_filter(np.abs(snr) > _SOURCE, reach)
+    mask = image.mask | np.where(sources, np.uint16(Mask.DETECTED.value), np.uint16(0))
+    without = Image(image.pixels, image.variance, mask)
+    second = estimate_background(without, mesh, exclude=(UNUSABLE | Mask.DETECTED).value, threads=threads)
+    return second.level if second.usable > 0 else first
 
 
 def _significance(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
 from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Floats, Image
@@ -15,7 +16,8 @@ from workloads.pixels.masks import UNUSABLE
 FEW_STAMPS = 20
 """With fewer, the background under them is determined only if the wings of the stamps count as well."""
 
-
+_NEW = 4.0
+"""Signal to noise from which light in a stamp's wings counts as a source that only one image has."""
 _SMALL = 180
 """Pixels in one product of matrices (see `basis_stamps`)."""
 
@@ -134,7 +136,34 @@ def fit_kernel(
         return None
     stamps = basis_stamps(sharp.pixels, cx, cy, half, basis, threads)
     stamps[:, 1:] -= basis.sums[None, 1:, None] * stamps[:, :1]
-    return _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
+    if len(cx) < FEW_STAMPS:
+        first = _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
+        if first is None:
+            return None
+        weight = weight * ~new_light(first[1], weight, half, fwhm)
+    solved = _solve(stamps, target, weight, cx, cy, basis, sharp.shape, order, half)
+    return None if solved is None else solved[0]
+
+
+def new_light(residual: Floats, weight: Floats, half: int, fwhm: float) -> npt.NDArray[np.bool_]:
+    """Find pixels of stamps on which one image has a source that the other lacks; the stars themselves are not judged.
+
+    Where the wings of stamps count, its light would become part of the kernel and of the background, and be missing in the
+    difference.
+    """
+    side = 2 * half + 1
+    sigma = fwhm / 2.3548
+    blur = {"sigma": (0, sigma, sigma), "mode": "constant"}
+    planes = (residual * weight).reshape(-1, side, side), weight.reshape(-1, side, side)
+    signal = scipy.ndimage.gaussian_filter(planes[0], **blur)
+    # The square of a Gaussian is a narrower one.
+    noise2 = scipy.ndimage.gaussian_filter(planes[1], sigma / np.sqrt(2) * np.array([0, 1, 1]), mode="constant")
+    noise2 /= 4 * np.pi * sigma**2
+    v, u = np.mgrid[-half : half + 1, -half : half + 1]
+    found = (np.abs(signal) > _NEW * np.sqrt(np.maximum(noise2, 1e-30))) & (np.hypot(u, v) > 2 * fwhm)
+    reach = 2 * round(fwhm) + 1
+    grown = scipy.ndimage.maximum_filter(found, (1, reach, reach)) & (np.hypot(u, v) > fwhm)
+    return np.asarray(grown.reshape(residual.shape), bool)
 
 
 def basis_stamps(
@@ -208,7 +237,8 @@ def _solve(
     shape: tuple[int, int],
     order: int,
     half: int,
-) -> MatchingKernel | None:
+) -> tuple[MatchingKernel, Floats] | None:
+    """Fit, drop stars that do not agree, fit again; the kernel and what it leaves of every stamp."""
     n, functions, _ = stamps.shape
     gram, right = _normal_equations(stamps, target, weight, cx, cy, shape, half)
     alive = np.ones(n, bool)
@@ -228,7 +258,7 @@ def _solve(
         residual -= _background_design(cx, cy, shape, half, target.shape[1]) @ solution[-3:].astype(np.float32)
         chi2 = (residual**2 * weight).sum(axis=1) / np.maximum((weight > 0).sum(axis=1), 1)
         kernels = _assemble(solution, basis, functions, terms)
-        result = MatchingKernel(kernels, solution[-3:], float(solution[0]), condition, int(alive.sum()))
+        result = MatchingKernel(kernels, solution[-3:], float(solution[0]), condition, int(alive.sum())), residual
         keep = chi2 < np.median(chi2[alive]) + 4 * max(
             1.4826 * float(np.median(np.abs(chi2[alive] - np.median(chi2[alive])))), 0.05
         )
