@@ -26,7 +26,7 @@ lab-down: environment ## Take the lab down; leave nothing but the caches
 test: environment ## Prove everything (root): from lint to roles, routers, kills, and a lab of its own with a night through it
 	dpp doctor --fix --tests
 	dpp tools build
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 --dist=loadgroup -m "not slow" $(TESTS)
+	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 -m "not slow" $(TESTS)
 
 test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes, every service without its workload
 	dpp doctor --fix --tests
@@ -34,7 +34,7 @@ test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m slow $(TESTS)
 
 check: environment ## Lint, types and fast tests: no root, no lab, under two minutes
-	python -m pytest -n 2 --dist loadgroup -m "not root and not lab and not slow" $(TESTS)
+	python -m pytest --numprocesses=2 -m "not root and not lab and not slow" $(TESTS)
 
 fix: environment ## Let the formatters mend what they can
 	ruff check --fix . && ruff format .

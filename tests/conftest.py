@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab", "bench")
@@ -31,19 +33,25 @@ def _stage(path: Path) -> str:
     return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else "other"
 
 
-def _lane(item: pytest.Item) -> str:
-    """Return which tests must share a process with this one, in order: all with machines, or those of its module."""
-    return "machines" if _stage(item.path) in MACHINES else item.path.stem
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hand tests to processes by module, and all tests with machines to one process, in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return "machines" if _stage(HERE.parent / path) in MACHINES else str(path)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Return the scheduler of runs in several processes."""
+    return Lanes(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by folder, then order by stage (the order inside a stage stays, but for what comes first)."""
     rank = {stage: number for number, stage in enumerate(STAGES)}
     for item in items:
         for marker in NEEDS.get(_stage(item.path), []):
             item.add_marker(marker)
-        item.add_marker(pytest.mark.xdist_group(_lane(item)))
     items.sort(key=lambda item: (rank.get(_stage(item.path), len(STAGES)), item.path.name != FIRST))
 
 
