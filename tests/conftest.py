@@ -22,8 +22,11 @@ NEEDS = {
     "integration": ["root"],
 }
 """Markers that every test of a folder carries."""
-MACHINES = {"network", "roles", "lab", "chaos"}
-"""Folders whose tests make machines: one after the other, because a host's inotify instances suffice for one lab."""
+MACHINES = {"network", "chaos", "lab"}
+"""Folders whose tests make many machines: one after the other, for a host's inotify instances suffice for one lab.
+
+A role's one or two machines find room beside it.
+"""
 
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)

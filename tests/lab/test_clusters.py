@@ -147,6 +147,7 @@ def test_policies_decide_who_reaches_whom(probes: Cli, who: str, host: str, port
     assert _reaches(probes, who, target, port) is passes
 
 
+@pytest.mark.slow  # all machines at once: test_reboot.py
 def test_a_restarted_machine_brings_its_cluster_back(probes: Cli):
     Podman(timeout=120).run("restart", "--time=60", probes.container())
     deadline = time.monotonic() + 300
@@ -196,6 +197,7 @@ def idle(observatory: Observatory) -> Iterator[list[str]]:
                 cli("scale", f"deployment/{name}", "--namespace=workloads", f"--replicas={count}")
 
 
+@pytest.mark.slow
 def test_idle_clusters_take_less_than_sixty_percent_of_one_core(idle: list[str]):
     time.sleep(30)  # what was taken away has been seen to by then
     before = {name: _cpu_seconds(name) for name in idle}
