@@ -10,7 +10,7 @@ from dpp.model.folders import Folders
 from network.topology import Topology
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # gone before a lab comes: inotify instances do not suffice for both
 def topology() -> Iterator[Topology]:
     made = Topology(Folders("dppnet"))
     made.down()
