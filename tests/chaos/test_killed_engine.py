@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,17 +111,22 @@ def compare(workspace: Workspace) -> None:
     assert "pending_operations" not in exported
 
 
+def seconds_of(workspace: Workspace, operation: str) -> float:
+    begun = time.monotonic()
+    run(workspace, operation, None)
+    return time.monotonic() - begun
+
+
 def test_killed_at_five_instants(workspace: Workspace) -> None:
-    chance = random.Random(1605)  # noqa: S311 - the same instants every time
+    chance = random.Random(1605)  # noqa: S311 - the same parts of an operation every time
+    lasts = {operation: seconds_of(workspace, operation) for operation in ("up", "destroy")}
     killed = 0
     for attempt in range(KILLS):
-        if attempt % 2 and run(workspace, "destroy", chance.uniform(2, 5)):
-            killed += 1
-        elif not attempt % 2:
-            killed += run(workspace, "up", chance.uniform(4, 25))
+        operation = "destroy" if attempt % 2 else "up"
+        killed += run(workspace, operation, chance.uniform(0.2, 0.9) * lasts[operation])
         run(workspace, "up", None)
         compare(workspace)
-        if attempt % 2:
+        if operation == "destroy":
             run(workspace, "destroy", None)
             assert not Machines(Folders.current()).all()
-    assert killed >= KILLS // 2
+    assert killed >= KILLS // 2, lasts
