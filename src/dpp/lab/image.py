@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -243,7 +244,7 @@ class BaseImage:
 
     def _install(self, role: str, container: str) -> None:
         command = [
-            "ansible-playbook",
+            str(Path(sys.executable).with_name("ansible-playbook")),
             "playbooks/image.yml",
             f"--inventory={container},",
             f"--extra-vars=image_role={role}",

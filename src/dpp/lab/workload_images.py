@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from dpp.adapters.registry import Layout, Registry
 from dpp.lab.process import exclusive
 from dpp.lab.progress import Reporter
@@ -120,7 +122,7 @@ class WorkloadImages:
         """Return the locked requirements of an image, with digests, as `uv export` writes them."""
         extras = [word for extra in flavour.extras for word in ("--extra", extra)]
         words = [
-            "uv",
+            find_uv_bin(),
             "export",
             "--frozen",
             "--no-dev",
@@ -167,7 +169,7 @@ class WorkloadImages:
                 root = Path(_output("buildah", "mount", container))
                 target = root / _ENVIRONMENT.lstrip("/")
                 words = [
-                    "uv",
+                    find_uv_bin(),
                     "pip",
                     "install",
                     "--quiet",

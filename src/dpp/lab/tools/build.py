@@ -13,6 +13,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from uv import find_uv_bin
+
 from dpp.lab.process import exclusive, lines
 from dpp.lab.progress import Reporter, Step
 from dpp.lab.tools import licences
@@ -200,7 +202,7 @@ class Builder:
         ]
         with self.reporter.step(f"{tool.name} {tool.version}") as step:
             for line in lines(
-                ["uv", "pip", "install", *options, "--requirement", str(tool.pins[0])], partial, os.environ
+                [find_uv_bin(), "pip", "install", *options, "--requirement", str(tool.pins[0])], partial, os.environ
             ):
                 step.advance(line)
         shutil.make_archive(str(partial / Path(tool.archive).stem), "tar", folder)

