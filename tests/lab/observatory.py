@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
 
 _TAIL = 60
+RETURN_SECONDS = 300.0
+_AVAILABLE = ("wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s")
 _DPP = str(Path(sys.executable).with_name("dpp"))
 
 
@@ -101,6 +104,19 @@ class Observatory:
         program = tool_folder("kubernetes") / "bin" / "kubectl"
         command = [*vantage.prefix(), str(program), f"--kubeconfig={access}", "--namespace=workloads", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+
+    def assert_sound(self) -> None:
+        """Check by ``dpp lab status`` that every machine runs and every circuit carries traffic."""
+        said = self.dpp("lab", "status", "--json")
+        found = json.loads(said[said.index("{") :])
+        assert {machine["system"] for machine in found["machines"]} == {"running"}
+        assert {circuit["state"] for circuit in found["circuits"]} == {"sound"}
+
+    def await_workloads(self, cluster: str) -> None:
+        """Wait until every Deployment of a cluster's workloads is available."""
+        deadline = time.monotonic() + RETURN_SECONDS
+        while (done := self.kubectl(cluster, *_AVAILABLE)).returncode:
+            assert time.monotonic() < deadline, done.stderr
 
     def stands(self) -> bool:
         """Say whether the instance has a lab."""

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from dpp.adapters.vantage import Vantage
 from dpp.operations.data_plane import write_settings
-from lab.observatory import Observatory
+from lab.observatory import RETURN_SECONDS, Observatory
 from workloads.broker.groups import GROUPS
 from workloads.common.avro import Codec
 from workloads.common.errors import WorkloadError
@@ -34,7 +34,6 @@ DAY = 20160101
 """Observing day of everything that is asked here: before the camera was built, so no night has it."""
 PATIENCE_SECONDS = 45.0
 """How long an answer may take; the slowest question waits for a sweep that comes every 30 s."""
-RETURN_SECONDS = 300.0
 
 
 class UnansweredError(Exception):

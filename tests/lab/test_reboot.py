@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from dpp.lab import wires
 from dpp.lab.machines import Machines
 from lab.observatory import Observatory
-
-RETURN_SECONDS = 300.0
 
 
 def _restart_host(observatory: Observatory) -> None:
@@ -36,12 +32,6 @@ def test_the_observatory_comes_back_when_its_host_was_restarted(observatory: Obs
 
     observatory.dpp("lab", "up")
 
-    said = observatory.dpp("lab", "status", "--json")
-    found = json.loads(said[said.index("{") :])
-    assert {machine["system"] for machine in found["machines"]} == {"running"}
-    assert {circuit["state"] for circuit in found["circuits"]} == {"sound"}
-    deadline = time.monotonic() + RETURN_SECONDS
+    observatory.assert_sound()
     for cluster in ("summit", "ncsa"):
-        wait = ("wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s")
-        while (done := observatory.kubectl(cluster, *wait)).returncode:
-            assert time.monotonic() < deadline, done.stderr
+        observatory.await_workloads(cluster)

