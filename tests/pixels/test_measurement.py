@@ -8,7 +8,7 @@ import sep
 from workloads.pixels import chain, simulator
 from workloads.pixels.calibration import build_calibration
 from workloads.pixels.detection import Flag, detect
-from workloads.pixels.errors import ShapeError, TypeMismatchError
+from workloads.pixels.errors import InvalidValueError, ShapeError, TypeMismatchError
 from workloads.pixels.images import Image
 from workloads.pixels.kernels.measuring import aperture_fluxes
 from workloads.pixels.masks import UNUSABLE, Mask
@@ -123,6 +123,20 @@ def test_wrong_arrays_are_typed_errors(rng):
         Image(*(np.zeros((0, 0), kind) for kind in ("f4", "f4", "u2")))
     with pytest.raises(TypeMismatchError, match="list"):
         Image(pixels.tolist(), ones, mask)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_must_be_masked(rng, value):
+    pixels = rng.normal(0, 10, (128, 128)).astype("f4")
+    stamp = gaussian_psf(4.0, 128, 128, size=31)
+    pixels[45:76, 45:76] += 5000 * stamp.mean
+    pixels[100, 20] = value
+    image = Image(pixels, np.full_like(pixels, 100), np.zeros(pixels.shape, "u2"))
+    with pytest.raises(InvalidValueError, match="not finite"):
+        detect(image, stamp)
+    image.mask[100, 20] = Mask.NO_DATA.value
+    (found,) = detect(image, stamp)
+    assert np.hypot(found["x"] - 60, found["y"] - 60) < 0.2
 
 
 def test_an_empty_sky_has_no_sources():

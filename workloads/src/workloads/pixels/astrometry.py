@@ -8,7 +8,6 @@ import numpy as np
 import scipy.spatial
 
 from workloads.pixels.images import Doubles
-from workloads.pixels.wcs import Wcs
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,3 @@ def _fit(x: Doubles, y: Doubles, x2: Doubles, y2: Doubles) -> Doubles:
         return np.array([[1.0, 0, np.median(x2 - x)], [0, 1.0, np.median(y2 - y)]])
     design = np.column_stack([x, y, np.ones_like(x)])
     return np.stack([np.linalg.lstsq(design, target, rcond=None)[0] for target in (x2, y2)])
-
-
-def registered_wcs(reference: Wcs, matrix: Doubles) -> Wcs:
-    """World coordinates of pixels that ``matrix`` (2, 3) takes onto the grid of ``reference``."""
-    return reference.mapped(matrix)

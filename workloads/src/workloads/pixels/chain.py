@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.spatial
 
-from workloads.pixels.astrometry import register, registered_wcs
+from workloads.pixels.astrometry import register
 from workloads.pixels.background import estimate_background
 from workloads.pixels.coadd import Template, grid_matrix
+from workloads.pixels.convolution import matched_filter
 from workloads.pixels.cosmic_rays import CosmicRayConfig, find_cosmic_rays, protect
 from workloads.pixels.detection import SOURCE_DTYPE, Flag, detect
 from workloads.pixels.difference import DifferenceConfig, detect_differences, fill, subtract
@@ -21,6 +22,7 @@ from workloads.pixels.matching import FEW_STAMPS
 from workloads.pixels.photometry import zero_point
 from workloads.pixels.psf import Psf, choose_stars, fit_psf, gaussian_psf
 from workloads.pixels.resampling import noise_power, resample
+from workloads.pixels.streaks import mark_streaks
 from workloads.pixels.wcs import Wcs
 
 __all__ = ["Config", "DifferenceResult", "ScienceResult", "process_difference", "process_science"]
@@ -119,7 +121,7 @@ def process_science(
     exposure_time
         Seconds.
     reference
-        Table with ``ra``, ``dec`` (degrees) and ``flux_njy`` of known stars.
+        Table with ``ra``, ``dec`` (degrees) and ``flux_njy`` of known stars; ``color`` (magnitudes) for a colour term.
     """
     config = config or Config()
     image = remove_signature(raw, layout, calibration, exposure_time, threads=threads)
@@ -172,7 +174,7 @@ def difference_of(
     px, py = science.wcs.sky_to_pixel(*template.wcs.pixel_to_sky(known["x"], known["y"]))
     found = register(px, py, science.stars["x"], science.stars["y"], config.search)
     matrix = _onto_template(found.matrix, grid_matrix(template.wcs, science.wcs, template.image.shape))
-    solved = registered_wcs(template.wcs, matrix)
+    solved = template.wcs.mapped(matrix)
     aligned = resample(template.image, matrix, science.image.shape, threads=threads)
     stars = _to_match_on(science.stars, known, matrix)
     noise = template.noise * noise_power(matrix, aligned.shape)
@@ -221,14 +223,16 @@ def _clean(image: Image, layout: DetectorLayout, config: Config, threads: int | 
 
 
 def _find_psf(image: Image, config: Config, threads: int | None) -> tuple[Psf, Table]:
-    """PSF by two rounds: a Gaussian finds stars, their PSF finds them better."""
+    """PSF by two rounds: a Gaussian finds stars, their PSF finds them better; trails are marked (in place)."""
     height, width = image.shape
     psf = gaussian_psf(config.guess_fwhm, width, height)
     sources = detect(image, psf, 15.0, threads=threads)
     fitted = fit_psf(image, choose_stars(sources)) if len(sources) else None
     if fitted is not None:
         psf = fitted
-    sources = detect(image, psf, config.threshold, threads=threads)
+    snr = matched_filter(image, psf, threads=threads).significance()
+    mark_streaks(snr, image.mask, psf.fwhm)
+    sources = detect(image, psf, config.threshold, snr=snr, threads=threads)
     return psf, sources if len(sources) else np.zeros(0, SOURCE_DTYPE)
 
 
@@ -241,14 +245,18 @@ def _calibrate(
     near[near] = np.isfinite(reference["flux_njy"][near])
     order = np.argsort(-reference["flux_njy"][near])
     x, y, flux = x[near][order], y[near][order], reference["flux_njy"][near][order]
+    color = reference["color"][near][order] if "color" in (reference.dtype.names or ()) else None
     found = register(x, y, stars["x"], stars["y"], config.search)
     figures = {"astrometry_rms_px": found.rms, "astrometry_matches": float(found.matches)}
     if not found.ok:
         return wcs, float("nan"), {**figures, "zero_point_scatter": float("nan")}
-    solved = registered_wcs(wcs, _invert(found.matrix))
+    solved = wcs.mapped(_invert(found.matrix))
     there = np.column_stack([x, y]) @ found.matrix[:, :2].T + found.matrix[:, 2]
-    scale, scatter, used = zero_point(stars, there[:, 0], there[:, 1], flux)
-    return solved, scale, {**figures, "zero_point_scatter": scatter, "zero_point_stars": float(used)}
+    zero = zero_point(stars, there[:, 0], there[:, 1], flux, color=color)
+    figures |= {"zero_point_scatter": zero.scatter, "zero_point_stars": float(zero.stars)}
+    if np.isfinite(zero.color):
+        figures |= {"color_term": zero.color_term, "zero_point_color": zero.color}
+    return solved, zero.scale, figures
 
 
 def _to_match_on(sources: Table, known: Table, matrix: np.ndarray, radius: float = 1.5) -> Table:

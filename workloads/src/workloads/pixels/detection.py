@@ -84,11 +84,21 @@ def detect(
     -------
     table
         `SOURCE_DTYPE`, brightest first; empty if nothing is there (also if all is masked).
+
+    Raises
+    ------
+    InvalidValueError
+        The threshold is not positive, or pixels that are not finite are not masked.
     """
     if not threshold > 0:
         raise InvalidValueError("detection threshold", str(threshold), "a positive number")
     if snr is None:
         snr = matched_filter(image, psf, threads=threads).significance()
+        # The transform spreads a single such pixel over the whole map.
+        if not np.isfinite(snr[0, 0]):
+            raise InvalidValueError(
+                "image", "pixels that are not finite and not masked", "NO_DATA where nothing is known"
+            )
     peaks = [_peaks(snr, sign, threshold, prominence, contrast) for sign in ((1, -1) if negative else (1,))]
     table = np.concatenate(peaks)
     if place is not None:

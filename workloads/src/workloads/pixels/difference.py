@@ -22,6 +22,7 @@ from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.matching import MatchingKernel, fit_kernel, make_basis
 from workloads.pixels.psf import Psf
 from workloads.pixels.resampling import SPECTRUM
+from workloads.pixels.streaks import mark_streaks
 from workloads.pixels.whitening import Noise, compose, convolved_psf, delta, make_whitener, whiten
 
 _SOURCE = 3.0
@@ -129,6 +130,7 @@ def subtract(
     image, kernel = done.image, done.kernel
     image.pixels[...] -= _sky_left(image, done.psf, config.mesh, threads)
     snr, signal, mismatch = _significance(image, done.psf, done.matched, x, y, threads)
+    streaks = mark_streaks(snr, image.mask, done.psf.fwhm)
     quality = {
         "direction": 0.0 if done.forward else 1.0,
         "kernel_sum": kernel.total,
@@ -137,6 +139,7 @@ def subtract(
         "kernel_mismatch": mismatch,
         "residual_over_predicted_variance": variance_ratio(image),
         "significance_scatter": _scatter(signal, image.mask),
+        "streaks": float(streaks),
     }
     quality["ok"] = _usable(quality)
     ratio = kernel.total if done.forward else 1.0 / kernel.total
