@@ -29,8 +29,21 @@ def _missed(report: dict[str, Any]) -> set[str]:
     return {one["title"] for one in report["requirements"] if not one["met"]}
 
 
+def _sent_as_prompt_images(observatory: Observatory) -> int:
+    """Bytes that the summit's router has sent in the class of images on their way to prompt processing."""
+    listed = observatory.on("rt01.summit", "nft -j list chain inet dpp_router marking")
+    rules = [one["rule"] for one in json.loads(listed)["nftables"] if "rule" in one]
+    (rule,) = (one for one in rules if one.get("comment") == "prompt-images")
+    return next(int(part["counter"]["bytes"]) for part in rule["expr"] if "counter" in part)
+
+
 @pytest.fixture(scope="module")
-def night(observatory: Observatory) -> Path:
+def sent_before(observatory: Observatory) -> int:
+    return _sent_as_prompt_images(observatory)
+
+
+@pytest.fixture(scope="module")
+def night(observatory: Observatory, sent_before: int) -> Path:  # noqa: ARG001 - what was sent before it
     return observatory.night(f"--visits={VISITS}", f"--seed={SEED}")
 
 
@@ -59,6 +72,16 @@ def test_every_exposure_lies_at_three_sites_with_one_digest(night: Path) -> None
         assert set(line["sites"]) == set(SITES), line
         assert len(set(line["sites"].values())) == 1, line
         assert all(line["pixels"].values()), line
+
+
+def test_images_for_prompt_processing_cross_in_their_class(
+    observatory: Observatory, night: Path, sent_before: int
+) -> None:
+    facts = [json.loads(line) for line in (night / "exposures.jsonl").read_text().splitlines()]
+    names = " -o ".join(f"-path *{exposure}*.fits*" for exposure in {fact["obsId"] for fact in facts})
+    sizes = observatory.on(SITES["ncsa"], rf"find {OBJECTS}/raw -type f \( {names} \) -printf %s+")
+    images = sum(int(size) for size in sizes.split("+") if size)
+    assert images < _sent_as_prompt_images(observatory) - sent_before < 1.5 * images
 
 
 @pytest.mark.parametrize("site", SITES)

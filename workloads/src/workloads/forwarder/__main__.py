@@ -1,4 +1,8 @@
-"""Forward from this site's store to the sites in ``FORWARD_TO`` (by commas)."""
+"""Forward from this site's store to the sites in ``FORWARD_TO`` (by commas).
+
+What goes to the site in ``FORWARD_PROMPT``, where prompt processing waits for it, is marked for the routers' class of such
+images; what goes elsewhere takes what they leave.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
 
 SWEEP_SECONDS = 30.0
+PROMPT_DSCP = 34
+"""AF41 (RFC 2597): the mark of the class ``prompt-images`` of role border_router."""
 
 
 def main() -> None:
@@ -26,11 +32,12 @@ def main() -> None:
     settings = Settings.load()
     site = settings.site.site
     sites = [name for name in os.environ.get("FORWARD_TO", "ncsa,base").split(",") if name]
+    prompt = os.environ.get("FORWARD_PROMPT", "ncsa")
     workers = int(os.environ.get("FORWARD_WORKERS", "3"))
     bus = Bus(settings)
     transport = Transport(bus, "archiver")
     transport.identity = f"forwarder:{site}"
-    destinations = [Store(settings, name) for name in sites]
+    destinations = [Store(settings, name, PROMPT_DSCP if name == prompt else 0) for name in sites]
     data = Path(os.environ.get("DPP_DATA", "/var/lib/dpp"))
     forwarder = Forwarder(
         Store(settings, site), destinations, TransferJournal(data / "forwarder" / "transfers.db", sites), transport.emit
