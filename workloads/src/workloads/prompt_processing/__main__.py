@@ -19,7 +19,9 @@ from workloads.prompt_processing.worker import Worker
 
 LOG = log.configure("prompt-processing")
 _RESTART_SECONDS = 2.0
-_GRACE_SECONDS = 45.0
+_WORKER_GRACE_SECONDS = 10.0
+"""What a worker may take to end: an exposure in hand takes a few seconds, and one cut off is done again."""
+_GRACE_SECONDS = 15.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -33,10 +35,15 @@ def _die_with(parent: int) -> None:
 def _child(settings: Settings, slot: Slot, parent: int) -> None:
     """Be the worker of one slot; never returns."""
     _die_with(parent)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a worker forked late has its parent's handlers
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
     code = 0
     with log.about(detector=slot.detector.name):
         try:
-            Worker(settings, slot).run(Stop())
+            worker = Worker(settings, slot)
+            worker.preload()
+            worker.run(Stop(_WORKER_GRACE_SECONDS))
         except WorkloadError as error:
             LOG.error("worker ends: %s", error)  # noqa: TRY400 - the text says it all
             code = 1

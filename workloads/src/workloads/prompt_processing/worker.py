@@ -67,15 +67,18 @@ class Worker:
         self._apdb: ApdbSql = open_apdb(settings)
         self._task = DifferenceTask()
 
-    def run(self, stop: Stop) -> None:
-        """Work until told to stop; the exposure in hand is finished."""
+    def preload(self) -> None:
+        """Load what all exposures need."""
         self._inputs.preload()
         LOG.info("ready")
+
+    def run(self, stop: Stop) -> None:
+        """Work until told to stop; the exposure in hand is finished, one that waits for a new attempt is left."""
         while not stop:
             for message in self._announcements.receive(timeout=0.01):
                 self._preload(message)
             for message in self._source.receive(timeout=0.2, most=1):
-                self._take(message)
+                self._take(message, stop)
 
     def _preload(self, message: Received) -> None:
         record = self._bus.codec.decode(message.value)
@@ -89,7 +92,7 @@ class Worker:
                 LOG.warning("not preloaded: %s", error)
         self._announcements.commit(message)
 
-    def _take(self, message: Received) -> None:
+    def _take(self, message: Received, stop: Stop) -> None:
         record = self._bus.codec.decode(message.value)
         exposure = ExposureName.from_obs_id(record["obsId"])
         with about(
@@ -106,7 +109,8 @@ class Worker:
                     if attempt == ATTEMPTS:
                         self._give_up(record, message, f"after {ATTEMPTS} attempts: {error}")
                         return
-                    time.sleep(2.0**attempt)
+                    if stop.wait(2.0**attempt):
+                        return
                 else:
                     self._publish(record, message, packets)
                     return
