@@ -231,7 +231,7 @@ class WorkloadImages:
                     "--",
                     "python3",
                     "-m",
-                    "workloads.prompt_processing.warm",
+                    "workloads.pixels.compile",
                 )
             image = _output("buildah", "commit", "--quiet", "--timestamp", "0", container)
             partial = Path(scratch) / "layout"

@@ -66,6 +66,26 @@ def encode(primary: Cards, extensions: Sequence[Extension], threads: int | None 
     return bytearray().join(_parts(primary, extensions, threads))
 
 
+def encode_primary(data: npt.NDArray[np.float32], cards: Cards) -> bytes:
+    """Bytes of a file that is one plain ``float32`` image: for stamps, which are too small to gain from compression.
+
+    Raises
+    ------
+    HeaderError
+        A keyword or value cannot be written.
+    """
+    rows, columns = data.shape
+    basic = {
+        "SIMPLE": (True, "conforms to the FITS standard"),
+        "BITPIX": -32,
+        "NAXIS": 2,
+        "NAXIS1": columns,
+        "NAXIS2": rows,
+    }
+    body = data.astype(">f4").tobytes()
+    return bytes(header_bytes({**basic, **cards})) + body + bytes(-len(body) % BLOCK)
+
+
 def write(path: Path, primary: Cards, extensions: Sequence[Extension], threads: int | None = None) -> str:
     """Write a file atomically and durably; return the SHA-256 of its bytes.
 

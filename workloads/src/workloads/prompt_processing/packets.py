@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fastavro
 import numpy as np
 import pandas as pd
-from astropy.io import fits
 
 from workloads.common import schemas
-from workloads.common.avro import frame
 from workloads.common.names import ExposureName
 from workloads.common.s3 import MissingObjectError, Store
+from workloads.pixels.alerts import Encoder, Ragged, Record
 from workloads.pixels.chain import DifferenceResult
+from workloads.pixels.fits_io import encode_primary
 from workloads.pixels.images import Floats, cutout
 
 BUCKET = "alerts"
 VERSION = "11.1"
 CUTOUT_PIXELS = 31
 _RESULT = "result.json"
+_NUMPY = {"int": np.int64, "long": np.int64, "float": np.float32, "double": np.float64, "boolean": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ class PacketMaker:
 
     def __init__(self) -> None:
         declared = schemas.alerts()[VERSION]
-        self._id = declared.id
-        self._schema = fastavro.parse_schema(declared.definition)
-        self._columns = {kind: _columns(declared.definition, kind) for kind in ("diaSource", "diaObject")}
+        self._encoder = Encoder(declared.definition, declared.id)
+        self._types = {kind: _types(declared.definition, kind) for kind in ("diaSource", "diaObject")}
 
     def make(
         self,
@@ -91,57 +90,58 @@ class PacketMaker:
         reason: str,
     ) -> dict[int, bytes]:
         """Return one message per source, by its id."""
-        by_id = {int(row["diaObjectId"]): row for row in objects.to_dict("records")}
-        images = (result.difference.pixels, result.science.pixels, result.template.pixels)
-        messages = {}
-        for row in sources.to_dict("records"):
-            object_id = int(row["diaObjectId"])
-            stamps = [encode_cutout(image, row["x"], row["y"], result) for image in images]
-            past = [self._record("diaSource", old) for old in history.get(object_id, [])]
-            alert = {
-                "diaSourceId": int(row["diaSourceId"]), "observation_reason": "science", "target_name": reason,
-                "diaSource": self._record("diaSource", row), "prvDiaSources": past or None, "prvDiaForcedSources": None,
-                "diaObject": self._record("diaObject", by_id[object_id]), "ssSource": None, "mpc_orbits": None,
-                "cutoutDifference": stamps[0], "cutoutScience": stamps[1], "cutoutTemplate": stamps[2],
-            }  # fmt: skip
-            buffer = io.BytesIO()
-            fastavro.schemaless_writer(buffer, self._schema, alert)
-            messages[int(row["diaSourceId"])] = frame(self._id, buffer.getvalue())
-        return messages
+        if sources.empty:
+            return {}
+        ids, owners = sources["diaSourceId"].to_numpy(np.int64), sources["diaObjectId"].to_numpy(np.int64)
+        past = [history.get(int(owner), []) for owner in owners]
+        offsets = np.cumsum([0, *map(len, past)])
+        before = pd.DataFrame([row for rows in past for row in rows])
+        images = {"Difference": result.difference, "Science": result.science, "Template": result.template}
+        places = sources[["x", "y"]].to_numpy(np.float64).tolist()
+        columns = {
+            "diaSourceId": ids, "observation_reason": ["science"] * len(ids), "target_name": [reason] * len(ids),
+            "diaSource": Record(self._columns("diaSource", sources)),
+            "prvDiaSources": Ragged(offsets, self._columns("diaSource", before), np.diff(offsets) > 0),
+            "diaObject": Record(self._columns("diaObject", objects.set_index("diaObjectId", drop=False).loc[owners])),
+        } | {
+            f"cutout{name}": [encode_cutout(image.pixels, x, y, result) for x, y in places] for name, image in images.items()
+        }  # fmt: skip
+        packets = self._encoder.encode(columns, len(ids), threads=1)
+        return dict(zip(ids.tolist(), packets, strict=True))
 
-    def _record(self, kind: str, row: dict[str, Any]) -> dict[str, Any]:
-        return {name: _plain(row[name]) for name in self._columns[kind] if name in row}
+    def _columns(self, kind: str, table: pd.DataFrame) -> dict[str, Any]:
+        return {name: _column(table[name], avro) for name, avro in self._types[kind].items() if name in table}
 
 
 def encode_cutout(image: Floats, x: float, y: float, result: DifferenceResult) -> bytes:
     """Return a square around a position as FITS bytes: nanojansky, with the position's coordinates."""
     pixels = cutout(image, x, y, CUTOUT_PIXELS) * np.float32(result.nanojansky_per_electron)
-    hdu = fits.PrimaryHDU(pixels)
-    hdu.header["BUNIT"] = ("nJy", "unit of the pixels")
     half = CUTOUT_PIXELS // 2
-    for name, (value, comment) in result.wcs.shifted(round(x) - half, round(y) - half).to_header().items():
-        hdu.header[name] = (value, comment)
-    buffer = io.BytesIO()
-    hdu.writeto(buffer)
-    return buffer.getvalue()
+    place = result.wcs.shifted(round(x) - half, round(y) - half).to_header()
+    return encode_primary(pixels, {"BUNIT": ("nJy", "unit of the pixels"), **place})
 
 
 def _key(exposure: ExposureName, detector: str) -> str:
     return f"packets/{exposure.prefix}{exposure.obs_id}_{detector}.zip"
 
 
-def _columns(definition: dict[str, Any], kind: str) -> list[str]:
+def _types(definition: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Return the fields of a record of the schema and their types, null aside."""
     for field in definition["fields"]:
-        types = field["type"] if isinstance(field["type"], list) else [field["type"]]
-        for one in types:
+        for one in _alternatives(field):
             if isinstance(one, dict) and one.get("type") == "record" and one["name"].endswith(f".{kind}"):
-                return [column["name"] for column in one["fields"]]
+                return {inner["name"]: next(t for t in _alternatives(inner) if t != "null") for inner in one["fields"]}
     raise KeyError(kind)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return value
+def _alternatives(field: Mapping[str, Any]) -> list[Any]:
+    return field["type"] if isinstance(field["type"], list) else [field["type"]]
+
+
+def _column(values: pd.Series[Any], avro: str) -> Any:
+    """Return a column of a table as the encoder takes it; what is not known is null."""
+    unknown = values.isna().to_numpy()
+    if avro == "string":
+        return [None if hidden else value for value, hidden in zip(values, unknown, strict=True)]
+    plain = values.where(~unknown, 0).to_numpy(_NUMPY[avro])
+    return np.ma.MaskedArray(plain, unknown)
