@@ -64,6 +64,13 @@ def test_a_file_cut_short_is_refused(data: bytes, length: int) -> None:
         decode_raw(data[:length], "a file")
 
 
+def test_a_file_cut_short_after_an_amplifier_is_refused(data: bytes) -> None:
+    with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        end = hdus[4].fileinfo()["hdrLoc"]
+    with pytest.raises(NonRetriableError, match="damaged or no raw file: 3 amplifiers"):
+        decode_raw(data[:end], "a file")
+
+
 def test_a_file_without_checksums_is_refused(data: bytes) -> None:
     buffer = io.BytesIO()
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:

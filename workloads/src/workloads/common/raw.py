@@ -79,7 +79,7 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
     except KeyError as error:
         raise NonRetriableError(f"{name}: header without {error}") from error
     except (TypeError, ValueError) as error:
-        raise NonRetriableError(f"{name}: geometry that cannot be read: {error}") from error
+        raise NonRetriableError(f"{name}: damaged or no raw file: {len(frames)} amplifiers: {error}") from error
     shapes = [None if frame.data is None else frame.data.shape for frame in frames]
     if shapes != [layout.raw_shape[1:]] * layout.raw_shape[0]:
         raise NonRetriableError(f"{name}: amplifiers of shapes {shapes}, expected {layout.raw_shape} by its header")
