@@ -56,18 +56,24 @@ def sysctls() -> dict[str, str]:
 
 
 def mounts() -> set[str]:
-    """Return what is mounted, namespaces apart (`traces` names them) and storage of containers that podman knows.
+    """Return what is mounted, namespaces apart (`traces` names them) and what containers stand on that the storage knows.
 
-    Its storage itself, which it mounts over itself when it is first used, is not the lab's doing either.
+    Others come and go meanwhile: roles' machines, images being built. The storage itself, which is mounted over itself when
+    it is first used, is not the lab's doing either.
     """
-    storage = _output("podman", "info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}").strip()
-    known = _output("podman", "ps", "--all", "--quiet", "--no-trunc").split()
-    if known:
-        command = ["podman", "container", "inspect", "--format={{.GraphDriver.Data.MergedDir}}", *known]
-        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # one may go meanwhile
-        known += [Path(folder).parent.name for folder in listed.split() if folder.startswith("/")]
+    storage = Path(_output("podman", "info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}").strip())
+    before = _layers(storage)
     targets = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    return {target for target in targets - {storage} if not any(name in target for name in ["/run/netns", *known])}
+    others = ["/run/netns", *before, *_layers(storage)]
+    return {target for target in targets - {str(storage)} if not any(name in target for name in others)}
+
+
+def _layers(storage: Path) -> set[str]:
+    """Return containers, running or being built, and the layers that they write to."""
+    found: set[str] = set()
+    for file in storage.with_name(f"{storage.name}-containers").glob("*containers.json"):
+        found |= {entry[key] for entry in json.loads(file.read_text()) for key in ("id", "layer")}
+    return found
 
 
 def configuration() -> dict[str, tuple[int, int]]:
