@@ -28,6 +28,8 @@ MACHINES = {"network", "chaos", "lab"}
 A role's one or two machines find room beside it.
 """
 
+_SHOWN = 4000
+
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)
 
@@ -47,6 +49,33 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
     """Return the scheduler of runs in several processes."""
     return Lanes(config, log)
+
+
+class FailuresAtOnce:
+    """Shows why a test failed when it fails: the summary comes an hour later.
+
+    Parameters
+    ----------
+    terminal
+        Where to.
+    """
+
+    def __init__(self, terminal: Any) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Show the end of a failure's text."""
+        if report.failed:
+            self._terminal.write_line(f"\n{report.nodeid}, {report.when}:\n{str(report.longrepr)[-_SHOWN:]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Show failures at once, in the process that has the terminal."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(terminal), "failures-at-once")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
