@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 
 import numpy as np
+import numpy.typing as npt
 
 from workloads.pixels.convolution import matched_filter
 from workloads.pixels.errors import InvalidValueError
@@ -31,7 +32,8 @@ class Flag(IntFlag):
     BAD_CENTROID = 1 << 8
     BAD_SHAPE = 1 << 9
     HIGH_VARIANCE = 1 << 10
-    REJECT = EDGE | SATURATED | DIPOLE | TRAIL | BAD_SHAPE | HIGH_VARIANCE
+    SATURATED_CENTER = 1 << 11
+    REJECT = EDGE | SATURATED_CENTER | DIPOLE | TRAIL | BAD_SHAPE | HIGH_VARIANCE
 
 
 _FLAG_OF_PLANE = {
@@ -195,6 +197,16 @@ def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16) -> None:
     for plane, flag in _FLAG_OF_PLANE.items():
         table["flags"] |= np.where(core & plane.value, flag.value, 0).astype(np.uint32)
     table["flags"] |= np.where(covered < 0.5, Flag.EDGE.value, 0).astype(np.uint32)
+    table["flags"] |= np.where(_centers_on(image, x, y, Mask.SAT), Flag.SATURATED_CENTER.value, 0).astype(np.uint32)
+
+
+def _centers_on(image: Image, x: Doubles, y: Doubles, plane: Mask) -> npt.NDArray[np.bool_]:
+    """Whether all of the three by three pixels at each position carry a mask plane."""
+    rows, columns = image.shape
+    step = np.arange(-1, 2)
+    v = np.clip(np.rint(y).astype(np.int64)[:, None, None] + step[:, None], 0, rows - 1)
+    u = np.clip(np.rint(x).astype(np.int64)[:, None, None] + step[None, :], 0, columns - 1)
+    return np.asarray((image.mask[v, u] & plane.value != 0).all(axis=(1, 2)))
 
 
 def _errors(table: Table, sigma: float) -> None:

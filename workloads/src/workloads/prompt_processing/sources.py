@@ -44,6 +44,7 @@ def dia_sources(result: DifferenceResult, header: Header, detector: int) -> pd.D
         "band": str(header["FILTER"]), "isDipole": False, "timeProcessedMjdTai": mjd(tai_now()),
         "pixelFlags_bad": rows["flags"] & Flag.BAD.value > 0, "pixelFlags_cr": rows["flags"] & Flag.CR.value > 0,
         "pixelFlags_interpolated": rows["flags"] & Flag.INTERPOLATED.value > 0,
+        "pixelFlags_saturated": rows["flags"] & Flag.SATURATED.value > 0,
     }  # fmt: skip
     native = {name: _native(value) for name, value in columns.items()}
     return pd.DataFrame(native, index=pd.RangeIndex(len(rows)))
