@@ -22,10 +22,10 @@ NEEDS = {
     "integration": ["root"],
 }
 """Markers that every test of a folder carries."""
-MACHINES = {"network", "chaos", "lab"}
+MACHINES = {"network", "lab"}
 """Folders whose tests make many machines: one after the other, for a host's inotify instances suffice for one lab.
 
-A role's one or two machines find room beside it.
+The one to three machines of a role or of a killed engine find room beside it.
 """
 
 _SHOWN = 4000
