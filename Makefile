@@ -45,8 +45,9 @@ update: $(UV) ## Move every pin to its newest version
 environment: $(UV) ## The locked Python environment
 	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
 
-$(UV): requirements-bootstrap.txt
+# Named by what is in it, so it is made once; whatever another Python left of it half-made goes.
+$(UV):
 	@command -v python3 >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
 	@python3 -c 'import ensurepip' 2>/dev/null || apt-get install --yes --no-remove python3-venv
-	python3 -m venv $(BOOTSTRAP)
+	python3 -m venv --clear $(BOOTSTRAP)
 	$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bootstrap.txt
