@@ -48,6 +48,6 @@ environment: $(UV) ## The locked Python environment
 # Named by what is in it, so it is made once; whatever another Python left of it half-made goes.
 $(UV):
 	@command -v python3 >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
-	@python3 -c 'import ensurepip' 2>/dev/null || apt-get install --yes --no-remove python3-venv
+	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get update --quiet && apt-get install --yes --no-remove python3-venv; }
 	python3 -m venv --clear $(BOOTSTRAP)
 	$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bootstrap.txt

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("detector", "signature", "differencing", "quality", "sky", "files", "packets", "stacks", "memory")
+NAMES = ("detector", "signature", "differencing", "quality", "sky", "files", "packets", "stacks", "memory", "cores")
 
 
 def main() -> int:
