@@ -28,7 +28,7 @@ test: environment ## Prove everything (root): from lint to roles, routers, kills
 	dpp tools build
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 -m "not slow" $(TESTS)
 
-test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes, every service without its workload
+test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes, every service without its workload, real sky without a lab
 	dpp doctor --fix --tests
 	dpp tools build
 	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m slow $(TESTS)

@@ -14,6 +14,7 @@ from integration.conftest import rows
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.slow,  # the whole lab takes the same night: tests/lab/test_real_sky.py
     pytest.mark.skipif(
         not Path(os.environ.get("DPP_SKY", "-")).is_dir(), reason="DPP_SKY names no directory of real exposures"
     ),
