@@ -29,6 +29,7 @@ The one to three machines of a role or of a killed engine find room beside it.
 """
 
 _SHOWN = 4000
+"""Characters of a failure, from its end."""
 
 _seconds: dict[str, float] = defaultdict(float)
 _counts: dict[str, int] = defaultdict(int)

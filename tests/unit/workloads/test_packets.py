@@ -19,7 +19,7 @@ from workloads.pixels.chain import DifferenceResult
 from workloads.prompt_processing.packets import CUTOUT_PIXELS, PacketMaker
 from workloads.prompt_processing.sources import dia_sources
 
-HEADER = {"EXPID": 2026112200001, "MJD-BEG": 61000.1, "MJD-END": 61000.2, "EXPTIME": 30.0, "FILTER": "r"}
+HEADER = fits.Header({"EXPID": 2026112200001, "MJD-BEG": 61000.1, "MJD-END": 61000.2, "EXPTIME": 30.0, "FILTER": "r"})
 SIZE = 512
 
 
@@ -44,7 +44,7 @@ def result() -> DifferenceResult:
 
 @pytest.fixture(scope="module")
 def sources(result: DifferenceResult) -> pd.DataFrame:
-    found = dia_sources(result, HEADER, 0)  # type: ignore[arg-type] - a header is a mapping
+    found = dia_sources(result, HEADER, 0)
     return found.assign(diaObjectId=found["diaSourceId"] + 1)
 
 

@@ -13,13 +13,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from uv import find_uv_bin
-
 from dpp.lab.process import exclusive, lines
 from dpp.lab.progress import Reporter, Step
 from dpp.lab.tools import licences
 from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
-from dpp.lab.tools.toolchain import find_go, find_maven
+from dpp.lab.tools.toolchain import find_go, find_maven, install_pinned
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 
@@ -193,17 +191,8 @@ class Builder:
 
     def _install(self, tool: PythonTool, partial: Path) -> dict[str, Any]:
         folder = partial / "python"
-        options = [
-            "--no-config",
-            "--require-hashes",
-            "--only-binary=:all:",
-            f"--python-version={tool.python}",
-            f"--target={folder}",
-        ]
         with self.reporter.step(f"{tool.name} {tool.version}") as step:
-            for line in lines(
-                [find_uv_bin(), "pip", "install", *options, "--requirement", str(tool.pins[0])], partial, os.environ
-            ):
+            for line in install_pinned(tool.pins[0], folder, f"--python-version={tool.python}"):
                 step.advance(line)
         shutil.make_archive(str(partial / Path(tool.archive).stem), "tar", folder)
         components = [

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from uv import find_uv_bin
 
+from dpp.lab.process import lines
 from dpp.lab.progress import Reporter
 from dpp.model.errors import FatalError
 
@@ -67,21 +69,39 @@ def find_go(least: tuple[int, ...], cache: Path, reporter: Reporter) -> Go:
         go = _inspect(candidate)
         if go and tuple(int(part) for part in go.version.split(".")) >= least:
             return go
-    with reporter.step(f"Go toolchain {version}"):
+    wanted = ".".join(map(str, least)) + " or newer"
+    with reporter.step(f"Go toolchain {version}") as step:
         partial = own.with_name(own.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        options = ["--quiet", "--no-config", "--require-hashes", "--only-binary=:all:", f"--target={partial}"]
-        command = [find_uv_bin(), "pip", "install", *options, f"--requirement={_PINNED_GO}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            shutil.rmtree(own, ignore_errors=True)
-            partial.rename(own)
+        try:
+            for line in install_pinned(_PINNED_GO, partial):
+                step.advance(line, by=0)
+        except FatalError as error:
+            raise FatalError("Go toolchain", error.found, wanted, "install Go") from error
+        shutil.rmtree(own, ignore_errors=True)  # one that does not run, for else it had been taken
+        partial.rename(own)
     if (installed := _inspect(program)) is None:
-        wanted = ".".join(map(str, least))
-        raise FatalError(
-            "Go toolchain", done.stderr.strip() or f"{program} does not run", f"{wanted} or newer", "install Go"
-        )
+        raise FatalError("Go toolchain", f"{program} does not run", wanted, "install Go")
     return installed
+
+
+def install_pinned(requirements: Path, target: Path, *options: str) -> Iterator[str]:
+    """Install into a folder what a file pins with digests, wheels only; yield what the installer prints.
+
+    Raises
+    ------
+    FatalError
+        It cannot be had, or has another digest.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    fixed = [
+        "--no-config",
+        "--require-hashes",
+        "--only-binary=:all:",
+        f"--target={target}",
+        f"--requirement={requirements}",
+    ]
+    return lines([find_uv_bin(), "pip", "install", *fixed, *options], target, os.environ)
 
 
 def find_maven() -> str:
