@@ -28,7 +28,7 @@ from dpp.model.folders import REPOSITORY, Folders
 USER = 10001
 """User and group that workloads run as."""
 
-_REVISION = 1
+_REVISION = 2
 _PYTHON = "3.11"
 _ENVIRONMENT, _CODE, _NUMBA = "/opt/dpp/env", "/opt/dpp/code", "/opt/dpp/numba"
 _SOURCE = REPOSITORY / "workloads" / "src"
@@ -185,6 +185,7 @@ class WorkloadImages:
                 ]
                 _output(*words)
                 _output("buildah", "umount", container)
+                _compile(container, _ENVIRONMENT)
                 _output("buildah", "commit", "--quiet", "--timestamp", "0", container, name)
         return name
 
@@ -201,6 +202,7 @@ class WorkloadImages:
             numba.mkdir(parents=True)
             shutil.chown(numba, USER, USER)
             _output("buildah", "umount", container)
+            _compile(container, _CODE)
             environment = {
                 "PYTHONPATH": f"{_CODE}:{_ENVIRONMENT}",
                 "NUMBA_CACHE_DIR": _NUMBA,
@@ -222,17 +224,7 @@ class WorkloadImages:
                 container,
             )
             if flavour.compiles:
-                _output(
-                    "buildah",
-                    "run",
-                    "--isolation",
-                    "chroot",
-                    container,
-                    "--",
-                    "python3",
-                    "-m",
-                    "workloads.pixels.compile",
-                )
+                _run(container, "python3", "-m", "workloads.pixels.compile")
             image = _output("buildah", "commit", "--quiet", "--timestamp", "0", container)
             partial = Path(scratch) / "layout"
             _output("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
@@ -266,6 +258,22 @@ def _container(image: str) -> Iterator[str]:
         yield container
     finally:
         _output("buildah", "rm", container)
+
+
+def _compile(container: str, folder: str) -> None:
+    """Compile Python's sources: a container's file system is read-only, each of its processes would compile them again.
+
+    The commit changes the files' times, so what was compiled is not checked against its source.
+    """
+    _run(
+        container,
+        *("python3", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-x", "/tests?/"),
+        folder,
+    )
+
+
+def _run(container: str, *command: str) -> None:
+    _output("buildah", "run", "--isolation", "chroot", container, "--", *command)
 
 
 def _output(*command: str) -> str:

@@ -34,7 +34,6 @@ class Project:
         return {
             "SAMPLE_PYTHON": sys.executable,
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-            "PYTHONDONTWRITEBYTECODE": "1",
             "LEDGER": str(self.ledger),
             "PULUMI_DEBUG_GRPC": str(self.transcript),
         }

@@ -181,7 +181,7 @@ class Receiver:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": start,
-                "fetch.wait.max.ms": 100,
+                "fetch.wait.max.ms": 2000,  # a record is handed out at once; this is how often an idle consumer asks again
                 "fetch.message.max.bytes": 8_000_000,
                 "allow.auto.create.topics": False,
                 "topic.metadata.refresh.interval.ms": 5000,
