@@ -4,6 +4,8 @@ CACHE := $(if $(DPP_CACHE),$(DPP_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)
 BOOTSTRAP := $(CACHE)/bootstrap-$(shell sha256sum requirements-bootstrap.txt | cut -c1-12)
 UV := $(BOOTSTRAP)/bin/uv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Thousands of Python processes are started: each would compile what it imports (a second for Ansible, eight for the Butler).
+unexport PYTHONDONTWRITEBYTECODE
 
 VISITS ?= 6
 TESTS ?= tests

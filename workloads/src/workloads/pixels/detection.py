@@ -95,7 +95,8 @@ def detect(
     if not threshold > 0:
         raise InvalidValueError("detection threshold", str(threshold), "a positive number")
     if snr is None:
-        snr = matched_filter(image, psf, threads=threads).significance()
+        with np.errstate(invalid="ignore"):  # said below, as an error
+            snr = matched_filter(image, psf, threads=threads).significance()
         # The transform spreads a single such pixel over the whole map.
         if not np.isfinite(snr[0, 0]):
             raise InvalidValueError(
