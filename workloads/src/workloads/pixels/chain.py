@@ -230,7 +230,7 @@ def _find_psf(image: Image, config: Config, threads: int | None) -> tuple[Psf, T
     fitted = fit_psf(image, choose_stars(sources)) if len(sources) else None
     if fitted is not None:
         psf = fitted
-    snr = matched_filter(image, psf, threads=threads).significance()
+    snr = matched_filter(image, psf, threads=threads).significance(threads)
     mark_streaks(snr, image.mask, psf.fwhm)
     sources = detect(image, psf, config.threshold, snr=snr, threads=threads)
     return psf, sources if len(sources) else np.zeros(0, SOURCE_DTYPE)

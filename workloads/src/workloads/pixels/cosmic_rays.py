@@ -10,7 +10,7 @@ import numpy.typing as npt
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Floats, require
-from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits, guard_rows
+from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits, guard_rows, note_hits
 
 Bits = npt.NDArray[np.bool_]
 
@@ -86,21 +86,20 @@ def find_cosmic_rays(
     require(variance, np.float32, 2, "variance", pixels.shape)
     masked = np.zeros(pixels.shape, np.uint8) if mask is None else np.ascontiguousarray(mask, np.uint8)
     require(masked, np.uint8, 2, "mask", pixels.shape)
-    image, noise2 = pixels.copy(), variance.copy()
+    image, noise2 = parallel.copied(pixels, threads), parallel.copied(variance, threads)
     levels = _level(pixels, masked), _level(variance, masked)
     hits, fresh = np.zeros(pixels.shape, np.uint8), np.zeros(pixels.shape, np.uint8)
     active = np.ones(pixels.shape, np.uint8)
+    bands = parallel.bands(pixels.shape[0], threads)
     limits = np.float32(config.sigclip), np.float32(config.sigfrac * config.sigclip), np.float32(config.objlim)
     for _ in range(config.niter):
         minima = _minima(noise2, threads)
-        jobs = [
-            (image, noise2, minima, masked, active, fresh, *band, *limits)
-            for band in parallel.bands(pixels.shape[0], threads)
-        ]
+        jobs = [(image, noise2, minima, masked, active, fresh, *band, *limits) for band in bands]
         parallel.run(find_hits, jobs, threads)
-        if clean_hits(image, noise2, masked, hits, fresh, active, *levels) == 0:
+        if sum(parallel.run(note_hits, [(hits, fresh, active, *band) for band in bands], threads)) == 0:
             break
-    return CosmicRays(hits.astype(bool), image)
+        clean_hits(image, noise2, masked, hits, fresh, active, np.flatnonzero(fresh), *levels)
+    return CosmicRays(hits.view(bool), image)
 
 
 def protect(pixels: Floats, mask: Bits, saturation: float, reach: int = 4, threads: int | None = None) -> Bits:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from workloads.pixels import parallel
 from workloads.pixels.convolution import matched_filter
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Doubles, Floats, Image, Table
@@ -95,29 +98,33 @@ def detect(
     if not threshold > 0:
         raise InvalidValueError("detection threshold", str(threshold), "a positive number")
     if snr is None:
-        with np.errstate(invalid="ignore"):  # said below, as an error
-            snr = matched_filter(image, psf, threads=threads).significance()
-        # The transform spreads a single such pixel over the whole map.
-        if not np.isfinite(snr[0, 0]):
-            raise InvalidValueError(
-                "image", "pixels that are not finite and not masked", "NO_DATA where nothing is known"
-            )
-    peaks = [_peaks(snr, sign, threshold, prominence, contrast) for sign in ((1, -1) if negative else (1,))]
+        snr = matched_filter(image, psf, threads=threads).significance(threads)
+    signs = (1, -1) if negative else (1,)
+    peaks = [_peaks(snr, sign, threshold, prominence, contrast, threads) for sign in signs]
     table = np.concatenate(peaks)
     if place is not None:
         table = _climb(table, place)
-    measure(image, psf, table, snr if place is None else place, fit_shape=fit_shape)
+    measure(image, psf, table, snr if place is None else place, fit_shape=fit_shape, threads=threads)
     return table[np.argsort(-np.abs(table["snr"]), kind="stable")]
 
 
-def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast: float) -> Table:
+def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast: float, threads: int | None) -> Table:
     labels = np.empty(snr.shape, np.int32)
+
+    def above(first: int, last: int) -> npt.NDArray[np.int64]:
+        labels[first:last] = -1
+        band = snr[first:last]
+        found = band >= threshold if sign > 0 else band <= -threshold
+        flat: npt.NDArray[np.int64] = np.flatnonzero(found) + first * snr.shape[1]
+        return flat
+
+    where = np.concatenate(parallel.run(above, parallel.bands(snr.shape[0], threads), threads))
     x, y, area = (np.empty(MAXIMUM_SOURCES, np.int32) for _ in range(3))
     height, blended = np.empty(MAXIMUM_SOURCES, np.float32), np.empty(MAXIMUM_SOURCES, np.uint8)
     count = find_peaks(
         snr,
         np.float32(sign),
-        np.float32(threshold),
+        where,
         np.float32(prominence),
         np.float32(contrast),
         labels,
@@ -160,7 +167,9 @@ def refine_peaks(snr: Floats, x: Doubles, y: Doubles, sign: Doubles) -> None:
         position[:] += np.where(bend < 0, np.clip(0.5 * (left - right) / np.where(bend < 0, bend, -1), -0.5, 0.5), 0.0)
 
 
-def measure(image: Image, psf: Psf, table: Table, snr: Floats, *, fit_shape: bool = True) -> None:
+def measure(
+    image: Image, psf: Psf, table: Table, snr: Floats, *, fit_shape: bool = True, threads: int | None = None
+) -> None:
     """Fill a table of peaks with positions, fluxes, shapes and flags, in place."""
     if len(table) == 0:
         return
@@ -172,29 +181,40 @@ def measure(image: Image, psf: Psf, table: Table, snr: Floats, *, fit_shape: boo
     table["x"], table["y"] = x, y
     if fit_shape:
         moments, bad = np.empty((len(table), 3)), np.empty(len(table), np.uint8)
-        windowed_centroids(image.pixels, image.mask, unusable, sigma, 16, x, y, moments, bad)
+        per_source = (x, y, moments, bad)
+        _spread(windowed_centroids, (image.pixels, image.mask, unusable, sigma, 16), per_source, threads)
         wandered = (bad > 0) | (np.hypot(x - table["x"], y - table["y"]) > 0.75 * sigma)
         table["flags"] |= np.where(wandered, Flag.BAD_CENTROID.value, 0).astype(np.uint32)
         table["x"], table["y"] = np.where(wandered, table["x"], x), np.where(wandered, table["y"], y)
         table["ixx"], table["iyy"], table["ixy"] = moments.T
     else:
         table["ixx"] = table["iyy"] = table["ixy"] = np.nan
-    _fluxes(image, psf, table, unusable)
+    _fluxes(image, psf, table, unusable, threads)
     _errors(table, sigma)
 
 
-def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16) -> None:
+def _spread(
+    kernel: Callable[..., None], given: tuple[object, ...], per_source: tuple[npt.NDArray[Any], ...], threads: int | None
+) -> None:
+    """Run a kernel over sources on all threads: its last arguments have a row per source."""
+    jobs = [
+        (*given, *(one[first:last] for one in per_source))
+        for first, last in parallel.bands(len(per_source[0]), threads)
+    ]
+    parallel.run(kernel, jobs, threads)
+
+
+def _fluxes(image: Image, psf: Psf, table: Table, unusable: np.uint16, threads: int | None) -> None:
     x, y = np.ascontiguousarray(table["x"]), np.ascontiguousarray(table["y"])
-    flux, error, chi2, covered = forced_photometry(image, psf, x, y)
+    flux, error, chi2, covered = forced_photometry(image, psf, x, y, threads)
     table["psf_flux"], table["psf_flux_err"], table["psf_chi2"] = flux, error, chi2
     bits = np.empty(len(table), np.int64)
     aperture, noise = np.empty(len(table)), np.empty(len(table))
-    aperture_fluxes(image.pixels, image.variance, image.mask, unusable, 1.5 * psf.fwhm, x, y, aperture, noise, bits)
+    planes = (image.pixels, image.variance, image.mask, unusable)
+    _spread(aperture_fluxes, (*planes, 1.5 * psf.fwhm), (x, y, aperture, noise, bits), threads)
     table["ap_flux"], table["ap_flux_err"] = aperture, noise
     core = np.empty(len(table), np.int64)
-    aperture_fluxes(
-        image.pixels, image.variance, image.mask, unusable, max(0.6 * psf.fwhm, 1.5), x, y, aperture, noise, core
-    )
+    _spread(aperture_fluxes, (*planes, max(0.6 * psf.fwhm, 1.5)), (x, y, aperture, noise, core), threads)
     for plane, flag in _FLAG_OF_PLANE.items():
         table["flags"] |= np.where(core & plane.value, flag.value, 0).astype(np.uint32)
     table["flags"] |= np.where(covered < 0.5, Flag.EDGE.value, 0).astype(np.uint32)
@@ -217,7 +237,9 @@ def _errors(table: Table, sigma: float) -> None:
     table["x_err"] = table["y_err"] = np.where(np.isfinite(error), error, np.nan)
 
 
-def forced_photometry(image: Image, psf: Psf, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+def forced_photometry(
+    image: Image, psf: Psf, x: Doubles, y: Doubles, threads: int | None = None
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """PSF flux and error (electrons), reduced chi squared and usable fraction of the PSF, at given positions.
 
     Where no pixel is usable flux, error and chi squared are NaN.
@@ -225,8 +247,7 @@ def forced_photometry(image: Image, psf: Psf, x: Doubles, y: Doubles) -> tuple[D
     n = len(x)
     flux, error, chi2, covered = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     xs, ys = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
-    psf_fluxes(
-        image.pixels, image.variance, image.mask, np.uint16(UNUSABLE.value), psf.coefficients, psf.width, psf.height,
-        xs, ys, flux, error, chi2, covered,
-    )  # fmt: skip
+    planes = (image.pixels, image.variance, image.mask, np.uint16(UNUSABLE.value))
+    given = (*planes, psf.coefficients, psf.width, psf.height)
+    _spread(psf_fluxes, given, (xs, ys, flux, error, chi2, covered), threads)
     return flux, error, chi2, covered

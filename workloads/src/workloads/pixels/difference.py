@@ -208,7 +208,9 @@ def _sky_left(image: Image, psf: Psf, mesh: int, threads: int | None) -> Floats:
     Even the clipped mode of a cell is pulled by the light of a source on it, of which a part would then be missing.
     """
     first = estimate_background(image, mesh, threads=threads).level
-    snr = matched_filter(Image(image.pixels - first, image.variance, image.mask), psf, threads=threads).significance()
+    snr = matched_filter(Image(image.pixels - first, image.variance, image.mask), psf, threads=threads).significance(
+        threads
+    )
     reach = 2 * round(psf.fwhm) + 1
     sources = scipy.ndimage.maximum_filter(np.abs(snr) > _SOURCE, reach)
     mask = image.mask | np.where(sources, np.uint16(Mask.DETECTED.value), np.uint16(0))
@@ -227,7 +229,7 @@ def _significance(
     seen = matched_filter(image, psf, threads=threads)
     errors = match_errors(seen.signal, seen.noise2, light.signal, image.mask, x, y)
     snr = seen.signal / np.sqrt(seen.noise2 + match_noise(light.signal, errors) ** 2)
-    return snr / ring_scatter(snr, image.mask, bright), seen.significance(), errors[2]
+    return snr / ring_scatter(snr, image.mask, bright), seen.significance(threads), errors[2]
 
 
 def _usable(quality: dict[str, float]) -> float:
@@ -348,7 +350,7 @@ def detect_differences(
         table[name] = found[name]
     if len(table) == 0:
         return table
-    flux, flux_error, _, _ = forced_photometry(science, science_psf, table["x"], table["y"])
+    flux, flux_error, _, _ = forced_photometry(science, science_psf, table["x"], table["y"], threads)
     table["science_flux"], table["science_flux_err"] = flux, flux_error
     table["template_flux"] = flux - table["psf_flux"]
     _flag_dipoles(table, difference)

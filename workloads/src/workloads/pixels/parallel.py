@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 Result = TypeVar("Result")
+Numbers = TypeVar("Numbers", bound=np.ndarray[Any, Any])
 
 
 def available(threads: int | None = None) -> int:
@@ -44,6 +47,14 @@ def stream(
         return
     for future in [_pool(count, os.getpid()).submit(function, *job) for job in jobs]:
         yield future.result()
+
+
+def copied(array: Numbers, threads: int | None = None) -> Numbers:
+    """Copy an array; fresh memory is first touched by the threads that fill it."""
+    result: Numbers = np.empty_like(array)
+    jobs = [(result[first:last], array[first:last]) for first, last in bands(len(array), threads)]
+    run(np.copyto, jobs, threads)
+    return result
 
 
 def bands(rows: int, threads: int | None = None, minimum: int = 64) -> list[tuple[int, int]]:

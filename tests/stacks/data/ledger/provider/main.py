@@ -79,9 +79,9 @@ class Ledger(p.Provider):
         found = load(name)
         if found and found["urn"] != request.urn:
             raise ValueError(f"{name}: owned by {found['urn']}; expected nobody")
-        if not found:
-            note("create", name)
         write(name, {"urn": request.urn, "inputs": inputs, "finished": False})
+        if not found:
+            note("create", name)  # after the fact: killed in between, nothing was made twice
         await asyncio.sleep(PAUSE)
         if inputs["place"] == "half":
             raise ValueError("place half: the second stage failed")
@@ -109,8 +109,8 @@ class Ledger(p.Provider):
 
     async def delete(self, request):
         await asyncio.sleep(PAUSE)
+        note("delete", request.resource_id)  # before the fact: what is made after it is new
         (FOLDER / request.resource_id).unlink(missing_ok=True)
-        note("delete", request.resource_id)
         await asyncio.sleep(PAUSE)
 
 

@@ -182,42 +182,42 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
     return seeds
 
 
-@kernel("i8(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], f4, f4)", fast=False)
-def clean_hits(image, variance, masked, hits, fresh, active, level, variance_level):
-    """Fill hit pixels with the mean of good neighbours (5 x 5) and mark what must be looked at again."""
-    rows, columns = image.shape
+@kernel("i8(u1[:,::1], u1[:,::1], u1[:,::1], i8, i8)", fast=False)
+def note_hits(hits, fresh, active, first, last):
+    """Keep as ``fresh`` what was no hit before, in rows ``first`` to ``last``; ``active`` is cleared. Returns how many."""
     count = 0
-    for y in range(rows):
-        for x in range(columns):
+    for y in range(first, last):
+        for x in range(hits.shape[1]):
+            new = fresh[y, x] & (hits[y, x] ^ np.uint8(1))
+            fresh[y, x] = new
+            hits[y, x] |= new
             active[y, x] = 0
-            if fresh[y, x] and not hits[y, x]:
-                hits[y, x] = 1
-                count += 1
-            elif fresh[y, x]:
-                fresh[y, x] = 0
-    if count == 0:
-        return count
-    for y in range(rows):
-        for x in range(columns):
-            if not fresh[y, x]:
-                continue
-            fresh[y, x] = 0
-            for v in range(max(y - 2, 2), min(y + 3, rows - 2)):
-                for u in range(max(x - 2, 2), min(x + 3, columns - 2)):
-                    if hits[v, u]:
-                        total, total_variance, used = np.float32(0.0), np.float32(0.0), 0
-                        for t in range(v - 2, v + 3):
-                            for s in range(u - 2, u + 3):
-                                if not (hits[t, s] or masked[t, s]):
-                                    total += image[t, s]
-                                    total_variance += variance[t, s]
-                                    used += 1
-                        image[v, u] = total / used if used else level
-                        variance[v, u] = total_variance / used if used else variance_level
-            for v in range(max(y - 9, 0), min(y + 10, rows)):
-                for u in range(max(x - 9, 0), min(x + 10, columns)):
-                    active[v, u] = 1
+            count += new
     return count
+
+
+@kernel("void(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8[::1], f4, f4)", fast=False)
+def clean_hits(image, variance, masked, hits, fresh, active, where, level, variance_level):
+    """Fill fresh hits (flat indices ``where``) with the mean of good neighbours (5 x 5); mark what must be looked at again."""
+    rows, columns = image.shape
+    for k in range(where.size):
+        y, x = where[k] // columns, where[k] % columns
+        fresh[y, x] = 0
+        for v in range(max(y - 2, 2), min(y + 3, rows - 2)):
+            for u in range(max(x - 2, 2), min(x + 3, columns - 2)):
+                if hits[v, u]:
+                    total, total_variance, used = np.float32(0.0), np.float32(0.0), 0
+                    for t in range(v - 2, v + 3):
+                        for s in range(u - 2, u + 3):
+                            if not (hits[t, s] or masked[t, s]):
+                                total += image[t, s]
+                                total_variance += variance[t, s]
+                                used += 1
+                    image[v, u] = total / used if used else level
+                    variance[v, u] = total_variance / used if used else variance_level
+        for v in range(max(y - 9, 0), min(y + 10, rows)):
+            for u in range(max(x - 9, 0), min(x + 10, columns)):
+                active[v, u] = 1
 
 
 @kernel("void(f4[:,::1], u1[:,::1], f4, i8, i8, i8, u1[:,::1])")

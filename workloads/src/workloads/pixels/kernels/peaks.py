@@ -15,30 +15,20 @@ def _root(parent, i):
     return i
 
 
-@kernel("i8(f4[:,::1], f4, f4, f4, f4, i4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1], u1[::1])", fast=False)
-def find_peaks(snr, sign, threshold, prominence, contrast, labels, peak_y, peak_x, area, height, blended):
-    """Flood the map of ``sign * snr`` from its summits down to ``threshold``.
+@kernel("i8(f4[:,::1], f4, i8[::1], f4, f4, i4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1], u1[::1])", fast=False)
+def find_peaks(snr, sign, where, prominence, contrast, labels, peak_y, peak_x, area, height, blended):
+    """Flood the map of ``sign * snr`` from its summits down to the threshold.
 
-    Where two floods meet, the lower summit stays a source of its own if it stands out by ``prominence`` and by
-    ``contrast`` of the higher one; else it joins. Returns how many sources there are (at most the output's length);
-    ``labels`` holds scratch numbers of flooded pixels.
+    ``where`` are the flat indices of what stands above the threshold, ``labels`` is -1 everywhere and holds scratch
+    numbers of flooded pixels after. Where two floods meet, the lower summit stays a source of its own if it stands out
+    by ``prominence`` and by ``contrast`` of the higher one; else it joins. Returns how many sources there are (at most
+    the output's length).
     """
     rows, columns = snr.shape
-    total = 0
-    for y in range(rows):
-        for x in range(columns):
-            labels[y, x] = -1
-            if sign * snr[y, x] >= threshold:
-                total += 1
-    if total == 0:
-        return 0
-    where, value = np.empty(total, np.int64), np.empty(total, np.float32)
-    k = 0
-    for y in range(rows):
-        for x in range(columns):
-            if sign * snr[y, x] >= threshold:
-                where[k], value[k] = y * columns + x, -sign * snr[y, x]
-                k += 1
+    total = where.size
+    value = np.empty(total, np.float32)
+    for k in range(total):
+        value[k] = -sign * snr[where[k] // columns, where[k] % columns]
     order = np.argsort(value, kind="mergesort")
     parent = np.arange(total)
     summit, size = np.empty(total, np.float32), np.ones(total, np.int64)
