@@ -14,7 +14,7 @@ from workloads.pixels.convolution import matched_filter
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Doubles, Floats, Image, Table
 from workloads.pixels.kernels.measuring import aperture_fluxes, psf_fluxes, windowed_centroids
-from workloads.pixels.kernels.peaks import find_peaks
+from workloads.pixels.kernels.peaks import find_islands, flood_islands
 from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.psf import Psf
 
@@ -109,36 +109,35 @@ def detect(
 
 
 def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast: float, threads: int | None) -> Table:
-    labels = np.empty(snr.shape, np.int32)
+    """Return summits, highest first, with their area and whether another one touches them."""
+    numbers = np.empty(snr.shape, np.int32)
 
     def above(first: int, last: int) -> npt.NDArray[np.int64]:
-        labels[first:last] = -1
+        numbers[first:last] = -1
         band = snr[first:last]
         found = band >= threshold if sign > 0 else band <= -threshold
         flat: npt.NDArray[np.int64] = np.flatnonzero(found) + first * snr.shape[1]
         return flat
 
     where = np.concatenate(parallel.run(above, parallel.bands(snr.shape[0], threads), threads))
-    x, y, area = (np.empty(MAXIMUM_SOURCES, np.int32) for _ in range(3))
-    height, blended = np.empty(MAXIMUM_SOURCES, np.float32), np.empty(MAXIMUM_SOURCES, np.uint8)
-    count = find_peaks(
-        snr,
-        np.float32(sign),
-        where,
-        np.float32(prominence),
-        np.float32(contrast),
-        labels,
-        y,
-        x,
-        area,
-        height,
-        blended,
+    height = np.float32(sign) * snr.ravel()[where]
+    members, starts = np.empty(len(where), np.int64), np.empty(len(where) + 1, np.int64)
+    islands = find_islands(numbers, where, members, starts)
+    parent, size = np.arange(len(where)), np.ones(len(where), np.int64)
+    touched, flooded = np.zeros(len(where), np.uint8), np.zeros(len(where), np.uint8)
+    given = height, where, numbers, members, starts
+    limits = np.float32(prominence), np.float32(contrast)
+    found = parent, np.empty(len(where), np.float32), size, touched, flooded
+    parallel.run(
+        flood_islands, [(*given, *band, *limits, *found) for band in parallel.bands(islands, threads)], threads
     )
-    table = np.zeros(count, SOURCE_DTYPE)
-    table["x"], table["y"], table["area"] = x[:count], y[:count], area[:count]
-    table["snr"] = sign * height[:count]
+    top = np.flatnonzero(parent == np.arange(len(where)))
+    top = top[np.argsort(-height[top], kind="stable")][:MAXIMUM_SOURCES]
+    table = np.zeros(len(top), SOURCE_DTYPE)
+    table["y"], table["x"] = np.divmod(where[top], snr.shape[1])
+    table["area"], table["snr"] = size[top], sign * height[top]
     table["is_negative"] = sign < 0
-    table["flags"] = np.where(blended[:count], Flag.BLENDED.value, 0)
+    table["flags"] = np.where(touched[top], Flag.BLENDED.value, 0)
     return table
 
 
@@ -194,7 +193,10 @@ def measure(
 
 
 def _spread(
-    kernel: Callable[..., None], given: tuple[object, ...], per_source: tuple[npt.NDArray[Any], ...], threads: int | None
+    kernel: Callable[..., None],
+    given: tuple[object, ...],
+    per_source: tuple[npt.NDArray[Any], ...],
+    threads: int | None,
 ) -> None:
     """Run a kernel over sources on all threads: its last arguments have a row per source."""
     jobs = [

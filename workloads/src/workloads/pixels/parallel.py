@@ -58,8 +58,7 @@ def copied(array: Numbers, threads: int | None = None) -> Numbers:
 
 
 def bands(rows: int, threads: int | None = None, minimum: int = 64) -> list[tuple[int, int]]:
-    """Split rows into bands, a few per thread so that an uneven load evens out."""
-    count = available(threads)
-    pieces = 1 if count == 1 else max(1, min(rows // minimum, 4 * count))
+    """Split rows into bands, a few per thread: an uneven load evens out, and a band stays in the processor's caches."""
+    pieces = max(1, min(rows // minimum, 4 * available(threads)))
     edges = [rows * i // pieces for i in range(pieces + 1)]
     return list(pairwise(edges))

@@ -1,4 +1,8 @@
-"""Peaks of a significance map, told apart by their prominence."""
+"""Peaks of a significance map, told apart by their prominence.
+
+Pixels above the threshold are numbered in reading order; islands are what of them touches. One island knows nothing of
+another, so islands are flooded side by side.
+"""
 
 from __future__ import annotations
 
@@ -15,59 +19,88 @@ def _root(parent, i):
     return i
 
 
-@kernel("i8(f4[:,::1], f4, i8[::1], f4, f4, i4[:,::1], i4[::1], i4[::1], i4[::1], f4[::1], u1[::1])", fast=False)
-def find_peaks(snr, sign, where, prominence, contrast, labels, peak_y, peak_x, area, height, blended):
-    """Flood the map of ``sign * snr`` from its summits down to the threshold.
+@kernel("i8(i4[:,::1], i8[::1], i8[::1], i8[::1])", fast=False)
+def find_islands(numbers, where, members, starts):
+    """Group the pixels ``where`` (flat indices, ascending) into islands; returns how many there are.
 
-    ``where`` are the flat indices of what stands above the threshold, ``labels`` is -1 everywhere and holds scratch
-    numbers of flooded pixels after. Where two floods meet, the lower summit stays a source of its own if it stands out
-    by ``prominence`` and by ``contrast`` of the higher one; else it joins. Returns how many sources there are (at most
-    the output's length).
+    ``numbers`` is -1 everywhere and tells each of these pixels its number after. Numbers of the pixels of island ``i``
+    are ``members[starts[i] : starts[i + 1]]``, ascending; both are as long as ``where``, ``starts`` by one more.
     """
-    rows, columns = snr.shape
+    columns = numbers.shape[1]
     total = where.size
-    value = np.empty(total, np.float32)
-    for k in range(total):
-        value[k] = -sign * snr[where[k] // columns, where[k] % columns]
-    order = np.argsort(value, kind="mergesort")
     parent = np.arange(total)
-    summit, size = np.empty(total, np.float32), np.ones(total, np.int64)
-    final, touched = np.zeros(total, np.uint8), np.zeros(total, np.uint8)
     for k in range(total):
-        i = order[k]
-        y, x = where[i] // columns, where[i] % columns
-        level = -value[i]
-        summit[i] = level
-        labels[y, x] = i
-        best = i
-        for v in range(max(y - 1, 0), min(y + 2, rows)):
-            for u in range(max(x - 1, 0), min(x + 2, columns)):
-                if labels[v, u] < 0 or (v == y and u == x):
-                    continue
-                other = _root(parent, labels[v, u])
-                if other == best:
-                    continue
-                high, low = (other, best) if summit[other] >= summit[best] else (best, other)
-                stands = summit[low] - level >= prominence and summit[low] - level >= contrast * summit[high]
-                if low != i and stands:
-                    final[low] = 1
-                    touched[low] = 1
-                    touched[high] = 1
-                    # The separate source stays its own root: only its flood is closed.
-                    best = high
-                    continue
-                parent[low] = high
-                size[high] += size[low]
-                touched[high] |= touched[low]
-                best = high
-        if best != i and parent[i] == i:
-            parent[i] = best
-            size[best] += 1
+        y, x = where[k] // columns, where[k] % columns
+        numbers[y, x] = k
+        for v, u in ((y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)):
+            if v >= 0 and u >= 0 and u < columns and numbers[v, u] >= 0:
+                a, b = _root(parent, numbers[v, u]), _root(parent, k)
+                parent[max(a, b)] = min(a, b)
+    island = np.empty(total, np.int64)
     count = 0
+    starts[:] = 0
     for k in range(total):
-        i = order[k]
-        if parent[i] == i and count < peak_y.size:
-            peak_y[count], peak_x[count] = where[i] // columns, where[i] % columns
-            area[count], height[count], blended[count] = size[i], -value[i], touched[i]
+        root = _root(parent, k)
+        if root == k:
+            island[k] = count
             count += 1
+        else:
+            island[k] = island[root]
+        starts[island[k] + 1] += 1
+    for i in range(count):
+        starts[i + 1] += starts[i]
+    filled = starts[:count].copy()
+    for k in range(total):
+        members[filled[island[k]]] = k
+        filled[island[k]] += 1
     return count
+
+
+@kernel(
+    "void(f4[::1], i8[::1], i4[:,::1], i8[::1], i8[::1], i8, i8, f4, f4, i8[::1], f4[::1], i8[::1], u1[::1], u1[::1])",
+    fast=False,
+)
+def flood_islands(
+    height, where, numbers, members, starts, first, last, prominence, contrast, parent, summit, size, touched, flooded
+):
+    """Flood islands ``first`` to ``last`` from their summits down to the threshold.
+
+    ``height`` is the significance of each pixel ``where``. Where two floods meet, the lower summit stays a source of its
+    own if it stands out by ``prominence`` and by ``contrast`` of the higher one; else it joins. Arrays by pixel number:
+    ``parent`` (its own number at first, and after for sources only), ``size`` (1 at first), ``touched`` and ``flooded``
+    (0 at first).
+    """
+    rows, columns = numbers.shape
+    for island in range(first, last):
+        inside = members[starts[island] : starts[island + 1]]
+        order = np.argsort(-height[inside], kind="mergesort")
+        for k in range(order.size):
+            i = inside[order[k]]
+            y, x = where[i] // columns, where[i] % columns
+            level = height[i]
+            summit[i] = level
+            flooded[i] = 1
+            best = i
+            for v in range(max(y - 1, 0), min(y + 2, rows)):
+                for u in range(max(x - 1, 0), min(x + 2, columns)):
+                    neighbour = np.int64(numbers[v, u])
+                    if neighbour < 0 or not flooded[neighbour] or neighbour == i:
+                        continue
+                    other = _root(parent, neighbour)
+                    if other == best:
+                        continue
+                    high, low = (other, best) if summit[other] >= summit[best] else (best, other)
+                    stands = summit[low] - level >= prominence and summit[low] - level >= contrast * summit[high]
+                    if low != i and stands:
+                        touched[low] = 1
+                        touched[high] = 1
+                        # The separate source stays its own root: only its flood is closed.
+                        best = high
+                        continue
+                    parent[low] = high
+                    size[high] += size[low]
+                    touched[high] |= touched[low]
+                    best = high
+            if best != i and parent[i] == i:
+                parent[i] = best
+                size[best] += 1
