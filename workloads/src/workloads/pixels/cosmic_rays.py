@@ -84,7 +84,7 @@ def find_cosmic_rays(
     config = config or CosmicRayConfig()
     require(pixels, np.float32, 2, "pixels")
     require(variance, np.float32, 2, "variance", pixels.shape)
-    masked = np.zeros(pixels.shape, np.uint8) if mask is None else np.ascontiguousarray(mask, np.uint8)
+    masked = np.zeros(pixels.shape, np.uint8) if mask is None else _bytes(mask)
     require(masked, np.uint8, 2, "mask", pixels.shape)
     image, noise2 = parallel.copied(pixels, threads), parallel.copied(variance, threads)
     levels = _level(pixels, masked), _level(variance, masked)
@@ -98,14 +98,18 @@ def find_cosmic_rays(
         parallel.run(find_hits, jobs, threads)
         if sum(parallel.run(note_hits, [(hits, fresh, active, *band) for band in bands], threads)) == 0:
             break
-        clean_hits(image, noise2, masked, hits, fresh, active, np.flatnonzero(fresh), *levels)
+        where = np.flatnonzero(fresh)
+        parts = [where[first:last] for first, last in parallel.bands(len(where), threads)]
+        parallel.run(
+            clean_hits, [(image, noise2, masked, hits, fresh, active, part, *levels) for part in parts], threads
+        )
     return CosmicRays(hits.view(bool), image)
 
 
 def protect(pixels: Floats, mask: Bits, saturation: float, reach: int = 4, threads: int | None = None) -> Bits:
     """Pixels where the method must not look: the mask grown by one, cores of saturated stars grown by ``reach``."""
     require(pixels, np.float32, 2, "pixels")
-    masked = np.ascontiguousarray(mask, np.uint8)
+    masked = _bytes(mask)
     require(masked, np.uint8, 2, "mask", pixels.shape)
     guarded = np.zeros(pixels.shape, np.uint8)
     jobs = [
@@ -114,6 +118,12 @@ def protect(pixels: Floats, mask: Bits, saturation: float, reach: int = 4, threa
     ]
     parallel.run(guard_rows, jobs, threads)
     return guarded.view(bool)
+
+
+def _bytes(mask: Bits) -> npt.NDArray[np.uint8]:
+    """Return a mask as kernels take it, without a copy if it can be."""
+    whole = np.ascontiguousarray(mask)
+    return whole.view(np.uint8) if whole.dtype == np.bool_ else whole.astype(np.uint8)
 
 
 def _minima(variance: Floats, threads: int | None) -> Floats:

@@ -198,7 +198,10 @@ def note_hits(hits, fresh, active, first, last):
 
 @kernel("void(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8[::1], f4, f4)", fast=False)
 def clean_hits(image, variance, masked, hits, fresh, active, where, level, variance_level):
-    """Fill fresh hits (flat indices ``where``) with the mean of good neighbours (5 x 5); mark what must be looked at again."""
+    """Fill fresh hits (flat indices ``where``) with the mean of good neighbours (5 x 5); mark what must be looked at again.
+
+    Calls for parts of ``where`` may run side by side: what two of them write to one pixel is the same.
+    """
     rows, columns = image.shape
     for k in range(where.size):
         y, x = where[k] // columns, where[k] % columns
