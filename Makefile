@@ -7,6 +7,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Thousands of Python processes are started: each would compile what it imports (a second for Ansible, eight for the Butler).
 unexport PYTHONDONTWRITEBYTECODE
 
+KERNELS := .venv/kernels
+
 VISITS ?= 6
 TESTS ?= tests
 
@@ -43,8 +45,13 @@ fix: environment ## Let the formatters mend what they can
 update: $(UV) ## Move every pin to its newest version
 	$(UV) lock --upgrade
 
-environment: $(UV) ## The locked Python environment
+environment: $(UV) ## The locked Python environment, and the pixel kernels compiled
 	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
+	@$(MAKE) --no-print-directory $(KERNELS)
+
+# Once for all processes: two that begin together would both compile everything.
+$(KERNELS): $(wildcard workloads/src/workloads/pixels/kernels/*.py)
+	@python -m workloads.pixels.compile > $@.partial && mv $@.partial $@
 
 # Named by what is in it, so it is made once; whatever another Python left of it half-made goes.
 $(UV):

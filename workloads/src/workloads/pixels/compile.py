@@ -9,24 +9,26 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import multiprocessing
 import pkgutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from numba.core.registry import CPUDispatcher
 
-from workloads.pixels import kernels
+from workloads.pixels import kernels, parallel
 
 
 def compile_all() -> dict[str, int]:
-    """Import every kernel module, which compiles what is not cached; kernels per module."""
-    counts = {}
-    for module in pkgutil.iter_modules(kernels.__path__):
-        loaded = importlib.import_module(f"{kernels.__name__}.{module.name}")
-        found = [
-            value for value in vars(loaded).values() if isinstance(value, CPUDispatcher) and value.nopython_signatures
-        ]
-        counts[module.name] = len(found)
-    return counts
+    """Import every kernel module, on all cores, which compiles what is not cached; kernels per module."""
+    names = [module.name for module in pkgutil.iter_modules(kernels.__path__)]
+    with ProcessPoolExecutor(parallel.available(), multiprocessing.get_context("spawn")) as pool:
+        return dict(zip(names, pool.map(_compile, names), strict=True))
+
+
+def _compile(name: str) -> int:
+    loaded = importlib.import_module(f"{kernels.__name__}.{name}")
+    return sum(isinstance(value, CPUDispatcher) and bool(value.nopython_signatures) for value in vars(loaded).values())
 
 
 def main() -> None:
