@@ -50,7 +50,7 @@ environment: $(UV) ## The locked Python environment, and the pixel kernels compi
 	@$(MAKE) --no-print-directory $(KERNELS)
 
 # Once for all processes: two that begin together would both compile everything.
-$(KERNELS): $(wildcard workloads/src/workloads/pixels/kernels/*.py)
+$(KERNELS): uv.lock $(wildcard workloads/src/workloads/pixels/kernels/*.py)
 	@python -m workloads.pixels.compile > $@.partial && mv $@.partial $@
 
 # Named by what is in it, so it is made once; whatever another Python left of it half-made goes.

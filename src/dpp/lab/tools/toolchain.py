@@ -78,7 +78,8 @@ def find_go(least: tuple[int, ...], cache: Path, reporter: Reporter) -> Go:
                 step.advance(line, by=0)
         except FatalError as error:
             raise FatalError("Go toolchain", error.found, wanted, "install Go") from error
-        shutil.rmtree(own, ignore_errors=True)  # one that does not run, for else it had been taken
+        if own.exists():  # it does not run: one that does was taken above
+            shutil.rmtree(own)
         partial.rename(own)
     if (installed := _inspect(program)) is None:
         raise FatalError("Go toolchain", f"{program} does not run", wanted, "install Go")

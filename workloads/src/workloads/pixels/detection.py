@@ -127,7 +127,7 @@ def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast
     touched, flooded = np.zeros(len(where), np.uint8), np.zeros(len(where), np.uint8)
     given = height, where, numbers, members, starts
     limits = np.float32(prominence), np.float32(contrast)
-    found = parent, np.empty(len(where), np.float32), size, touched, flooded
+    found = parent, size, touched, flooded
     parallel.run(
         flood_islands, [(*given, *band, *limits, *found) for band in parallel.bands(islands, threads)], threads
     )

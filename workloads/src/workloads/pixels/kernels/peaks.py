@@ -57,11 +57,11 @@ def find_islands(numbers, where, members, starts):
 
 
 @kernel(
-    "void(f4[::1], i8[::1], i4[:,::1], i8[::1], i8[::1], i8, i8, f4, f4, i8[::1], f4[::1], i8[::1], u1[::1], u1[::1])",
+    "void(f4[::1], i8[::1], i4[:,::1], i8[::1], i8[::1], i8, i8, f4, f4, i8[::1], i8[::1], u1[::1], u1[::1])",
     fast=False,
 )
 def flood_islands(
-    height, where, numbers, members, starts, first, last, prominence, contrast, parent, summit, size, touched, flooded
+    height, where, numbers, members, starts, first, last, prominence, contrast, parent, size, touched, flooded
 ):
     """Flood islands ``first`` to ``last`` from their summits down to the threshold.
 
@@ -78,7 +78,6 @@ def flood_islands(
             i = inside[order[k]]
             y, x = where[i] // columns, where[i] % columns
             level = height[i]
-            summit[i] = level
             flooded[i] = 1
             best = i
             for v in range(max(y - 1, 0), min(y + 2, rows)):
@@ -89,8 +88,8 @@ def flood_islands(
                     other = _root(parent, neighbour)
                     if other == best:
                         continue
-                    high, low = (other, best) if summit[other] >= summit[best] else (best, other)
-                    stands = summit[low] - level >= prominence and summit[low] - level >= contrast * summit[high]
+                    high, low = (other, best) if height[other] >= height[best] else (best, other)
+                    stands = height[low] - level >= prominence and height[low] - level >= contrast * height[high]
                     if low != i and stands:
                         touched[low] = 1
                         touched[high] = 1
