@@ -47,7 +47,7 @@ update: $(UV) ## Move every pin to its newest version
 
 environment: $(UV) ## The locked Python environment, and the pixel kernels compiled
 	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
-	@$(MAKE) --no-print-directory $(KERNELS)
+	@$(MAKE) --silent --no-print-directory $(KERNELS)
 
 # Once for all processes: two that begin together would both compile everything.
 $(KERNELS): uv.lock $(wildcard workloads/src/workloads/pixels/kernels/*.py)
