@@ -1,5 +1,7 @@
 """From raw counts to difference sources, against the truth; failures told by figures."""
 
+import itertools
+
 import numpy as np
 import pytest
 import sep
@@ -11,9 +13,10 @@ from workloads.pixels.detection import Flag, detect, forced_photometry
 from workloads.pixels.difference import DIA_SOURCE_DTYPE, subtract
 from workloads.pixels.errors import PixelError
 from workloads.pixels.images import Image
-from workloads.pixels.masks import Mask
+from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.psf import gaussian_psf
 from workloads.pixels.resampling import noise_power, resample
+from workloads.pixels.simulator.skies import EVENT_DTYPE, TRANSIENT
 
 from .conftest import DEC, RA
 
@@ -95,19 +98,57 @@ def test_noise_of_resampled_images_has_the_spectrum_told(rng, shift):
     )
 
 
-def test_a_second_source_in_the_first_ones_flank_is_split(rng):
+@pytest.mark.parametrize(
+    "pair",
+    [((100.2, 90.4, 9000.0), (104.9, 91.0, 3000.0)), ((100.2, 90.4, 14000.0), (107.5, 91.0, 1900.0))],
+    ids=["in its flank", "in its wings"],
+)
+def test_a_second_source_beside_a_brighter_one_is_split(rng, pair):
     stamp = gaussian_psf(4.0, 200, 200, size=31)
     pixels = rng.normal(0, 10, (200, 200)).astype("f4")
-    for x, y, flux in ((100.2, 90.4, 9000.0), (104.9, 91.0, 3000.0)):
+    for x, y, flux in pair:
         cut = stamp.stamps(np.array([x]), np.array([y]))[0]
         left, bottom = round(x) - 15, round(y) - 15
         pixels[bottom : bottom + 31, left : left + 31] += np.float32(flux) * cut
     image = Image(pixels, np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2"))
     found = deblend(image, stamp, detect(image, stamp, 5.0), 5.0)
     assert len(found) == 2
-    for source, (x, y, flux) in zip(found, ((100.2, 90.4, 9000.0), (104.9, 91.0, 3000.0)), strict=True):
+    for source, (x, y, flux) in zip(found, pair, strict=True):
         assert np.hypot(source["x"] - x, source["y"] - y) < 0.3
         assert abs(source["psf_flux"] / flux - 1) < 0.1
+
+
+def test_a_lone_bright_source_is_not_split(rng):
+    stamp = gaussian_psf(4.0, 200, 200, size=31)
+    pixels = rng.normal(0, 10, (200, 200)).astype("f4")
+    pixels[75:106, 85:116] += np.float32(20000.0) * stamp.stamps(np.array([100.3]), np.array([90.2]))[0]
+    image = Image(pixels, np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2"))
+    found = deblend(image, stamp, detect(image, stamp, 5.0), 5.0)
+    assert (np.abs(found["snr"]) > 6).sum() == 1
+
+
+def test_what_is_new_beside_bright_stars_is_found(field, template):
+    """One at a time: were there one beside every star, the match would take them for part of the stars."""
+    wcs = field.camera.wcs(0, RA, DEC)
+    stars = field.sky[(field.sky["kind"] == 0) & (np.abs(field.sky["flux_njy"] - 450_000) < 150_000)]
+    x, y = wcs.sky_to_pixel(stars["ra"], stars["dec"])
+    inside = np.flatnonzero((np.minimum(x, y) > 60) & (np.maximum(x, y) < 700))[:4]
+    wanted, found = 0, 0
+    for visit, (star, away) in enumerate(itertools.product(inside, (6.0, 9.0, 12.0))):
+        event = np.zeros(1, EVENT_DTYPE)
+        place = x[star] + away * np.cos(visit), y[star] + away * np.sin(visit)
+        event["ra"], event["dec"] = wcs.pixel_to_sky(*(np.array([axis]) for axis in place))
+        event["kind"], event["flux_njy"] = TRANSIENT, 9_000.0
+        exposure = field.expose(63, visit, event, seeing_px=4.2)
+        result = chain.process_difference(exposure.raw, field.layout, field.calibration, template, exposure.wcs, 30.0)
+        alerts, truth = _alerts(result), exposure.truth[0]
+        row, column = round(truth["y"]), round(truth["x"])
+        if (result.difference.mask[row - 3 : row + 4, column - 3 : column + 4] & (UNUSABLE | Mask.EDGE).value).any():
+            continue
+        wanted += 1
+        found += bool((np.hypot(alerts["x"] - truth["x"], alerts["y"] - truth["y"]) < 1).any())
+    assert wanted >= 8
+    assert found >= wanted - 1
 
 
 def test_positions_on_the_sky(nights):

@@ -13,6 +13,8 @@ from workloads.pixels.masks import UNUSABLE
 from workloads.pixels.psf import Psf
 
 _LEAST_SNR, _LEAST_CHI2 = 12.0, 1.8
+_OUTSHINING = 30.0
+"""Signal to noise from which a source may hide another in its wings, however well it is fitted itself."""
 _SHARE = 0.06
 """What is fainter than this part of a source, close to it, may be its own misfit."""
 _CORE = 5
@@ -26,15 +28,16 @@ def deblend(image: Image, psf: Psf, table: Table, threshold: float) -> Table:
     """
     fresh: list[np.void] = []
     table = table.copy()
-    for index in np.flatnonzero((np.abs(table["snr"]) > _LEAST_SNR) & (table["psf_chi2"] > _LEAST_CHI2)):
+    strength = np.abs(table["snr"])
+    doubtful = (strength > _LEAST_SNR) & (table["psf_chi2"] > _LEAST_CHI2)
+    for index in np.flatnonzero(doubtful | (strength > _OUTSHINING)):
         patch = _Patch.around(image, psf, table, int(index))
         if patch is None:
             continue
         alone = patch.fit(patch.known(table, int(index)))
-        chi2 = patch.misfit(alone)
         place = patch.search(alone, max(threshold, _SHARE * abs(float(table["snr"][index]))))
         both = alone if place is None else patch.fit(np.concatenate([alone, place[None]]))
-        if place is not None and patch.plausible(both, fresh) and patch.misfit(both) < 0.7 * chi2:
+        if place is not None and patch.plausible(both, fresh) and patch.explains(both, alone):
             fresh.append(_record(table[index], both[-1], patch))
         else:
             both = alone
@@ -104,9 +107,17 @@ class _Patch:
         apart = np.hypot(*(others - parts[-1, 1:]).T)
         return bool(apart.min() > 0.6 * self.psf.fwhm and np.hypot(*(parts[-1, 1:] - self.half)) < self.reach + 1)
 
-    def misfit(self, parts: Doubles) -> float:
-        """Reduced chi squared around the first source."""
-        core = np.s_[self.half - _CORE : self.half + _CORE + 1, self.half - _CORE : self.half + _CORE + 1]
+    def explains(self, both: Doubles, alone: Doubles) -> bool:
+        """Whether the last component of `both` makes the fit a good deal better, around the first source or around itself."""
+        there = round(float(both[-1, 1])), round(float(both[-1, 2]))
+        return any(
+            self.misfit(both, *place) < 0.7 * self.misfit(alone, *place) for place in ((self.half, self.half), there)
+        )
+
+    def misfit(self, parts: Doubles, x: int | None = None, y: int | None = None) -> float:
+        """Reduced chi squared around a place, by default the first source's."""
+        x, y = self.half if x is None else x, self.half if y is None else y
+        core = np.s_[max(y - _CORE, 0) : y + _CORE + 1, max(x - _CORE, 0) : x + _CORE + 1]
         rest = self.data - np.tensordot(parts[:, 0], self._place(parts), 1)
         used = (self.weight[core] > 0).sum() - 3 * len(parts)
         return float((rest[core] ** 2 * self.weight[core]).sum() / max(int(used), 1))

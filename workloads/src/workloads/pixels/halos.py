@@ -15,12 +15,14 @@ _WIDTH = 2.0
 """Width of a ring, pixels."""
 _BRIGHT = 400.0
 """Signal to noise from which a star is looked at."""
-_REACHES = (2, 5, 8, 12)
-"""Distances (pixels) between which the match's error is measured."""
-_CHANCE = (1.5, 2.2, 2.4, 2.6)
-"""The largest of the correlated noise samples between those distances, in deviations."""
-_LEAST = {2: 1e-3, 5: 5e-4, 8: 3e-4, 12: 1e-4}
+_REACHES = (2, 5)
+"""Distances (pixels) between which the match's error is measured over all stars; farther out each star's rings tell."""
+_CHANCE = (1.95, 2.5)
+"""The largest of the correlated noise samples between those distances is less in four of five places, deviations."""
+_LEAST = {2: 1e-3, 5: 5e-4}
 """Errors that are taken for possible at least."""
+_FIRST_RING = 5
+"""Rings within tell little: a new source beside the star covers most of them."""
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,22 @@ def match_noise(light: Floats, errors: dict[int, float]) -> Floats:
 
 
 def ring_scatter(snr: Floats, mask: Planes, stars: Stars, reach: int = 32) -> Floats:
-    """How much more than 1 the significance scatters in each ring round bright stars (1 elsewhere)."""
+    """How much more than 1 the significance scatters in each ring round bright stars (1 elsewhere).
+
+    Inside of the first ring that tells, its scatter is taken.
+    """
     scatter = np.ones_like(snr)
     for x, y in zip(stars.x, stars.y, strict=True):
         window, radius = _rings(snr.shape, x, y, reach)
         usable = mask[window] & UNUSABLE.value == 0
         number = (radius / _WIDTH).astype(np.int64)
         seen = np.ones(reach // round(_WIDTH))
-        for ring in range(len(seen)):
+        for ring in range(_FIRST_RING, len(seen)):
             values = np.abs(snr[window][usable & (np.abs(number - ring) <= 1)])
             if values.size >= 12:
                 # One new source covers less than a quarter of a ring; what the match leaves has many lobes.
                 seen[ring] = max(float(np.quantile(values, 0.75)) / 1.15, 1.0)
+        seen[:_FIRST_RING] = seen[_FIRST_RING]
         where = (np.arange(len(seen)) + 0.5) * _WIDTH
         np.maximum(scatter[window], np.interp(radius, where, seen, right=1), out=scatter[window])
     return scatter
