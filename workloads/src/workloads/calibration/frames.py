@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from workloads.archiver.header import Cards, primary_cards
+from workloads.camera.epochs import EPOCHS, conditions_of
 from workloads.common.names import ExposureName
 from workloads.common.plan import EXPOSURE_SECONDS, FIELDS, FILTER, Field
 from workloads.common.raw import encode_raw
@@ -22,8 +23,6 @@ from workloads.pixels import simulator
 DAY_OBS = 20260101
 DARK_SECONDS = 300.0
 COUNTS = {"BIAS": 5, "DARK": 3, "FLAT": 5}
-EPOCHS = 6
-_CONDITIONS_SEED = 90210
 _FIRST_SEQ = {"BIAS": 1, "DARK": 101, "FLAT": 201, "OBJECT": 1001}
 _SECONDS = {"BIAS": 0.0, "DARK": DARK_SECONDS, "FLAT": 5.0, "OBJECT": EXPOSURE_SECONDS}
 
@@ -94,7 +93,7 @@ class PreNight:
         sky = self.camera.static_sky(field.ra, field.dec)
         for epoch in range(EPOCHS):
             number = field.number * 100 + epoch
-            conditions = simulator.conditions(_CONDITIONS_SEED + self._settings.seed % 100000, number)
+            conditions = conditions_of(self._settings.seed, field, epoch)
             exposure = simulator.expose(
                 self.camera,
                 index,

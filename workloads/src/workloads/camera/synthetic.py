@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from workloads.camera.epochs import EPOCHS, conditions_of
 from workloads.camera.frames import Frame
 from workloads.common.plan import EXPOSURE_SECONDS, FIELDS, Field
 from workloads.common.settings import Camera as CameraSettings
 from workloads.pixels import simulator
 from workloads.pixels.images import Floats, Table
-from workloads.pixels.simulator.skies import Conditions, psf_shape
+from workloads.pixels.simulator.skies import STAR, Conditions, psf_shape
 
 SYNTHETIC = "synthetic"
-TEMPLATE_EPOCHS = 6
 TRANSIENTS_PER_DETECTOR = 22.0
 _STAMP = 15
 _EDGE_PIXELS = 16
 _MASK_RADIUS = 3
+_SATURATION_E = 50_000.0
+"""Electrons from which a pixel may be taken for saturated."""
+_BRIGHT_NJY = 300_000.0
+"""Flux of the faintest star that saturates in the best seeing."""
 
 
 class SyntheticSky:
@@ -75,7 +81,7 @@ class SyntheticSky:
                 **exposure.wcs.to_header(),
             }
             yield Frame(
-                name, exposure.raw, exposure.layout, cards, self._truth(exposure, conditions, self._index[name])
+                name, exposure.raw, exposure.layout, cards, self._truth(exposure, field, conditions, self._index[name])
             )
 
     def _make_scene(self, field: Field) -> tuple[Table, Table]:
@@ -83,9 +89,24 @@ class SyntheticSky:
         seed = self._seed * len(FIELDS) + field.number
         return sky, simulator.transients(seed, self.camera, field.ra, field.dec, TRANSIENTS_PER_DETECTOR, sky=sky)
 
-    def _truth(self, exposure: simulator.Exposure, conditions: Conditions, index: int) -> list[dict[str, Any]]:
-        structure = self.camera.truth(index)
-        unusable = (structure.defects > 0) | exposure.cosmic_rays | (exposure.scene > 0.8 * 62_000)
+    def _saturated_before(self, exposure: simulator.Exposure, field: Field, index: int) -> npt.NDArray[np.bool_]:
+        """Tell which pixels of a visit show what some epoch of the template saw saturated."""
+        epochs = [conditions_of(self._settings.seed, field, epoch) for epoch in range(EPOCHS)]
+        worst = replace(
+            min(epochs, key=lambda c: c.seeing_px), transparency=max(epoch.transparency for epoch in epochs)
+        )
+        sky = self._scene(field)[0]
+        stars = sky[(sky["kind"] == STAR) & (sky["flux_njy"] > _BRIGHT_NJY)]
+        charge = simulator.charge_of_stars(self.camera, index, worst, stars, exposure.true_wcs, EXPOSURE_SECONDS)
+        return np.asarray(charge > _SATURATION_E)
+
+    def _truth(
+        self, exposure: simulator.Exposure, field: Field, conditions: Conditions, index: int
+    ) -> list[dict[str, Any]]:
+        unusable = (self.camera.truth(index).defects > 0) | exposure.cosmic_rays | exposure.satellite
+        saturated = (exposure.charge > _SATURATION_E) | self._saturated_before(exposure, field, index)
+        # Matching the seeings spreads what is saturated over about a PSF.
+        spread = _MASK_RADIUS + round(conditions.seeing_px)
         read_noise = float(np.mean([amplifier.read_noise for amplifier in exposure.layout.amplifiers]))
         rows = []
         for source in exposure.truth:
@@ -94,7 +115,7 @@ class SyntheticSky:
                 name: source[name].item()
                 for name in ("id", "ra", "dec", "x", "y", "flux_njy", "flux_e", "kind", "host")
             }
-            row["masked"] = on_mask(unusable, x, y)
+            row["masked"] = on_mask(unusable, x, y) or on_mask(saturated, x, y, spread)
             u, v = self.camera.focal_position(index, np.array([x]), np.array([y]))
             row["snr"] = _predicted_snr(
                 exposure.scene,
@@ -132,6 +153,6 @@ def _predicted_snr(
     profile = (1 + ((xx - (x - column)) ** 2 + (yy - (y - row)) ** 2) / width**2) ** -beta
     profile /= profile.sum()
     variance = stamp.astype(np.float64) + read_noise**2
-    variance += (np.maximum(stamp - flux * profile, 0.0) + read_noise**2) / TEMPLATE_EPOCHS
+    variance += (np.maximum(stamp - flux * profile, 0.0) + read_noise**2) / EPOCHS
     noise = np.sqrt((profile**2 * variance).sum()) / (profile**2).sum()
     return float(flux / noise)

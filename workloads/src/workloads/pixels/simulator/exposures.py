@@ -50,8 +50,12 @@ class Exposure:
         Transients and variables on this detector (`TRUTH_DTYPE`), flux as the change against the static sky.
     cosmic_rays
         Pixels that a particle touched.
+    satellite
+        Pixels where a satellite's light is above half of the noise.
     scene
         Expected electrons before noise (after the flat), for tests.
+    charge
+        Electrons that were read: noise, particles and what bled along the columns included.
     """
 
     raw: npt.NDArray[np.uint16]
@@ -60,7 +64,9 @@ class Exposure:
     true_wcs: Wcs
     truth: Table
     cosmic_rays: npt.NDArray[np.bool_]
+    satellite: npt.NDArray[np.bool_]
     scene: Floats
+    charge: Floats
     header: dict[str, Any]
 
 
@@ -92,14 +98,17 @@ def expose(
     scene = _sky_level(camera, detector, conditions, exposure_time)
     _add_sources(scene, camera, detector, conditions, sky, true_wcs, scale)
     _add_points(scene, camera, detector, conditions, truth["x"], truth["y"], truth["flux_e"])
+    trail = np.zeros_like(scene)
     if satellite if satellite is not None else rng.random() < 1 / 30:
         add_streak(
-            scene,
+            trail,
             *rng.uniform(0.2, 0.8, 2) * camera.size,
             rng.uniform(0, np.pi),
             conditions.seeing_px / 2,
             rng.uniform(100, 3000),
         )
+    trailed = trail > 0.5 * np.sqrt(scene)
+    scene += trail
     scene *= structure.flat
     expected = scene.copy()
     touched = np.zeros(scene.shape, np.uint8)
@@ -109,7 +118,18 @@ def expose(
     _add_cosmic_rays(electrons, touched, rng, cosmic_rays * exposure_time)
     raw = read_out(electrons, layout, structure, rng)
     header = {"EXPTIME": exposure_time, "DETECTOR": detector, "MJD": mjd}
-    return Exposure(raw, layout, wcs, true_wcs, truth, touched.astype(bool), expected, header)
+    return Exposure(raw, layout, wcs, true_wcs, truth, touched.astype(bool), trailed, expected, electrons, header)
+
+
+def charge_of_stars(
+    camera: Camera, detector: int, conditions: Conditions, stars: Table, wcs: Wcs, exposure_time: float = 30.0
+) -> Floats:
+    """Electrons that stars alone leave on a detector, bled along its columns, without noise."""
+    charge = np.zeros((camera.size, camera.size), np.float32)
+    scale = ELECTRONS_PER_NANOJANSKY_SECOND * exposure_time * conditions.transparency
+    _add_sources(charge, camera, detector, conditions, stars, wcs, scale)
+    bleed(charge, camera.layout(detector).height // 2, FULL_WELL)
+    return charge
 
 
 def bias_frame(camera: Camera, detector: int, seed: int) -> npt.NDArray[np.uint16]:
