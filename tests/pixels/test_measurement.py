@@ -11,8 +11,9 @@ from workloads.pixels.detection import Flag, detect
 from workloads.pixels.errors import InvalidValueError, ShapeError, TypeMismatchError
 from workloads.pixels.images import Image
 from workloads.pixels.kernels.measuring import aperture_fluxes
+from workloads.pixels.kernels.rendering import add_moffats
 from workloads.pixels.masks import UNUSABLE, Mask
-from workloads.pixels.psf import choose_stars, gaussian_psf
+from workloads.pixels.psf import Psf, choose_stars, gaussian_psf
 
 from .conftest import DEC, RA
 
@@ -107,6 +108,25 @@ def test_bright_stars_are_where_they_are(images, field):
     print(len(left), rms, 1.4826 * np.median(np.abs(left), axis=0))
     assert len(left) >= 150
     assert rms.max() <= 0.05
+
+
+@pytest.mark.parametrize(("fwhm", "snr"), [(4.0, 9.0), (5.5, 9.0), (4.0, 30.0)])
+def test_faint_positions_scatter_no_more_than_they_must(rng, fwhm, snr):
+    """The least possible is Cramer and Rao's bound; one axis of nearly 400 lone sources in white noise."""
+    stamp, one, sigma = np.zeros((31, 31), np.float32), np.ones(1), np.float32(30.0)
+    add_moffats(stamp, 15 * one, 15 * one, one, fwhm * one, 0 * one, 0 * one, 3.2, 1e-8)
+    stamp /= stamp.sum()
+    bound = np.sqrt((stamp**2).sum() / (np.gradient(stamp, axis=1) ** 2).sum()) / snr
+    x, y = (axis.ravel() + rng.uniform(29.5, 30.5, axis.size) for axis in np.mgrid[:740:41, :740:41].astype(float))
+    pixels = rng.normal(0, sigma, (800, 800)).astype(np.float32)
+    each = np.ones(len(x))
+    flux = snr * float(sigma) / np.sqrt((stamp**2).sum())
+    add_moffats(pixels, x, y, flux * each, fwhm * each, 0 * each, 0 * each, 3.2, 1e-3)
+    image = Image(pixels, np.full(pixels.shape, sigma**2), np.zeros(pixels.shape, np.uint16))
+    found = detect(image, Psf(stamp[None], 800, 800), 5.0)
+    gap, nearest = scipy.spatial.cKDTree(np.column_stack([found["x"], found["y"]])).query(np.column_stack([x, y]))
+    assert (gap < 3).mean() > 0.99
+    assert np.std((found["x"][nearest] - x)[gap < 3]) < 1.15 * bound
 
 
 def test_wrong_arrays_are_typed_errors(rng):
