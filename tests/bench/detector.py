@@ -23,6 +23,7 @@ from workloads.pixels.cosmic_rays import find_cosmic_rays, protect
 from workloads.pixels.detection import detect
 from workloads.pixels.images import Image
 from workloads.pixels.isr import remove_signature
+from workloads.pixels.masks import Mask
 from workloads.pixels.psf import gaussian_psf
 
 GOALS = {"ccdproc + photutils": 8.0, "astroscrappy + sep": 6.0}
@@ -32,13 +33,13 @@ READ_NOISE, SATURATION = 6.0, 95_000.0
 def ours(given: Detector, threads: int) -> np.ndarray:
     """All steps with this library."""
     image = remove_signature(given.exposure.raw, given.exposure.layout, given.calibration, 30.0, threads=threads)
-    bad = image.mask & 3 != 0
+    bad = image.has(Mask.BAD | Mask.SAT, threads)
     found = find_cosmic_rays(
         image.pixels, image.variance, protect(image.pixels, bad, SATURATION, 4, threads), threads=threads
     )
-    mask = image.mask | np.where(found.mask, np.uint16(8), np.uint16(0))
-    sky = estimate_background(Image(found.cleaned, image.variance, mask), 64, threads=threads)
-    clean = Image(found.cleaned - sky.level, image.variance, mask)
+    image = Image(found.cleaned, image.variance, image.mask).marked(found.mask, Mask.CR, threads)
+    sky = estimate_background(image, 64, threads=threads)
+    clean = image.less(sky.level, threads)
     psf = gaussian_psf(4.0, *clean.shape[::-1], size=15)
     return detect(clean, psf, 5.0, threads=threads)
 

@@ -13,6 +13,7 @@ from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Floats, Image
 from workloads.pixels.kernels.meshing import cell_statistics
+from workloads.pixels.kernels.splining import spline_rows
 from workloads.pixels.masks import UNUSABLE
 
 
@@ -28,22 +29,25 @@ class Background:
         Of the image.
     usable
         Fraction of cells that had enough pixels; 0 means the whole image was masked and the level is 0.
+    threads
+        Threads that its evaluation takes.
     """
 
     mesh_level: Floats
     mesh_rms: Floats
     shape: tuple[int, int]
     usable: float
+    threads: int | None = None
 
     @cached_property
     def level(self) -> Floats:
         """``float32[ny, nx]``, electrons."""
-        return spline(self.mesh_level, self.shape)
+        return spline(self.mesh_level, self.shape, self.threads)
 
     @cached_property
     def rms(self) -> Floats:
         """``float32[ny, nx]``, electrons."""
-        return spline(self.mesh_rms, self.shape)
+        return spline(self.mesh_rms, self.shape, self.threads)
 
 
 def estimate_background(
@@ -83,13 +87,21 @@ def estimate_background(
     if smooth > 1:
         level = scipy.ndimage.median_filter(level, smooth, mode="nearest")
         spread = scipy.ndimage.median_filter(spread, smooth, mode="nearest")
-    return Background(level, spread, image.shape, float(good.mean()))
+    return Background(level, spread, image.shape, float(good.mean()), threads)
 
 
-def spline(mesh: Floats, shape: tuple[int, int]) -> Floats:
+def spline(mesh: Floats, shape: tuple[int, int], threads: int | None = None) -> Floats:
     """Bicubic natural spline through cell centres, evaluated at every pixel."""
-    result = _weights(mesh.shape[0], shape[0]) @ mesh @ _weights(mesh.shape[1], shape[1]).T
-    return np.ascontiguousarray(result, np.float32)
+    along = np.ascontiguousarray(mesh @ _weights(mesh.shape[1], shape[1]).T, np.float32)
+    weights = _weights(mesh.shape[0], shape[0])
+    # A cell's part falls by a factor of four from one cell to the next: far ones are below the rounding of the sum.
+    counts = np.abs(weights) > 1e-8
+    begin = counts.argmax(axis=1)
+    end = weights.shape[1] - counts[:, ::-1].argmax(axis=1)
+    result = np.empty(shape, np.float32)
+    jobs = [(along, weights, begin, end, *band, result) for band in parallel.bands(shape[0], threads)]
+    parallel.run(spline_rows, jobs, threads)
+    return result
 
 
 def _weights(cells: int, pixels: int) -> Floats:

@@ -127,7 +127,7 @@ def process_science(
     image = remove_signature(raw, layout, calibration, exposure_time, threads=threads)
     image, hits = _clean(image, layout, config, threads)
     sky = estimate_background(image, config.mesh, threads=threads)
-    image = Image(image.pixels - sky.level, image.variance, image.mask)
+    image = image.less(sky.level, threads)
     psf, stars = _find_psf(image, config, threads)
     quality = {
         "cosmic_ray_pixels": float(hits),
@@ -213,13 +213,13 @@ def difference_of(
 def _clean(image: Image, layout: DetectorLayout, config: Config, threads: int | None) -> tuple[Image, int]:
     # Without defects filled, every dead column makes sharp edges on its neighbours.
     image = fill(image, threads, Mask.BAD.value)
-    bad = image.mask & (Mask.BAD | Mask.SAT).value != 0
+    bad = image.has(Mask.BAD | Mask.SAT, threads)
     saturation = min(a.gain * a.saturation for a in layout.amplifiers)
     # A star blended with a saturated one looks like a hit once the median takes the blend for sky.
     guarded = protect(image.pixels, bad, saturation, 10, threads)
     found = find_cosmic_rays(image.pixels, image.variance, guarded, config.cosmic_rays, threads=threads)
-    mask = image.mask | np.where(found.mask, np.uint16((Mask.CR | Mask.INTRP).value), np.uint16(0))
-    return Image(found.cleaned, image.variance, mask), int(found.mask.sum())
+    image = Image(found.cleaned, image.variance, image.mask).marked(found.mask, Mask.CR | Mask.INTRP, threads)
+    return image, int(found.mask.sum())
 
 
 def _find_psf(image: Image, config: Config, threads: int | None) -> tuple[Psf, Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +114,8 @@ def matched_filter(image: Image, psf: Psf, *, threads: int | None = None) -> Fil
     if any(parallel.run(correlate_rows, jobs, threads)):
         raise InvalidValueError("image", "pixels that are not finite and not masked", "NO_DATA where nothing is known")
     # Where nearly all is masked the noise is no smaller than a twentieth of elsewhere, so that nothing is divided by zero.
-    floor = np.float32(max(0.05 * float(np.median(noise2[::3, ::3])), 1e-12))
+    step = max(1, math.isqrt(noise2.size // 250_000))
+    floor = np.float32(max(0.05 * float(np.median(noise2[::step, ::step])), 1e-12))
     parallel.run(_raise, [(noise2[first:last], floor) for first, last in bands], threads)
     return Filtered(signal, noise2)
 

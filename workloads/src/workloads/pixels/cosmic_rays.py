@@ -13,6 +13,8 @@ from workloads.pixels.images import Floats, require
 from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits, guard_rows, note_hits
 
 Bits = npt.NDArray[np.bool_]
+_BAND = 128
+"""Rows looked at in one go: what is remembered of them stays in the processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +89,22 @@ def find_cosmic_rays(
     masked = np.zeros(pixels.shape, np.uint8) if mask is None else _bytes(mask)
     require(masked, np.uint8, 2, "mask", pixels.shape)
     image, noise2 = parallel.copied(pixels, threads), parallel.copied(variance, threads)
-    levels = _level(pixels, masked), _level(variance, masked)
+    levels = parallel.run(_level, [(pixels, masked), (variance, masked)], threads)
     hits, fresh = np.zeros(pixels.shape, np.uint8), np.zeros(pixels.shape, np.uint8)
-    active = np.ones(pixels.shape, np.uint8)
-    bands = parallel.bands(pixels.shape[0], threads)
+    minima = np.empty([-(-n // BLOCK) for n in pixels.shape], np.float32)
+    active = np.ones(minima.shape, np.uint8)
+    block_rows = parallel.bands(len(minima), threads, 4)
+    bands = [(first, min(first + _BAND, len(pixels))) for first in range(0, len(pixels), _BAND)]
     limits = np.float32(config.sigclip), np.float32(config.sigfrac * config.sigclip), np.float32(config.objlim)
     for _ in range(config.niter):
-        minima = _minima(noise2, threads)
+        parallel.run(block_minima, [(noise2, active, minima, *band) for band in block_rows], threads)
         jobs = [(image, noise2, minima, masked, active, fresh, *band, *limits) for band in bands]
         parallel.run(find_hits, jobs, threads)
-        if sum(parallel.run(note_hits, [(hits, fresh, active, *band) for band in bands], threads)) == 0:
+        found = parallel.run(note_hits, [(hits, fresh, *band) for band in bands], threads)
+        if not any(map(len, found)):
             break
-        where = np.flatnonzero(fresh)
-        parts = [where[first:last] for first, last in parallel.bands(len(where), threads)]
-        parallel.run(
-            clean_hits, [(image, noise2, masked, hits, fresh, active, part, *levels) for part in parts], threads
-        )
+        active = np.zeros(minima.shape, np.uint8)
+        parallel.run(clean_hits, [(image, noise2, masked, hits, active, part, *levels) for part in found], threads)
     return CosmicRays(hits.view(bool), image)
 
 
@@ -124,13 +126,6 @@ def _bytes(mask: Bits) -> npt.NDArray[np.uint8]:
     """Return a mask as kernels take it, without a copy if it can be."""
     whole = np.ascontiguousarray(mask)
     return whole.view(np.uint8) if whole.dtype == np.bool_ else whole.astype(np.uint8)
-
-
-def _minima(variance: Floats, threads: int | None) -> Floats:
-    rows, columns = (-(-n // BLOCK) for n in variance.shape)
-    minima = np.empty((rows, columns), np.float32)
-    parallel.run(block_minima, [(variance, minima, *band) for band in parallel.bands(rows, threads, 4)], threads)
-    return minima
 
 
 def _level(image: Floats, masked: npt.NDArray[np.uint8]) -> np.float32:

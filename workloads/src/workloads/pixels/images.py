@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workloads.pixels import parallel
 from workloads.pixels.errors import ShapeError, TypeMismatchError
+from workloads.pixels.masks import Mask
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -43,6 +45,37 @@ class Image:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    def has(self, planes: Mask, threads: int | None = None) -> npt.NDArray[np.bool_]:
+        """Tell which pixels carry any of some planes."""
+        result = np.empty(self.shape, np.bool_)
+
+        def look(first: int, last: int) -> None:
+            np.not_equal(self.mask[first:last] & np.uint16(planes.value), 0, out=result[first:last])
+
+        parallel.run(look, parallel.bands(len(result), threads), threads)
+        return result
+
+    def marked(self, where: npt.NDArray[np.bool_], planes: Mask, threads: int | None = None) -> Image:
+        """Return the image with planes set on some pixels."""
+        mask = np.empty_like(self.mask)
+
+        def mark(first: int, last: int) -> None:
+            np.multiply(where[first:last], np.uint16(planes.value), out=mask[first:last])
+            np.bitwise_or(mask[first:last], self.mask[first:last], out=mask[first:last])
+
+        parallel.run(mark, parallel.bands(len(mask), threads), threads)
+        return Image(self.pixels, self.variance, mask)
+
+    def less(self, level: Floats, threads: int | None = None) -> Image:
+        """Return the image with a level taken off its pixels."""
+        pixels = np.empty_like(self.pixels)
+        jobs = [
+            (self.pixels[first:last], level[first:last], pixels[first:last])
+            for first, last in parallel.bands(len(pixels), threads)
+        ]
+        parallel.run(np.subtract, jobs, threads)
+        return Image(pixels, self.variance, self.mask)
 
 
 def require(

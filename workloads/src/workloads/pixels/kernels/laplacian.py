@@ -16,15 +16,18 @@ BLOCK = 16
 """Pixels along a side of the blocks that bound the noise from below."""
 
 
-@kernel("void(f4[:,::1], f4[:,::1], i8, i8)")
-def block_minima(variance, minima, first, last):
-    """Smallest variance of each block, block rows ``first`` to ``last``."""
+@kernel("void(f4[:,::1], u1[:,::1], f4[:,::1], i8, i8)")
+def block_minima(variance, active, minima, first, last):
+    """Smallest variance of each ``active`` block, block rows ``first`` to ``last``."""
     rows, columns = variance.shape
     for block in range(first, last):
         for j in range(minima.shape[1]):
-            minima[block, j] = np.inf
+            if active[block, j]:
+                minima[block, j] = np.inf
         for row in range(block * BLOCK, min((block + 1) * BLOCK, rows)):
             for j in range(minima.shape[1]):
+                if not active[block, j]:
+                    continue
                 smallest = np.float32(np.inf)
                 for column in range(j * BLOCK, min((j + 1) * BLOCK, columns)):
                     smallest = min(smallest, variance[row, column])
@@ -121,7 +124,7 @@ def _fine_structure(image, variance, y, x, inner, outer, window, lines):
 
 @kernel("i8(f4[:,::1], f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8, i8, f4, f4, f4)", fast=False)
 def find_hits(image, variance, minima, masked, active, hits, first, last, clip, low, contrast):
-    """Mark cosmic-ray pixels seeded in rows ``first`` to ``last``, where ``active``; returns the number of seeds."""
+    """Mark cosmic-ray pixels seeded in rows ``first`` to ``last`` of ``active`` blocks; returns the number of seeds."""
     rows, columns = image.shape
     margin = 8
     top, bottom = max(first - margin, 0), min(last + margin, rows)
@@ -142,12 +145,20 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
                     for i in range(max(j - 1, 0), min(j + 2, minima.shape[1])):
                         smallest = min(smallest, minima[b, i])
                 bound[j] = clip * np.float32(math.sqrt(max(smallest, np.float32(1e-5))))
-        above, here, below = image[y - 1], image[y], image[y + 1]
-        for x in range(1, columns - 1):
-            twice = here[x] + here[x]
-            a, b, c, d = twice - here[x - 1], twice - here[x + 1], above[x], below[x]
-            strength[x] = half * (max(a - c, zero) + max(b - c, zero) + max(a - d, zero) + max(b - d, zero))
-        for j in range(minima.shape[1]):
+        above, here, below, awake = image[y - 1], image[y], image[y + 1], active[y // BLOCK]
+        j = 0
+        while j < awake.size:
+            opened = j
+            while j < awake.size and awake[j]:
+                j += 1
+            for x in range(max(opened * BLOCK, 1), min(j * BLOCK, columns - 1)):
+                twice = here[x] + here[x]
+                a, b, c, d = twice - here[x - 1], twice - here[x + 1], above[x], below[x]
+                strength[x] = half * (max(a - c, zero) + max(b - c, zero) + max(a - d, zero) + max(b - d, zero))
+            j += 1
+        for j in range(awake.size):
+            if not awake[j]:
+                continue
             start, stop = max(j * BLOCK, 3), min((j + 1) * BLOCK, columns - 3)
             highest = zero
             for x in range(start, stop):
@@ -155,7 +166,7 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
             if highest <= bound[j]:
                 continue
             for x in range(start, stop):
-                if strength[x] <= bound[j] or masked[y, x] or not active[y, x]:
+                if strength[x] <= bound[j] or masked[y, x]:
                     continue
                 if _significance(image, variance, y, x, memory, known, top, inner, outer) <= clip:
                     continue
@@ -182,30 +193,39 @@ def find_hits(image, variance, minima, masked, active, hits, first, last, clip, 
     return seeds
 
 
-@kernel("i8(u1[:,::1], u1[:,::1], u1[:,::1], i8, i8)", fast=False)
-def note_hits(hits, fresh, active, first, last):
-    """Keep as ``fresh`` what was no hit before, in rows ``first`` to ``last``; ``active`` is cleared. Returns how many."""
-    count = 0
+@kernel("i8[::1](u1[:,::1], u1[:,::1], i8, i8)", fast=False)
+def note_hits(hits, fresh, first, last):
+    """Take what is ``fresh`` in rows ``first`` to ``last`` into ``hits``; returns the flat indices of what was none before.
+
+    ``fresh`` is cleared.
+    """
+    columns = hits.shape[1]
+    found = np.zeros(last - first, np.int64)
     for y in range(first, last):
-        for x in range(hits.shape[1]):
-            new = fresh[y, x] & (hits[y, x] ^ np.uint8(1))
-            fresh[y, x] = new
-            hits[y, x] |= new
-            active[y, x] = 0
-            count += new
-    return count
+        for x in range(columns):
+            found[y - first] += fresh[y, x]
+    where, count = np.empty(found.sum(), np.int64), 0
+    for y in range(first, last):
+        if found[y - first] == 0:
+            continue
+        for x in range(columns):
+            if fresh[y, x] and not hits[y, x]:
+                hits[y, x] = 1
+                where[count] = y * columns + x
+                count += 1
+            fresh[y, x] = 0
+    return where[:count].copy()
 
 
-@kernel("void(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8[::1], f4, f4)", fast=False)
-def clean_hits(image, variance, masked, hits, fresh, active, where, level, variance_level):
-    """Fill fresh hits (flat indices ``where``) with the mean of good neighbours (5 x 5); mark what must be looked at again.
+@kernel("void(f4[:,::1], f4[:,::1], u1[:,::1], u1[:,::1], u1[:,::1], i8[::1], f4, f4)", fast=False)
+def clean_hits(image, variance, masked, hits, active, where, level, variance_level):
+    """Fill hits (flat indices ``where``) with the mean of good neighbours (5 x 5); mark blocks to be looked at again.
 
     Calls for parts of ``where`` may run side by side: what two of them write to one pixel is the same.
     """
     rows, columns = image.shape
     for k in range(where.size):
         y, x = where[k] // columns, where[k] % columns
-        fresh[y, x] = 0
         for v in range(max(y - 2, 2), min(y + 3, rows - 2)):
             for u in range(max(x - 2, 2), min(x + 3, columns - 2)):
                 if hits[v, u]:
@@ -218,8 +238,8 @@ def clean_hits(image, variance, masked, hits, fresh, active, where, level, varia
                                 used += 1
                     image[v, u] = total / used if used else level
                     variance[v, u] = total_variance / used if used else variance_level
-        for v in range(max(y - 9, 0), min(y + 10, rows)):
-            for u in range(max(x - 9, 0), min(x + 10, columns)):
+        for v in range(max(y - 9, 0) // BLOCK, min(y + 9, rows - 1) // BLOCK + 1):
+            for u in range(max(x - 9, 0) // BLOCK, min(x + 9, columns - 1) // BLOCK + 1):
                 active[v, u] = 1
 
 
