@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+import quiet
 
 HERE = Path(__file__).parent
 STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab", "bench")
@@ -73,10 +76,19 @@ class FailuresAtOnce:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Show failures at once, in the process that has the terminal."""
+    """Show failures at once, in the process that has the terminal; share quiet between those that run tests."""
+    if hasattr(config, "workerinput"):
+        quiet.share(Path(config.option.basetemp).parent / "quiet")
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(terminal), "failures-at-once")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Be at work while a test, its set-up and its tear-down run."""
+    with quiet.work():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import quiet
 from dpp.adapters.vantage import Vantage
 from dpp.lab.tools import tool_folder
 from dpp.model.environment import Environment
@@ -74,8 +75,9 @@ class Observatory:
         return text
 
     def night(self, *options: str) -> Path:
-        """Take a night and return its folder; the exit code is judged with the report in it."""
-        said = self.dpp("night", "run", *options, code=None)
+        """Take a night, nothing else being at work, and return its folder; the exit code is judged with the report in it."""
+        with quiet.alone():
+            said = self.dpp("night", "run", *options, code=None)
         path = Path(said.splitlines()[-1])
         assert path.name == "report.json", said[-3000:]
         return path.parent
