@@ -25,7 +25,8 @@ lab: environment ## Bring up the whole observatory on this machine, and a night 
 lab-down: environment ## Take the lab down; leave nothing but the caches
 	dpp lab down
 
-# Two lanes: tests with routers and labs, one after the other, and beside them all others, which mostly wait.
+# Two lanes: tests with routers and labs, one after the other, and beside them all others, which mostly wait. A night of the lab
+# has the machine to itself (tests/quiet.py).
 test: environment ## Prove everything (root): from lint to roles, routers, kills, and a lab of its own with a night through it
 	dpp doctor --fix --tests
 	dpp tools build
