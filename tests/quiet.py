@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 
@@ -59,21 +59,11 @@ def share(folder: Path) -> None:
     _shared[:] = [Quiet(folder)]
 
 
-@contextmanager
-def work() -> Iterator[None]:
+def work() -> AbstractContextManager[None]:
     """Be at work, if other processes run tests as well."""
-    if not _shared:
-        yield
-        return
-    with _shared[0].work():
-        yield
+    return _shared[0].work() if _shared else nullcontext()
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+def alone() -> AbstractContextManager[None]:
     """Have quiet, if other processes run tests as well."""
-    if not _shared:
-        yield
-        return
-    with _shared[0].alone():
-        yield
+    return _shared[0].alone() if _shared else nullcontext()

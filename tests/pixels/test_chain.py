@@ -98,20 +98,25 @@ def test_noise_of_resampled_images_has_the_spectrum_told(rng, shift):
     )
 
 
+def _split(rng, *placed):
+    """Draw sources (x, y, flux) in white noise and return what is found there, overlapping ones split."""
+    stamp = gaussian_psf(4.0, 200, 200, size=31)
+    pixels = rng.normal(0, 10, (200, 200)).astype("f4")
+    for x, y, flux in placed:
+        cut = stamp.stamps(np.array([x]), np.array([y]))[0]
+        left, bottom = round(x) - 15, round(y) - 15
+        pixels[bottom : bottom + 31, left : left + 31] += np.float32(flux) * cut
+    image = Image(pixels, np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2"))
+    return deblend(image, stamp, detect(image, stamp, 5.0), 5.0)
+
+
 @pytest.mark.parametrize(
     "pair",
     [((100.2, 90.4, 9000.0), (104.9, 91.0, 3000.0)), ((100.2, 90.4, 14000.0), (107.5, 91.0, 1900.0))],
     ids=["in its flank", "in its wings"],
 )
 def test_a_second_source_beside_a_brighter_one_is_split(rng, pair):
-    stamp = gaussian_psf(4.0, 200, 200, size=31)
-    pixels = rng.normal(0, 10, (200, 200)).astype("f4")
-    for x, y, flux in pair:
-        cut = stamp.stamps(np.array([x]), np.array([y]))[0]
-        left, bottom = round(x) - 15, round(y) - 15
-        pixels[bottom : bottom + 31, left : left + 31] += np.float32(flux) * cut
-    image = Image(pixels, np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2"))
-    found = deblend(image, stamp, detect(image, stamp, 5.0), 5.0)
+    found = _split(rng, *pair)
     assert len(found) == 2
     for source, (x, y, flux) in zip(found, pair, strict=True):
         assert np.hypot(source["x"] - x, source["y"] - y) < 0.3
@@ -119,12 +124,7 @@ def test_a_second_source_beside_a_brighter_one_is_split(rng, pair):
 
 
 def test_a_lone_bright_source_is_not_split(rng):
-    stamp = gaussian_psf(4.0, 200, 200, size=31)
-    pixels = rng.normal(0, 10, (200, 200)).astype("f4")
-    pixels[75:106, 85:116] += np.float32(20000.0) * stamp.stamps(np.array([100.3]), np.array([90.2]))[0]
-    image = Image(pixels, np.full((200, 200), 100, "f4"), np.zeros((200, 200), "u2"))
-    found = deblend(image, stamp, detect(image, stamp, 5.0), 5.0)
-    assert (np.abs(found["snr"]) > 6).sum() == 1
+    assert (np.abs(_split(rng, (100.3, 90.2, 20000.0))["snr"]) > 6).sum() == 1
 
 
 def test_what_is_new_beside_bright_stars_is_found(field, template):

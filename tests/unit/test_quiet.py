@@ -18,7 +18,7 @@ from quiet import Quiet
 for number in range(int(sys.argv[3])):
     with Quiet(Path(sys.argv[2])).work():
         print("begins", time.monotonic(), flush=True)
-        time.sleep(0.2)
+        time.sleep(0.2)  # the work: long enough that the other finds it going on
         print("ends", time.monotonic(), flush=True)
 """
 
@@ -47,7 +47,7 @@ def test_nobody_works_while_somebody_has_quiet(worker, tmp_path):
         other = worker(5)
         with here.alone():
             began = time.monotonic()
-            time.sleep(0.6)
+            time.sleep(0.6)  # three times a work: one that did not wait would begin or end within
             ended = time.monotonic()
     said, _ = other.communicate(timeout=30)
     moments = [float(line.split()[1]) for line in said.splitlines()]

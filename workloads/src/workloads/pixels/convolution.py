@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import scipy.fft
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
-from workloads.pixels.images import Floats, Image
+from workloads.pixels.images import Floats, Image, sampled
 from workloads.pixels.kernels.correlating import correlate_rows
 from workloads.pixels.masks import UNUSABLE
 from workloads.pixels.psf import Psf
@@ -114,8 +113,7 @@ def matched_filter(image: Image, psf: Psf, *, threads: int | None = None) -> Fil
     if any(parallel.run(correlate_rows, jobs, threads)):
         raise InvalidValueError("image", "pixels that are not finite and not masked", "NO_DATA where nothing is known")
     # Where nearly all is masked the noise is no smaller than a twentieth of elsewhere, so that nothing is divided by zero.
-    step = max(1, math.isqrt(noise2.size // 250_000))
-    floor = np.float32(max(0.05 * float(np.median(noise2[::step, ::step])), 1e-12))
+    floor = np.float32(max(0.05 * float(np.median(sampled(noise2))), 1e-12))
     parallel.run(_raise, [(noise2[first:last], floor) for first, last in bands], threads)
     return Filtered(signal, noise2)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
-from workloads.pixels.images import Floats, require
+from workloads.pixels.images import Floats, require, sampled
 from workloads.pixels.kernels.laplacian import BLOCK, block_minima, clean_hits, find_hits, guard_rows, note_hits
 
 Bits = npt.NDArray[np.bool_]
@@ -130,6 +130,5 @@ def _bytes(mask: Bits) -> npt.NDArray[np.uint8]:
 
 def _level(image: Floats, masked: npt.NDArray[np.uint8]) -> np.float32:
     """Median of a sample of the good pixels, to fill where no neighbour is good."""
-    step = max(1, int(np.sqrt(image.size / 250_000)))
-    good = image[::step, ::step][masked[::step, ::step] == 0]
+    good = sampled(image)[sampled(masked) == 0]
     return np.float32(np.median(good)) if good.size else np.float32(0.0)

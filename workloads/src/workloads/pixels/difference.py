@@ -208,13 +208,10 @@ def _sky_left(image: Image, psf: Psf, mesh: int, threads: int | None) -> Floats:
     Even the clipped mode of a cell is pulled by the light of a source on it, of which a part would then be missing.
     """
     first = estimate_background(image, mesh, threads=threads).level
-    snr = matched_filter(Image(image.pixels - first, image.variance, image.mask), psf, threads=threads).significance(
-        threads
-    )
+    snr = matched_filter(image.less(first, threads), psf, threads=threads).significance(threads)
     reach = 2 * round(psf.fwhm) + 1
     sources = scipy.ndimage.maximum_filter(np.abs(snr) > _SOURCE, reach)
-    mask = image.mask | np.where(sources, np.uint16(Mask.DETECTED.value), np.uint16(0))
-    without = Image(image.pixels, image.variance, mask)
+    without = image.marked(sources, Mask.DETECTED, threads)
     second = estimate_background(without, mesh, exclude=(UNUSABLE | Mask.DETECTED).value, threads=threads)
     return second.level if second.usable > 0 else first
 
