@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dpp.adapters.podman import Podman, PodmanTimeoutError
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
@@ -243,15 +244,27 @@ def _room(folders: Folders, *, standing: bool) -> list[Check]:
             otherwise="warning",
         )
     ]
-    for what, folder in (("state", folders.state), ("cache", folders.cache), ("images", Path("/var/lib/containers"))):
+    for what, folder, setting in (
+        ("state", folders.state, "XDG_STATE_HOME"),
+        ("cache", folders.cache, "DPP_CACHE"),
+        ("images", _image_store(), "graphroot of storage.conf"),
+    ):
         place = next(parent for parent in (folder, *folder.parents) if parent.exists())
         free = shutil.disk_usage(place).free / _GIB
         good = free >= (_DISK_GIB / 2 if standing else _DISK_GIB)
-        where = f"move it ({'DPP_CACHE' if what == 'cache' else 'XDG_STATE_HOME'}) or make room"
+        advice = f"move it ({setting}) or make room"
         checks.append(
-            _check(f"disk for {what}", good, f"{free:.0f} GiB free at {place}", f"{_DISK_GIB} GiB", where, "warning")
+            _check(f"disk for {what}", good, f"{free:.0f} GiB free at {place}", f"{_DISK_GIB} GiB", advice, "warning")
         )
     return checks
+
+
+def _image_store() -> Path:
+    """Where podman keeps images: what it says, or its default while it cannot be asked."""
+    if shutil.which("podman"):
+        with suppress(FatalError, PodmanTimeoutError):
+            return Path(Podman(timeout=30).run("info", "--format", "{{.Store.GraphRoot}}").strip())
+    return Path("/var/lib/containers")
 
 
 # -- the kernel: each feature is tried, in namespaces that vanish with the child that tries ---------------------------

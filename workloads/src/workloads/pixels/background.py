@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.interpolate
@@ -11,7 +11,7 @@ import scipy.ndimage
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError
-from workloads.pixels.images import Floats, Image
+from workloads.pixels.images import Floats, Image, Integers
 from workloads.pixels.kernels.meshing import cell_statistics
 from workloads.pixels.kernels.splining import spline_rows
 from workloads.pixels.masks import UNUSABLE
@@ -92,27 +92,32 @@ def estimate_background(
 
 def spline(mesh: Floats, shape: tuple[int, int], threads: int | None = None) -> Floats:
     """Bicubic natural spline through cell centres, evaluated at every pixel."""
-    along = np.ascontiguousarray(mesh @ _weights(mesh.shape[1], shape[1]).T, np.float32)
-    weights = _weights(mesh.shape[0], shape[0])
-    # A cell's part falls by a factor of four from one cell to the next: far ones are below the rounding of the sum.
-    counts = np.abs(weights) > 1e-8
-    begin = counts.argmax(axis=1)
-    end = weights.shape[1] - counts[:, ::-1].argmax(axis=1)
-    result = np.empty(shape, np.float32)
-    jobs = [(along, weights, begin, end, *band, result) for band in parallel.bands(shape[0], threads)]
+    along = _splined(np.ascontiguousarray(mesh.T), shape[1], threads)
+    return _splined(np.ascontiguousarray(along.T), shape[0], threads)
+
+
+def _splined(mesh: Floats, pixels: int, threads: int | None) -> Floats:
+    """Spline down the columns of a mesh: ``float32[pixels, columns]``."""
+    weights, begin, end = _weights(len(mesh), pixels)
+    result = np.empty((pixels, mesh.shape[1]), np.float32)
+    jobs = [(mesh, weights, begin, end, *band, result) for band in parallel.bands(pixels, threads)]
     parallel.run(spline_rows, jobs, threads)
     return result
 
 
-def _weights(cells: int, pixels: int) -> Floats:
-    """Contribution of each cell to each pixel along one axis."""
+@lru_cache(maxsize=8)
+def _weights(cells: int, pixels: int) -> tuple[Floats, Integers, Integers]:
+    """Contribution of each cell to each pixel along one axis, and the first and last that counts (last exclusive)."""
     if cells == 1:
-        return np.ones((pixels, 1), np.float32)
+        return np.ones((pixels, 1), np.float32), np.zeros(pixels, np.int64), np.ones(pixels, np.int64)
     centers = (np.arange(cells) + 0.5) * pixels / cells - 0.5
     # Beyond the outermost centres the level is held: an extrapolated cubic runs away.
     where = np.clip(np.arange(pixels), centers[0], centers[-1])
     curve = scipy.interpolate.CubicSpline(centers, np.eye(cells), bc_type="natural" if cells > 2 else "not-a-knot")
-    return np.asarray(curve(where), np.float32)
+    weights = np.asarray(curve(where), np.float32)
+    # A cell's part falls by a factor of four from one cell to the next: far ones are below the rounding of the sum.
+    counts = np.abs(weights) > 1e-8
+    return weights, counts.argmax(axis=1), cells - counts[:, ::-1].argmax(axis=1)
 
 
 def _fill(mesh: Floats, good: np.ndarray) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntFlag
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from workloads.pixels.convolution import matched_filter
 from workloads.pixels.errors import InvalidValueError
 from workloads.pixels.images import Doubles, Floats, Image, Table
 from workloads.pixels.kernels.measuring import aperture_fluxes, psf_fluxes, windowed_centroids
-from workloads.pixels.kernels.peaks import find_islands, flood_islands
+from workloads.pixels.kernels.peaks import find_islands, flood_islands, join_pixels
 from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.psf import Psf
 
@@ -119,10 +120,13 @@ def _peaks(snr: Floats, sign: int, threshold: float, prominence: float, contrast
         flat: npt.NDArray[np.int64] = np.flatnonzero(found) + first * snr.shape[1]
         return flat
 
-    where = np.concatenate(parallel.run(above, parallel.bands(snr.shape[0], threads), threads))
+    found_in_bands = parallel.run(above, parallel.bands(snr.shape[0], threads), threads)
+    where = np.concatenate(found_in_bands)
     height = np.float32(sign) * snr.ravel()[where]
-    members, starts = np.empty(len(where), np.int64), np.empty(len(where) + 1, np.int64)
-    islands = find_islands(numbers, where, members, starts)
+    edges = np.cumsum([0, *map(len, found_in_bands)])
+    joined, members, starts = (np.empty(len(where) + more, np.int64) for more in (0, 0, 1))
+    parallel.run(join_pixels, [(numbers, where, *band, joined) for band in pairwise(edges)], threads)
+    islands = find_islands(numbers, where, edges[:-1], joined, members, starts)
     parent, size = np.arange(len(where)), np.ones(len(where), np.int64)
     touched, flooded = np.zeros(len(where), np.uint8), np.zeros(len(where), np.uint8)
     given = height, where, numbers, members, starts

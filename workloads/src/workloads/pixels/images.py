@@ -15,6 +15,7 @@ from workloads.pixels.masks import Mask
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Planes = npt.NDArray[np.uint16]
 Table = npt.NDArray[np.void]
 

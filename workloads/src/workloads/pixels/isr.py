@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from workloads.pixels import parallel
 from workloads.pixels.errors import InvalidValueError, ShapeError
-from workloads.pixels.images import Floats, Image, Planes, require
+from workloads.pixels.images import Floats, Image, Integers, Planes, require
 from workloads.pixels.kernels.signature import calibrate_rows, overscan_rows, smooth_rows, spread_saturation
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 
 Raw = npt.NDArray[np.uint16]
-Integers = npt.NDArray[np.int64]
 _GHOST_ADU = 0.2
 """Crosstalk fainter than this is left in place."""
 _NOTABLE_VARIANCE = 0.01

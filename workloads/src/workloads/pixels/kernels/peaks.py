@@ -19,23 +19,46 @@ def _root(parent, i):
     return i
 
 
-@kernel("i8(i4[:,::1], i8[::1], i8[::1], i8[::1])", fast=False)
-def find_islands(numbers, where, members, starts):
-    """Group the pixels ``where`` (flat indices, ascending) into islands; returns how many there are.
+@helper
+def _join(parent, i, j):
+    a, b = _root(parent, i), _root(parent, j)
+    parent[max(a, b)] = min(a, b)
 
-    ``numbers`` is -1 everywhere and tells each of these pixels its number after. Numbers of the pixels of island ``i``
-    are ``members[starts[i] : starts[i + 1]]``, ascending; both are as long as ``where``, ``starts`` by one more.
+
+@kernel("void(i4[:,::1], i8[::1], i8, i8, i8[::1])", fast=False)
+def join_pixels(numbers, where, first, last, parent):
+    """Join each of the pixels ``first`` to ``last`` of ``where`` (flat indices, ascending) to those of them that it touches.
+
+    These are all pixels of a band of rows; ``numbers`` is -1 on the band and tells each of them its number after.
+    """
+    columns = numbers.shape[1]
+    for k in range(first, last):
+        y, x = where[k] // columns, where[k] % columns
+        numbers[y, x], parent[k] = k, k
+        # The row above the band's first pixel is empty, or another band's.
+        top = max(y - 1, where[first] // columns)
+        for v, u in ((y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)):
+            if v >= top and u >= 0 and u < columns and numbers[v, u] >= 0:
+                _join(parent, numbers[v, u], k)
+
+
+@kernel("i8(i4[:,::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1])", fast=False)
+def find_islands(numbers, where, bands, parent, members, starts):
+    """Join bands of pixels (`join_pixels`; ``bands`` has the number of the first of each) to islands; returns how many.
+
+    Numbers of the pixels of island ``i`` are ``members[starts[i] : starts[i + 1]]``, ascending; both are as long as
+    ``where``, ``starts`` by one more.
     """
     columns = numbers.shape[1]
     total = where.size
-    parent = np.arange(total)
-    for k in range(total):
-        y, x = where[k] // columns, where[k] % columns
-        numbers[y, x] = k
-        for v, u in ((y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)):
-            if v >= 0 and u >= 0 and u < columns and numbers[v, u] >= 0:
-                a, b = _root(parent, numbers[v, u]), _root(parent, k)
-                parent[max(a, b)] = min(a, b)
+    for first in bands:
+        k = first
+        while 0 < k < total and where[k] // columns == where[first] // columns:
+            y, x = where[k] // columns - 1, where[k] % columns
+            for u in range(max(x - 1, 0), min(x + 2, columns)):
+                if y >= 0 and numbers[y, u] >= 0:
+                    _join(parent, numbers[y, u], k)
+            k += 1
     island = np.empty(total, np.int64)
     count = 0
     starts[:] = 0
