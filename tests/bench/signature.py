@@ -38,21 +38,22 @@ def _reference(given: Any) -> dict[str, Any]:
 
 
 def run(*, quick: bool, threads: int) -> list[Verdict]:
-    """Copy time over ours: a goal of a third."""
+    """Copy time over ours: a goal of a third.
+
+    Frames are taken in turn, more than the last cache holds: a frame that comes from a camera or a file is in no cache.
+    """
     given = detector(2048 if quick else 4096)
-    frame = np.ones((given.exposure.layout.height, given.exposure.layout.width), np.float32)
-    target = np.empty_like(frame)
-    repeat = 10 if quick else 3
-    image = remove_signature(given.exposure.raw, given.exposure.layout, given.calibration, 30.0)
+    raws = [given.exposure.raw.copy() for _ in range(12 if quick else 3)]
+    images = [remove_signature(raw, given.exposure.layout, given.calibration, 30.0) for raw in raws]
+    frames = [image.pixels.copy() for image in images]
+    targets = [np.ones_like(frame) for frame in frames]
 
     def ours() -> None:
-        for _ in range(repeat):
-            remove_signature(
-                given.exposure.raw, given.exposure.layout, given.calibration, 30.0, out=image, threads=threads
-            )
+        for raw, image in zip(raws, images, strict=True):
+            remove_signature(raw, given.exposure.layout, given.calibration, 30.0, out=image, threads=threads)
 
     def copy() -> None:
-        for _ in range(repeat):
+        for target, frame in zip(targets, frames, strict=True):
             np.copyto(target, frame)
 
     return [
