@@ -10,7 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,16 @@ def missing() -> str:
     return ", ".join(lacks)
 
 
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in _children(pid):
+        yield from _descendants(child)
+        yield child
+
+
 class Miniature:
     """Kafka, PostgreSQL, three object stores and the workloads that a test starts.
 
@@ -68,6 +81,7 @@ class Miniature:
         self.camera_port = free_port()
         self.store_ports = {site: free_port() for site in SITES}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._launched: dict[str, tuple[list[str], dict[str, str]]] = {}
         self.site_files = {site: folder / f"site-{site}.yml" for site in SITES}
         (folder / "logs").mkdir()
 
@@ -164,6 +178,35 @@ transaction.state.log.num.partitions=4
             "postgresql", [*as_user, str(binaries / "postgres"), "-D", str(home / "data"), *options], dict(os.environ)
         )
 
+    def crash(self, name: str, seconds: float) -> None:
+        """Kill Kafka, the database or a store with all that it forked, and start it again after `seconds` on what it left."""
+        process = self._processes[name]
+        for pid in (*_descendants(process.pid), process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(20)
+        time.sleep(seconds)
+        self._start_again(name)
+
+    @contextmanager
+    def restarting(self, *names: str) -> Iterator[None]:
+        """Start these workloads again whenever they end by themselves, as a cluster does."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                for name in names:
+                    if self._processes[name].poll() is not None:
+                        self._start_again(name)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
     def start_store(self, site: str) -> None:
         """Start the object store of a site, with what it held before."""
         home = self.folder / f"store-{site}"
@@ -251,8 +294,7 @@ transaction.state.log.num.partitions=4
 
     def children(self, name: str) -> list[int]:
         """Return the processes that a process has forked."""
-        pid = self._processes[name].pid
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return _children(self._processes[name].pid)
 
     def end(self, name: str, number: int = signal.SIGTERM) -> int:
         """Send a signal to a process and wait for its end."""
@@ -276,10 +318,14 @@ transaction.state.log.num.partitions=4
         )
 
     def _launch(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        self._launched[name] = command, environment
         with (self.folder / "logs" / f"{name}.log").open("ab") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=self.folder)
         self._processes[name] = process
         return process
+
+    def _start_again(self, name: str) -> None:
+        self._launch(name, *self._launched[name])
 
     def _wait_port(self, port: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -197,3 +197,21 @@ def test_the_archiver_resumes_what_it_had_acknowledged(system):
 
     folder = system.night(2, during=away)
     assert json.loads((folder / "report.json").read_text())["exposures"]["lost"] == 0
+
+
+@pytest.mark.parametrize("gone", ["postgresql", "store-ncsa"])
+def test_a_night_loses_nothing_to_a_peer_that_crashes(system, gone):
+    """What everything leans on is killed while an exposure is on its way and comes back; workloads start again as on a cluster."""
+
+    def crash(folder):
+        system.wait(lambda: bool(stamped(folder, "ingested")), 90, "the first exposure is ingested")
+        system.miniature.crash(gone, seconds=5.0)
+
+    services = ("forwarder-summit", *(f"{name}-ncsa" for name in ("data_backbone", "prompt_processing", "broker")))
+    with system.miniature.restarting(*services, "alert_distribution-ncsa"):
+        folder = system.night(3, during=crash)
+    report = json.loads((folder / "report.json").read_text())
+    exposures, alerts = report["exposures"], report["alerts"]
+    assert (exposures["lost"], exposures["processed"]) == (0, 3), exposures
+    assert [line for line in exposures["failures"] if not line.startswith("late")] == []
+    assert (alerts["missing"], alerts["duplicates"]) == (0, 0), alerts

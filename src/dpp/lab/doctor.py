@@ -30,6 +30,7 @@ PACKAGES: dict[str, str] = {
     "nft": "nftables",
     "nsenter": "util-linux",
     "openssl": "openssl",
+    "ping": "iputils-ping",
     "podman": "podman",
     "runc": "runc",
     "skopeo": "skopeo",

@@ -16,6 +16,7 @@ from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.names import ExposureName
 from workloads.common.s3 import sha256
+from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
 
 SOURCES = Path(archiver_journal.__file__).parents[2]
@@ -167,7 +168,7 @@ def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
         for n in (1, 2)
         for suffix in (".fits", ".json")
     ]
-    journal = TransferJournal(tmp_path / "transfers.db", ["ncsa", "base"])
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
     assert journal.add(keys) == 8
     assert journal.add(keys) == 0
     first = [journal.take("ncsa") for _ in range(4)]
@@ -175,16 +176,42 @@ def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
     assert "000002" in first[0].key
     assert "000002" in first[2].key
     assert journal.take("ncsa") is None
-    assert journal.proved(first[0], "ab") is False
-    again = TransferJournal(tmp_path / "transfers.db", ["ncsa", "base"])
+    journal.proved(first[0], "ab", 10)
+    again = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
     assert again.waiting() == {"ncsa": 3, "base": 4}
     assert again.take("ncsa").key == first[1].key
 
 
 def test_failed_transfers_wait_longer_each_time(tmp_path):
-    journal = TransferJournal(tmp_path / "transfers.db", ["ncsa"])
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
     journal.add(["LSSTCam/20261122/X/a.fits"])
     transfer = journal.take("ncsa")
     assert journal.failed(transfer, "cut") == 0.5
     assert journal.take("ncsa") is None
     assert journal.waiting() == {"ncsa": 1}
+
+
+def test_arrivals_are_told_until_somebody_was_told(tmp_path):
+    """An announcement that did not get through, and one that a crash came before, are made again."""
+    key = "LSSTCam/20261122/MC_S_20261122_000001/MC_S_20261122_000001_R22_S00.fits"
+    sites = ["ncsa", "base"]
+    journal = TransferJournal(tmp_path / "journal.db", sites)
+    journal.add([key])
+    said, deaf = [], True
+
+    def announce(event, content):
+        if deaf:
+            raise RetriableError("Kafka is away")
+        said.append((event, content["site"], content["sha256"], content["size"], content["everywhere"]))
+
+    for site, everywhere in zip(sites, (False, True), strict=True):
+        forwarder = Forwarder(None, [], journal, announce)
+        journal.proved(journal.take(site), "ab", 10)
+        deaf = True
+        with pytest.raises(RetriableError):
+            forwarder.tell()
+        deaf, journal = False, TransferJournal(tmp_path / "journal.db", sites)
+        for _ in range(2):
+            Forwarder(None, [], journal, announce).tell()
+        assert said == [("imageForwarded", site, "ab", 10, everywhere)]
+        said.clear()

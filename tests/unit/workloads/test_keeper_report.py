@@ -47,30 +47,32 @@ def announced(group="g1", start=968.0):
 
 @pytest.fixture
 def keeper():
-    return Keeper(Recorder(), frozenset({"summit", "base", "ncsa"}))
+    return Keeper(Recorder())
 
 
 def steps(keeper, step):
     return [stamp for stamp in keeper._ledger.stamps if stamp[0] == step]
 
 
-def copied(site, event="imageForwarded", detector="R22_S00"):
-    return {
-        "event": event,
-        "private_sndStamp": 1010.0,
-        "content": {"key": f"{OBS}.fits", "obsid": OBS, "detector": detector, "site": site, "size": "10"},
-    }
+def copied(site, event="imageForwarded", *, everywhere=False):
+    content = {"obsid": OBS, "detector": "R22_S00", "site": site, "size": "10", "everywhere": str(everywhere)}
+    return {"event": event, "private_sndStamp": 1010.0, "content": content}
 
 
-def test_archived_means_all_sites_once(keeper):
+def test_archived_means_all_sites(keeper):
     keeper.next_visit(announced())
     keeper.end_readout(readout())
-    for site, event in (("summit", "imageStored"), ("base", "imageForwarded"), ("base", "imageForwarded")):
-        keeper.archiver_event(copied(site, event))
+    keeper.archiver_event(copied("summit", "imageStored"))
+    keeper.archiver_event(copied("base"))
     assert steps(keeper, "archived") == []
-    keeper.archiver_event(copied("ncsa"))
-    keeper.archiver_event(copied("ncsa"))
+    keeper.archiver_event(copied("ncsa", everywhere=True))
     assert [stamp[1:4] for stamp in steps(keeper, "archived")] == [(OBS, "R22_S00", "g1")]
+
+
+def test_what_a_restart_forgot_is_archived_all_the_same(keeper):
+    """The forwarder's journal says that all sites have it; only the group is not known any more."""
+    keeper.archiver_event(copied("ncsa", everywhere=True))
+    assert [stamp[1:4] for stamp in steps(keeper, "archived")] == [(OBS, "R22_S00", "")]
 
 
 def test_late_images_and_visits_without_image_are_named_once(keeper):

@@ -38,3 +38,35 @@ def test_a_service_ends_in_time_whatever_hangs(body: str) -> None:
 
 def test_services_end_before_their_grace_in_the_cluster_is_over() -> None:
     assert serve.GRACE_SECONDS < 5.0
+
+
+TOGETHER = """
+import sys, time
+from workloads.common.errors import RetriableError
+from workloads.common.serve import Stop, run_together
+stop = Stop({grace})
+def patient():
+    while not stop: time.sleep(0.05)
+def hangs():
+    while True: time.sleep(0.05)
+def fails():
+    raise {error}
+sys.exit(run_together(stop, dict(other={other}, one=fails)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "other", "code"),
+    [
+        ("RetriableError('Kafka is away')", "patient", 1),
+        ("ValueError('a mistake')", "patient", 1),
+        ("RetriableError('Kafka is away')", "hangs", -signal.SIGALRM),
+    ],
+)
+def test_a_loop_that_fails_ends_its_process(error: str, other: str, code: int) -> None:
+    """What restarts processes must see it: a service with half of its loops would look alive and do half of its work."""
+    text = TOGETHER.format(grace=GRACE, error=error, other=other)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code
+    assert "one ends" in done.stderr
+    assert error.split("'")[1] in done.stderr

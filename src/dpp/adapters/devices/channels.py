@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,8 +170,17 @@ class Console:
 
 
 def reachable(vantage: Vantage, address: str, seconds: float = 2.0) -> bool:
-    """Say whether something answers ping at `address`, seen from `vantage`; three tries."""
-    ping = ["ping", "-n", "-q", "-c", "3", "-i", "0.3", "-W", str(seconds), address]
+    """Say whether something answers ping at `address`, seen from `vantage`; three tries.
+
+    Raises
+    ------
+    FatalError
+        If there is no ping: nobody knows then.
+    """
+    program = shutil.which("ping")
+    if program is None:
+        raise FatalError("ping", "not on PATH", "Debian's iputils-ping", "run dpp doctor --fix")
+    ping = [program, "-n", "-q", "-c", "3", "-i", "0.3", "-W", str(seconds), address]
     return subprocess.run([*vantage.prefix(), *ping], capture_output=True, check=False).returncode == 0
 
 

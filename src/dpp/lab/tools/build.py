@@ -103,11 +103,13 @@ class Builder:
         environment = go.environment(self._cache)
         with self.reporter.step(f"{tool.name} {tool.version}") as step:
             step.advance("counting packages", by=0, total=self._stale(go.program, tool, environment, step))
-            for name, package in tool.packages.items():
-                output = partial / "bin" / name
-                command = [go.program, "build", "-v", "-o", str(output), "-ldflags", tool.linker_flags, package]
-                for line in lines(command, tool.recipe, environment):
-                    step.advance(line, by=0 if line.startswith("go:") else 1)
+            # All programs at once: what waits for one core, as the linker does, leaves the other to the next program.
+            output = f"{partial / 'bin'}/"
+            command = [go.program, "build", "-v", "-o", output, "-ldflags", tool.linker_flags, *tool.packages.values()]
+            for line in lines(command, tool.recipe, environment):
+                step.advance(line, by=0 if line.startswith("go:") else 1)
+        for plain, name in tool.renames.items():
+            (partial / "bin" / plain).rename(partial / "bin" / name)
         modules = self._modules(go.program, partial / "bin", environment)
         for source, target in tool.trees.items():
             shutil.copytree(modules[tool.module]["folder"] / source, partial / target, copy_function=shutil.copyfile)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from workloads.alert_distribution.watch import ALERTS, Lags, Watch
 from workloads.broker.groups import GROUPS
 from workloads.common import log, schemas
-from workloads.common.kafka import Bus
+from workloads.common.kafka import Bus, Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
 from workloads.common.registry import RegistryClient
@@ -70,13 +70,17 @@ def main() -> None:
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, name="http", daemon=True).start()
     receiver = bus.receiver(SERVICE, ALERTS, LEDGER)
+    taken: dict[tuple[str, int], Received] = {}
     while not stop:
         health.beat()
-        messages = receiver.receive(timeout=0.5)
-        for message in messages:
+        for message in receiver.receive(timeout=0.5):
             watch.take(message)
+            taken[message.topic, message.partition] = message
+        watch.name_short()
         sender.flush()
-        receiver.commit(*messages)
+        if watch.idle:  # what has been counted of an open visit comes again after a restart, which has forgotten it
+            receiver.commit(*taken.values())
+            taken.clear()
         lags.measure(list(GROUPS))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -28,6 +28,8 @@ LATENCY = Histogram(
     "alerts_latency_seconds", "End of readout to the stream", buckets=(5, 10, 15, 20, 30, 45, 60, 90, 120, 300)
 )
 _ANSWER_SECONDS = 10.0
+SHORT_SECONDS = 300.0
+"""After so long without news a visit's alerts are not all coming: they stand in the stream in one transaction."""
 LAG = Gauge("alerts_lag", "Alerts that a group has not read", ["group"])
 
 
@@ -38,6 +40,7 @@ class _Detector:
     group: str = ""
     last: float = 0.0
     end_of_readout: float = 0.0
+    news: float = field(default_factory=time.monotonic)
 
 
 class Watch:
@@ -66,6 +69,23 @@ class Watch:
         else:
             self._alert(message)
 
+    @property
+    def idle(self) -> bool:
+        """Whether every visit that was heard of has all of its alerts, or was named."""
+        return not self._open
+
+    def name_short(self) -> None:
+        """Stamp and forget the detectors whose alerts are not all in the stream and have had no news for long."""
+        for key, state in list(self._open.items()):
+            if time.monotonic() - state.news > SHORT_SECONDS:
+                wanted = str(state.expected) if state.expected >= 0 else "an unknown number"
+                reason = (
+                    f"{state.seen} of {wanted} of its alerts are in the stream {SHORT_SECONDS:g} s after the last news"
+                )
+                LOG.error("%s %s: %s", *key, reason)
+                self._ledger.stamp(Step.LATE, Subject(*key, state.group), reason=reason)
+                del self._open[key]
+
     def _alert(self, message: Received) -> None:
         BYTES.inc(len(message.value))
         try:
@@ -79,7 +99,7 @@ class Watch:
         key = ExposureName(day, number).obs_id, self._names.get(source["detector"], str(source["detector"]))
         state = self._open.setdefault(key, _Detector())
         state.seen += 1
-        state.last = tai_now()
+        state.last, state.news = tai_now(), time.monotonic()
         self._close(key, state)
 
     def _processed(self, record: dict[str, Any]) -> None:
@@ -87,7 +107,7 @@ class Watch:
         state = self._open.setdefault(key, _Detector())
         state.expected, state.group = int(record["figures"].get("alerts", 0)), record["groupId"]
         state.end_of_readout = record["time"] - record["figures"].get("latency_s", 0.0)
-        state.last = max(state.last, record["time"])
+        state.last, state.news = max(state.last, record["time"]), time.monotonic()
         self._close(key, state)
 
     def _close(self, key: tuple[str, str], state: _Detector) -> None:

@@ -77,12 +77,31 @@ class Archiver(Device):
         while not stopped():
             if not self._enabled.wait(0.2):
                 continue
-            for message in readouts.receive(timeout=0.2, most=1):
-                self._take_over(message, decode)
-                readouts.commit(message)
+            try:
+                messages = readouts.receive(timeout=0.2, most=1)
+            except RetriableError as error:
+                LOG.warning("readouts: %s; asking again", error)
+                continue
+            for message in messages:
+                while not (stopped() or self._taken_over(message, readouts, decode)):
+                    time.sleep(self._configuration.retry_seconds)
+
+    def _taken_over(self, message: Received, readouts: Receiver, decode: Callable[[bytes], dict[str, object]]) -> bool:
+        """Take one readout over; False if Kafka or the registry is away: what is journalled by then is kept."""
+        try:
+            self._take_over(message, decode)
+            readouts.commit(message)
+        except RetriableError as error:
+            LOG.warning("readout at offset %d: %s; trying again", message.offset, error)
+            return False
+        return True
 
     def _take_over(self, message: Received, decode: Callable[[bytes], dict[str, object]]) -> None:
-        event = EndReadout.model_validate(decode(message.value))
+        try:
+            event = EndReadout.model_validate(decode(message.value))
+        except (NonRetriableError, ValueError) as error:
+            self.fault(5701, f"readout at offset {message.offset} not understood: {error}")
+            return
         with about(obs_id=event.imageName, group=event.additional.get("groupId", "")):
             begun = time.monotonic()
             try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
-import threading
+import sys
 import time
 import zipfile
+from functools import partial
 from typing import Any
 
 from lsst.alert.packet import Schema
@@ -20,13 +20,11 @@ from prometheus_client import Counter
 
 from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common import log
-from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Received, Receiver
 from workloads.common.s3 import Store
-from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 
-LOG = logging.getLogger(__name__)
 TOPIC = "lsst-alerts-v11"
 RECEIVED = Counter("broker_received", "Alerts received", ["group"])
 BROKEN = Counter("broker_broken", "Alerts that could not be decoded", ["group"])
@@ -63,15 +61,9 @@ class Group:
         while not stop:
             health.beat(self._name)
             messages = self._receiver.receive(timeout=2.0, most=2000)
-            if not messages:
-                continue
-            try:
+            if messages:
                 self._keep_batch(messages)
-            except WorkloadError as error:
-                LOG.warning("%s: %s; this batch comes again", self._name, error)
-                stop.set()
-                return
-            self._receiver.commit(*messages)
+                self._receiver.commit(*messages)
 
     def _keep_batch(self, messages: list[Received]) -> None:
         now = time.time()
@@ -119,7 +111,7 @@ def stock_schemas() -> dict[int, Schema]:
     return found
 
 
-def main() -> None:
+def main() -> int:
     """Run the service."""
     log.configure("broker")
     settings = Settings.load()
@@ -127,17 +119,14 @@ def main() -> None:
     schemas = stock_schemas()
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
-    threads = []
+    loops = {}
     for number, name in enumerate(GROUPS):
         group = Group(
             name, Receiver(settings, site, name, [TOPIC]), Store(settings, site), schemas, keep_packets=number == 0
         )
-        threads.append(threading.Thread(target=group.run, args=(stop, health), name=name))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        loops[name] = partial(group.run, stop, health)
+    return run_together(stop, loops)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,4 +12,4 @@ class RetriableError(WorkloadError):
 
 
 class NonRetriableError(WorkloadError):
-    """Repeating cannot help or could do harm: bad input, or an alert database or stream that may have been written."""
+    """Repeating cannot help or could do harm: bad input, rows that a database refuses, a stream that another has taken over."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from workloads.common.avro import Codec
 from workloads.common.errors import NonRetriableError, RetriableError
@@ -147,6 +148,18 @@ class Sender:
             raise kind(f"Kafka transaction: {error.str()}") from exception
 
 
+def partitions(settings: Settings, site: str, *topics: str) -> list[tuple[str, int]]:
+    """Return all partitions of some topics: what a consumer takes that must not lose its place when Kafka restarts."""
+    admin = AdminClient(settings.kafka_options(site))
+    try:
+        known = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
+    except KafkaException as exception:
+        raise RetriableError(f"Kafka of {site}, its topics: {exception.args[0].str()}") from exception
+    if missing := [topic for topic in topics if topic not in known]:
+        raise RetriableError(f"Kafka of {site}: no topic {', '.join(missing)}; expected from role kafka_broker")
+    return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
+
+
 class Receiver:
     """A consumer of committed records that commits by hand.
 
@@ -248,13 +261,24 @@ class Receiver:
             yield from self.receive(most=1)
 
     def commit(self, *done: Received) -> None:
-        """Commit the offsets after `done`."""
+        """Commit the offsets after `done`.
+
+        Raises
+        ------
+        RetriableError
+            If Kafka does not take them: these messages may come again.
+        """
         if done:
             after: dict[tuple[str, int], int] = {}
             for message in done:
                 where = (message.topic, message.partition)
                 after[where] = max(after.get(where, 0), message.offset + 1)
-            self._consumer.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in after.items()], asynchronous=False)
+            try:
+                self._consumer.commit(
+                    offsets=[TopicPartition(t, p, o) for (t, p), o in after.items()], asynchronous=False
+                )
+            except KafkaException as exception:
+                raise RetriableError(f"Kafka, offsets not committed: {exception.args[0].str()}") from exception
 
     def close(self) -> None:
         """Leave the group."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from workloads.common.errors import WorkloadError
+
+LOG = logging.getLogger(__name__)
 PORT = 9100
 GRACE_SECONDS = 3.0
 """How long a service may take to end; what it has in hand takes a second or two."""
@@ -67,11 +71,38 @@ class Stop:
 
     def set(self) -> None:
         """Ask for the end from inside."""
-        self._event.set()
+        self._asked()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at the signal; return whether it came."""
         return self._event.wait(seconds)
+
+
+def run_together(stop: Stop, loops: Mapping[str, Callable[[], None]]) -> int:
+    """Run loops in threads until told to stop, and return the exit code of their process.
+
+    One that fails ends them all: what restarts the process brings it back whole, at its last commit.
+    """
+    failed: list[str] = []
+
+    def run(name: str, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except WorkloadError as error:
+            LOG.error("%s ends, the process starts again from its last commit: %s", name, error)  # noqa: TRY400 - the text says it all
+            failed.append(name)
+        except Exception:
+            LOG.exception("%s ends, the process starts again from its last commit", name)
+            failed.append(name)
+        finally:
+            stop.set()
+
+    threads = [threading.Thread(target=run, args=item, name=item[0]) for item in loops.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 1 if failed else 0
 
 
 def _signals() -> int:

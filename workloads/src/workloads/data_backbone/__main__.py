@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+import sys
 import time
+from functools import partial
 
 from workloads.common import log
-from workloads.common.errors import RetriableError, WorkloadError
+from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Bus, Sender
 from workloads.common.ledger import Ledger
-from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.backbone import SERVICE, Backbone
 from workloads.data_backbone.keeper import Keeper
 
 SWEEP_SECONDS = 20.0
-COPIES = frozenset({"summit", "base", "ncsa"})
 LOG = log.configure(SERVICE)
 
 
@@ -42,35 +42,35 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         receiver.commit(*messages)
 
 
-def main() -> None:
-    """Run the service."""
-    settings = Settings.load()
-    backbone = Backbone(settings)
-    keeper_bus = Bus(settings)
-    sender = keeper_bus.sender()
-    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), COPIES)
-    health, stop = Health(), Stop(GRACE_SECONDS)
-    serve_health(health)
-    thread = threading.Thread(target=_keep, args=(keeper_bus, keeper, sender, stop, health), name="keeper")
-    thread.start()
+def _ingest(backbone: Backbone, keeper: Keeper, stop: Stop, health: Health) -> None:
+    """Take in what notifications name and, now and then, what a sweep finds."""
     swept = time.monotonic()
     while not stop:
         health.beat()
         messages = backbone.arrivals.receive(timeout=0.2, most=200)
         missed: list[Arrival] = []
-        try:
-            if time.monotonic() - swept > SWEEP_SECONDS:
-                swept = time.monotonic()
-                missed = backbone.sweep()
-            if messages or missed:
-                backbone.take(messages, missed, keeper.arrived)
-        except RetriableError as error:
-            LOG.warning("batch not taken, the process starts again from its last commit: %s", error)
-            stop.set()
-            thread.join()
-            raise
-    thread.join()
+        if time.monotonic() - swept > SWEEP_SECONDS:
+            swept = time.monotonic()
+            missed = backbone.sweep()
+        if messages or missed:
+            backbone.take(messages, missed, keeper.arrived)
+
+
+def main() -> int:
+    """Run the service."""
+    settings = Settings.load()
+    backbone = Backbone(settings)
+    keeper_bus = Bus(settings)
+    sender = keeper_bus.sender()
+    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender))
+    health, stop = Health(), Stop(GRACE_SECONDS)
+    serve_health(health)
+    loops = {
+        "ingest": partial(_ingest, backbone, keeper, stop, health),
+        "keeper": partial(_keep, keeper_bus, keeper, sender, stop, health),
+    }
+    return run_together(stop, loops)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from workloads.common.ledger import Ledger, Step, Subject
@@ -27,7 +27,6 @@ class _Image:
     group: str
     end: float
     late: bool = False
-    copies: set[str] = field(default_factory=set)
 
 
 class Keeper:
@@ -37,16 +36,13 @@ class Keeper:
     ----------
     ledger
         Where stamps go.
-    copies_wanted
-        Sites that must hold each image before it counts as archived.
     """
 
-    def __init__(self, ledger: Ledger, copies_wanted: frozenset[str]) -> None:
-        self._ledger, self._wanted = ledger, copies_wanted
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._visits: dict[str, _Visit] = {}
         self._images: dict[tuple[str, str], _Image] = {}
         self._arrived: set[tuple[str, str]] = set()
-        self._copies: dict[tuple[str, str], set[str]] = {}
 
     def next_visit(self, record: dict[str, Any]) -> None:
         """Take note of an announced visit."""
@@ -87,14 +83,8 @@ class Keeper:
     def archiver_event(self, record: dict[str, Any]) -> None:
         """Take note of what the archiver or a forwarder reports."""
         event, content = record["event"], record["content"]
-        if event in ("imageStored", "imageForwarded") and content.get("key", "").endswith(".fits"):
-            self._copy(
-                content["obsid"],
-                content["detector"],
-                content["site"],
-                record["private_sndStamp"],
-                float(content["size"]),
-            )
+        if event == "imageForwarded" and content.get("everywhere") == str(True):
+            self._archived(content["obsid"], content["detector"], record["private_sndStamp"], float(content["size"]))
         elif event == "imageRetrievalForArchiving" and content["statusCode"] != "0":
             detector = f"{content['raft']}_{content['sensor']}"
             self._images.pop((content["obsid"], detector), None)
@@ -124,17 +114,8 @@ class Keeper:
                 visit.closed = True
                 self._ledger.stamp(Step.LATE, Subject(group=group), reason="announced, but no image was read out")
 
-    def _copy(self, obs_id: str, detector: str, site: str, time: float, size: float) -> None:
-        copies = self._copies.setdefault((obs_id, detector), set())
-        if site in copies:
-            return
-        copies.add(site)
-        if copies >= self._wanted:
-            image = self._images.pop((obs_id, detector), None)
-            self._ledger.stamp(
-                Step.ARCHIVED,
-                Subject(obs_id, detector, image.group if image else ""),
-                time=time,
-                figures={"bytes": size, "copies": len(copies)},
-            )
-            self._copies[obs_id, detector] = set(self._wanted)
+    def _archived(self, obs_id: str, detector: str, time: float, size: float) -> None:
+        """Note that all sites have an image: the forwarder's journal knows, whatever was restarted meanwhile."""
+        image = self._images.pop((obs_id, detector), None)
+        subject = Subject(obs_id, detector, image.group if image else "")
+        self._ledger.stamp(Step.ARCHIVED, subject, time=time, figures={"bytes": size})

@@ -12,8 +12,8 @@ from typing import Any
 from astropy.io.fits import Header
 from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
-from sqlalchemy.exc import OperationalError
 
+from workloads.common.databases import DATABASE_AWAY
 from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import MissingObjectError, Store, sha256
@@ -96,7 +96,7 @@ class Writer:
         bad = [result for result in results if isinstance(result, Bad)]
         try:
             self._ingest(good)
-        except OperationalError as error:
+        except DATABASE_AWAY as error:
             raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
         except Exception as error:  # noqa: BLE001 - one bad file must not keep the others out
             LOG.warning("batch of %d not ingested (%s); one by one", len(good), error)
@@ -125,7 +125,7 @@ class Writer:
         for file in files:
             try:
                 self._ingest([file])
-            except OperationalError as error:
+            except DATABASE_AWAY as error:
                 raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is put aside with that reason
                 bad.append(Bad(file.arrival, f"not ingested: {type(error).__name__}: {error}"))

@@ -55,6 +55,23 @@ class Forwarder:
         missing = [item.key for item in self._source.list(BUCKET, "LSSTCam/") if item.key not in known]
         return self.note(missing)
 
+    def tell(self) -> None:
+        """Announce every raw image that has arrived; one that could not be announced is the next time.
+
+        Raises
+        ------
+        RetriableError
+            If the announcements do not get through.
+        """
+        for arrival in self._journal.untold():
+            if (raw := arrival.transfer.raw) is not None:
+                content = {
+                    "obsid": raw.exposure.obs_id, "detector": raw.detector, "key": arrival.transfer.key, "sha256": arrival.sha256,
+                    "size": arrival.size, "site": arrival.transfer.site, "everywhere": arrival.everywhere,
+                }  # fmt: skip
+                self._announce("imageForwarded", content)
+            self._journal.told(arrival)
+
     def work(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:
         """Send to one destination until told to stop."""
         while not stopped():
@@ -76,12 +93,9 @@ class Forwarder:
             pause = self._journal.failed(transfer, str(error))
             LOG.warning("%s to %s failed, again in %.1f s: %s", transfer.key, store.site, pause, error)
             return
-        everywhere = self._journal.proved(transfer, digest)
+        self._journal.proved(transfer, digest, size)
         SENT.labels(store.site).inc(size)
         SECONDS.labels(store.site).observe(time.monotonic() - begun)
-        if (raw := transfer.raw) is not None:
-            content = {"obsid": raw.exposure.obs_id, "detector": raw.detector, "key": transfer.key, "sha256": digest, "size": size, "site": store.site, "everywhere": everywhere}  # fmt: skip
-            self._announce("imageForwarded", content)
 
     def _copy(self, key: str, store: Store) -> tuple[str, int]:
         """Copy one object; both ends must agree on the digest of what was read here."""

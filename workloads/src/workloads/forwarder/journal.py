@@ -13,10 +13,13 @@ from workloads.common.names import RawName
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS transfers (
     site TEXT NOT NULL, key TEXT NOT NULL, class INTEGER NOT NULL, exposure TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'proved')), sha256 TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'proved', 'told')),
+    sha256 TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (site, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON transfers (site, state, class, exposure, key);
+CREATE INDEX IF NOT EXISTS untold ON transfers (state) WHERE state = 'proved';
+CREATE INDEX IF NOT EXISTS places ON transfers (key, state);
 """
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -33,6 +36,16 @@ class Transfer:
     def raw(self) -> RawName | None:
         """The raw image that the object is, or None for sidecars and lists."""
         return RawName.from_key(self.key) if self.key.endswith(".fits") else None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that is proved to stand at a site; `everywhere` if it stands at all of them."""
+
+    transfer: Transfer
+    sha256: str
+    size: int
+    everywhere: bool
 
 
 def class_of(key: str) -> int:
@@ -84,18 +97,34 @@ class TransferJournal:
                     return Transfer(site, key, attempts)
         return None
 
-    def proved(self, transfer: Transfer, sha256: str) -> bool:
-        """Note that an object stands at its destination with this digest; return whether now all sites have it."""
+    def proved(self, transfer: Transfer, sha256: str, size: int) -> None:
+        """Note that an object stands at its destination with this digest."""
         with self._lock:
             self._database.execute(
-                "UPDATE transfers SET state = 'proved', sha256 = ?, error = '' WHERE site = ? AND key = ?",
-                (sha256, transfer.site, transfer.key),
+                "UPDATE transfers SET state = 'proved', sha256 = ?, size = ?, error = '' WHERE site = ? AND key = ?",
+                (sha256, size, transfer.site, transfer.key),
             )
             self._taken.discard((transfer.site, transfer.key))
-            (left,) = self._database.execute(
-                "SELECT count(*) FROM transfers WHERE key = ? AND state = 'waiting'", (transfer.key,)
-            ).fetchone()
-            return bool(left == 0)
+
+    def untold(self) -> list[Arrival]:
+        """Return what has arrived and nobody was told of yet."""
+        query = """SELECT site, key, attempts, sha256, size,
+            NOT EXISTS (SELECT 1 FROM transfers AS other WHERE other.key = transfers.key AND other.state = 'waiting')
+            FROM transfers WHERE state = 'proved' ORDER BY exposure, key"""
+        with self._lock:
+            rows = self._database.execute(query).fetchall()
+        return [
+            Arrival(Transfer(site, key, attempts), digest, size, bool(everywhere))
+            for site, key, attempts, digest, size, everywhere in rows
+        ]
+
+    def told(self, arrival: Arrival) -> None:
+        """Note that somebody was told of an arrival."""
+        with self._lock:
+            self._database.execute(
+                "UPDATE transfers SET state = 'told' WHERE site = ? AND key = ?",
+                (arrival.transfer.site, arrival.transfer.key),
+            )
 
     def failed(self, transfer: Transfer, error: str) -> float:
         """Note a failure and return the seconds until the next attempt: doubled each time, up to half a minute."""

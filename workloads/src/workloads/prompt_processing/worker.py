@@ -13,6 +13,7 @@ from typing import Any
 import astropy.time
 from lsst.dax.apdb import ApdbSql
 
+from workloads.common.databases import DATABASE_AWAY
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Received, Receiver
 from workloads.common.ledger import Ledger, Step, Subject
@@ -156,9 +157,10 @@ class Worker:
     def _store_rows(self, objects: Any, sources: Any, when: astropy.time.Time) -> None:
         try:
             self._apdb.store(when, objects, sources)
+        except DATABASE_AWAY:
+            raise  # this worker ends; the next asks the database first whether it has the rows
         except Exception as error:
-            reason = str(error).splitlines()[0][:300]
-            raise NonRetriableError(f"alert database: rows may have been written: {reason}") from error
+            raise NonRetriableError(f"alert database refused its rows: {str(error).splitlines()[0][:300]}") from error
 
     def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
         if packets.offset != message.offset:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from workloads.broker.__main__ import stock_schemas
-from workloads.common.kafka import Received, Receiver
+from workloads.common.kafka import Received, Receiver, partitions
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.schemas import topics
 from workloads.common.settings import Settings
@@ -74,7 +74,9 @@ def follow(folder: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     site = settings.site.site
-    receiver = Receiver(settings, site, f"night-report-{time.time_ns()}", [ALERTS, LEDGER], start="latest")
+    # By partition: a group without commits would begin at the newest record again after a restart of Kafka.
+    wanted = partitions(settings, site, ALERTS, LEDGER)
+    receiver = Receiver(settings, site, f"night-report-{time.time_ns()}", partitions=wanted, start="latest")
     decode = _ledger_decoder()
     follower = Follower(folder)
     said = ""

@@ -60,7 +60,12 @@ class Log:
 
     def _follow(self) -> None:
         while True:
-            for message in self._receiver.receive(timeout=0.5):
+            try:
+                messages = self._receiver.receive(timeout=0.5)
+            except RetriableError as error:
+                LOG.warning("%s; asking again", error)
+                continue
+            for message in messages:
                 key, value = json.loads(message.key or b"{}"), json.loads(message.value or b"{}")
                 with self._applied:
                     if key.get("kind") in ("schema", "mode", "config"):
