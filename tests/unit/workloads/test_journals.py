@@ -215,3 +215,12 @@ def test_arrivals_are_told_until_somebody_was_told(tmp_path):
             Forwarder(None, [], journal, announce).tell()
         assert said == [("imageForwarded", site, "ab", 10, everywhere)]
         said.clear()
+
+
+def test_one_announcement_says_that_all_sites_have_it(tmp_path):
+    journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"]), []
+    journal.add([f"LSSTCam/20261122/MC_S_20261122_000001/MC_S_20261122_000001_R22_S0{n}.fits" for n in (0, 1)])
+    for transfer in [journal.take(site) for site in ("ncsa", "base") for _ in range(2)]:
+        journal.proved(transfer, "ab", 10)
+    Forwarder(None, [], journal, lambda _, content: said.append((content["detector"], content["everywhere"]))).tell()
+    assert said == [("R22_S00", False), ("R22_S00", True), ("R22_S01", False), ("R22_S01", True)]

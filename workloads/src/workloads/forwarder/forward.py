@@ -63,7 +63,7 @@ class Forwarder:
         RetriableError
             If the announcements do not get through.
         """
-        for arrival in self._journal.untold():
+        while (arrival := self._journal.untold()) is not None:
             if (raw := arrival.transfer.raw) is not None:
                 content = {
                     "obsid": raw.exposure.obs_id, "detector": raw.detector, "key": arrival.transfer.key, "sha256": arrival.sha256,

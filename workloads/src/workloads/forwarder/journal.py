@@ -40,7 +40,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Arrival:
-    """An object that is proved to stand at a site; `everywhere` if it stands at all of them."""
+    """An object that is proved to stand at a site; `everywhere` if all other sites were told before."""
 
     transfer: Transfer
     sha256: str
@@ -106,17 +106,18 @@ class TransferJournal:
             )
             self._taken.discard((transfer.site, transfer.key))
 
-    def untold(self) -> list[Arrival]:
-        """Return what has arrived and nobody was told of yet."""
-        query = """SELECT site, key, attempts, sha256, size,
-            NOT EXISTS (SELECT 1 FROM transfers AS other WHERE other.key = transfers.key AND other.state = 'waiting')
-            FROM transfers WHERE state = 'proved' ORDER BY exposure, key"""
+    def untold(self) -> Arrival | None:
+        """Return an arrival that nobody was told of yet, or None."""
+        query = """SELECT site, key, attempts, sha256, size, NOT EXISTS (
+                SELECT 1 FROM transfers AS other
+                WHERE other.key = transfers.key AND other.site <> transfers.site AND other.state <> 'told')
+            FROM transfers WHERE state = 'proved' ORDER BY exposure, key LIMIT 1"""
         with self._lock:
-            rows = self._database.execute(query).fetchall()
-        return [
-            Arrival(Transfer(site, key, attempts), digest, size, bool(everywhere))
-            for site, key, attempts, digest, size, everywhere in rows
-        ]
+            row = self._database.execute(query).fetchone()
+        if row is None:
+            return None
+        site, key, attempts, digest, size, everywhere = row
+        return Arrival(Transfer(site, key, attempts), digest, size, bool(everywhere))
 
     def told(self, arrival: Arrival) -> None:
         """Note that somebody was told of an arrival."""
