@@ -128,7 +128,8 @@ class Lags:
     """
 
     def __init__(self, settings: Settings, site: str) -> None:
-        self._admin = AdminClient(settings.kafka_options(site))
+        self._options = settings.kafka_options(site)
+        self._admin = AdminClient(self._options)
         self.current: dict[str, int] = {}
         self._measured = 0.0
 
@@ -140,7 +141,8 @@ class Lags:
         try:
             self._measure(groups)
         except (KafkaException, TimeoutError) as error:
-            LOG.warning("lags not measured: %s", error)
+            LOG.warning("lags not measured: %s", error or "no answer")
+            self._admin = AdminClient(self._options)  # one that saw a broker killed asks its coordinators in vain
 
     def _measure(self, groups: list[str]) -> None:
         count = len(self._admin.list_topics(ALERTS, timeout=_ANSWER_SECONDS).topics[ALERTS].partitions)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +21,7 @@ from workloads.common.settings import Settings
 
 LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 30.0
+_GRACE_SECONDS = 5.0
 _STARTING = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
@@ -27,6 +31,26 @@ _STARTING = frozenset(
     }
 )
 """What a broker answers that has just started: the same question is answered a moment later."""
+
+
+@contextmanager
+def _returning(what: str) -> Iterator[None]:
+    """End the process if the client library does not come back long after its own time-out.
+
+    librdkafka 2.16 waits for ever for a group's coordinator whose broker was killed and is back; a new process finds it.
+    """
+    timer = threading.Timer(_TIMEOUT_SECONDS + _GRACE_SECONDS, _give_up, (what,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _give_up(what: str) -> None:
+    LOG.error("Kafka: %s does not return; the process starts again from its last commit", what)
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -141,7 +165,8 @@ class Sender:
     @staticmethod
     def _guard(call: Any, *arguments: Any) -> None:
         try:
-            call(*arguments)
+            with _returning(call.__name__):
+                call(*arguments)
         except KafkaException as exception:
             error = exception.args[0]
             kind = NonRetriableError if error.fatal() else RetriableError
