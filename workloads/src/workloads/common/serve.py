@@ -58,8 +58,9 @@ class Stop:
             threading.Thread(target=self._listen, args=(_signals(),), name="end", daemon=True).start()
 
     def _asked(self) -> None:
+        first = not self._event.is_set()
         self._event.set()
-        if self._grace is not None:  # the kernel ends what then still waits or tidies up, in whatever library
+        if first and self._grace is not None:  # the kernel ends what then still waits or tidies up, in whatever library
             signal.setitimer(signal.ITIMER_REAL, self._grace)
 
     def _listen(self, signals: int) -> None:
