@@ -199,7 +199,7 @@ def test_the_archiver_resumes_what_it_had_acknowledged(system):
     assert json.loads((folder / "report.json").read_text())["exposures"]["lost"] == 0
 
 
-@pytest.mark.parametrize("gone", ["postgresql", "kafka", "store-ncsa"])
+@pytest.mark.parametrize("gone", ["postgresql", pytest.param("kafka", marks=pytest.mark.slow), "store-ncsa"])
 def test_a_night_loses_nothing_to_a_peer_that_crashes(system, gone):
     """What everything leans on is killed while an exposure is on its way and comes back; workloads start again as on a cluster."""
 
