@@ -101,10 +101,11 @@ def traces(instance: str) -> list[str]:
     found += [target for target in mounts() if mark in target or f"/dpp/{instance}" in target]
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
-                found.append(f"process {entry.name}")
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
         except OSError:
             continue
+        if mark.encode() in command:
+            found.append(f"process {entry.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
     home = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local/state"))
     return found + [str(path) for path in (home / "dpp" / instance, Path("/run/dpp") / instance) if path.exists()]
 

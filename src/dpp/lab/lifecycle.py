@@ -37,6 +37,7 @@ SESSION = "DPP_SESSION"
 
 _GRACE_SECONDS = 5.0
 _PARALLEL = 4
+_MONITOR_SECONDS = 60.0
 _REMOVALS = 3
 _REMOVE_SECONDS = 300.0
 
@@ -95,6 +96,7 @@ class Lab:
         removed = self._end_processes(_session_processes(self.folders.instance))
         with self.alone(seconds=_GRACE_SECONDS):
             removed += self._remove_containers()
+            self._end_processes(_monitors(self.folders.instance), patience=_MONITOR_SECONDS)
             Links.remove_all(self.folders)
             inside = _inside(wires.namespaces(self.folders.instance))
             removed += self._end_processes(inside)
@@ -182,15 +184,11 @@ class Lab:
         return Machines(self.folders).podman.containers({f"{LABEL}instance": self.folders.instance})
 
     @staticmethod
-    def _end_processes(pids: list[int]) -> list[str]:
+    def _end_processes(pids: list[int], *, patience: float = 0.0) -> list[str]:
+        """Wait `patience` seconds for processes to end by themselves; then ask those left, and then kill them."""
+        alive = _outlive(pids, 0, patience)
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            alive = [pid for pid in pids if _signal(pid, signal_number)]
-            deadline = time.monotonic() + _GRACE_SECONDS
-            while alive and time.monotonic() < deadline:
-                time.sleep(0.05)
-                alive = [pid for pid in alive if _signal(pid, 0)]
-            if not alive:
-                break
+            alive = _outlive(alive, signal_number, _GRACE_SECONDS)
         return [f"process {pid}" for pid in pids]
 
     @contextmanager
@@ -298,6 +296,28 @@ def _inside(names: list[str]) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _monitors(instance: str) -> list[int]:
+    """Return podman's monitors of an instance's machines: one ends a little after its machine was removed."""
+    mark, found = f"dpp-{instance}-".encode(), []
+    for pid, entry in _processes():
+        try:
+            if (entry / "comm").read_text() == "conmon\n" and mark in (entry / "cmdline").read_bytes():
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def _outlive(pids: list[int], number: int, seconds: float) -> list[int]:
+    """Send processes a signal (0 is none) and return those that are still there `seconds` later."""
+    alive = [pid for pid in pids if _signal(pid, number)]
+    deadline = time.monotonic() + seconds
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+        alive = [pid for pid in alive if _signal(pid, 0)]
+    return alive
 
 
 def _signal(pid: int, number: int) -> bool:
