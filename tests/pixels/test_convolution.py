@@ -50,11 +50,11 @@ def test_a_gaussian_is_one_product(rng, threads):
 def test_what_is_left_out_of_a_psf_costs_no_signal(rng):
     psf, image = _moffat(31, 1e-4, rng), _image(rng)
     down, across = products(psf.mean)
-    assert len(down) < 8
-    assert np.linalg.norm(down.T @ across - psf.mean) <= 3e-3 * np.linalg.norm(psf.mean)
+    assert len(down) < 5
+    assert np.linalg.norm(down.T @ across - psf.mean) <= 2e-2 * np.linalg.norm(psf.mean)
     found = matched_filter(image, psf)
     signal, noise2 = _plain(image.pixels, image, psf.mean), _plain(image.variance, image, psf.mean**2)
-    assert np.abs(found.signal - signal).max() < 0.02 * signal.std()
+    assert (found.signal - signal).std() < 0.025 * signal.std()
     inside = np.s_[60:-20, 20:900]
     assert np.allclose(found.noise2[inside], noise2[inside], rtol=5e-3)
 
@@ -66,7 +66,7 @@ def test_a_star_keeps_its_flux_and_significance(rng):
     found = matched_filter(image, psf)
     norm = float((psf.mean.astype(np.float64) ** 2).sum())
     assert found.signal[75, 515] == pytest.approx(1000 * norm, rel=1e-4)
-    assert found.significance()[75, 515] == pytest.approx(1000 * np.sqrt(norm) / 10, rel=1e-4)
+    assert found.significance()[75, 515] == pytest.approx(1000 * np.sqrt(norm) / 10, rel=2.5e-4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.ndimage
 
 from workloads.pixels import parallel
 from workloads.pixels.background import estimate_background
@@ -20,6 +19,7 @@ from workloads.pixels.kernels.matching import blend_rows
 from workloads.pixels.kernels.signature import grow_plane
 from workloads.pixels.masks import UNUSABLE, Mask
 from workloads.pixels.matching import MatchingKernel, fit_kernel, make_basis
+from workloads.pixels.maxima import box_maximum
 from workloads.pixels.psf import Psf
 from workloads.pixels.resampling import SPECTRUM
 from workloads.pixels.streaks import mark_streaks
@@ -209,8 +209,7 @@ def _sky_left(image: Image, psf: Psf, mesh: int, threads: int | None) -> Floats:
     """
     first = estimate_background(image, mesh, threads=threads).level
     snr = matched_filter(image.less(first, threads), psf, threads=threads).significance(threads)
-    reach = 2 * round(psf.fwhm) + 1
-    sources = scipy.ndimage.maximum_filter(np.abs(snr) > _SOURCE, reach)
+    sources = box_maximum(np.abs(snr) > _SOURCE, round(psf.fwhm))
     without = image.marked(sources, Mask.DETECTED, threads)
     second = estimate_background(without, mesh, exclude=(UNUSABLE | Mask.DETECTED).value, threads=threads)
     return second.level if second.usable > 0 else first

@@ -10,6 +10,7 @@ import scipy.ndimage
 
 from workloads.pixels.images import Doubles, Floats, Planes
 from workloads.pixels.masks import UNUSABLE, Mask
+from workloads.pixels.maxima import box_maximum
 
 _WIDTH = 2.0
 """Width of a ring, pixels."""
@@ -51,7 +52,7 @@ def find_bright(light: Floats, noise2: Floats, mask: Planes) -> Stars:
     top = (light > _BRIGHT * np.sqrt(noise2)) & (mask & UNUSABLE.value == 0)
     rows, columns = np.nonzero(top)
     if len(rows):
-        summit = scipy.ndimage.maximum_filter(light, 15)[rows, columns] == light[rows, columns]
+        summit = box_maximum(light, 7)[rows, columns] == light[rows, columns]
         places += [(float(x), float(y), 9.0) for y, x in zip(rows[summit], columns[summit], strict=True)]
     table = np.array(places, np.float64).reshape(-1, 3)
     return Stars(table[:, 0], table[:, 1], table[:, 2])
@@ -125,7 +126,7 @@ def match_noise(light: Floats, errors: dict[int, float]) -> Floats:
     """Deviation of the match's error at each pixel, by the brightest light within reach."""
     spread = np.zeros_like(light)
     for reach, share in errors.items():
-        np.maximum(spread, np.float32(share) * scipy.ndimage.maximum_filter(light, 2 * reach + 1), out=spread)
+        np.maximum(spread, np.float32(share) * box_maximum(light, reach), out=spread)
     return spread
 
 

@@ -12,6 +12,7 @@ from workloads.pixels import parallel
 from workloads.pixels.images import Doubles, Floats, Image
 from workloads.pixels.kernels.matching import solve_positive
 from workloads.pixels.masks import UNUSABLE
+from workloads.pixels.maxima import box_maximum
 
 FEW_STAMPS = 20
 """With fewer, the background under them is determined only if the wings of the stamps count as well."""
@@ -161,8 +162,7 @@ def new_light(residual: Floats, weight: Floats, half: int, fwhm: float) -> npt.N
     noise2 /= 4 * np.pi * sigma**2
     v, u = np.mgrid[-half : half + 1, -half : half + 1]
     found = (np.abs(signal) > _NEW * np.sqrt(np.maximum(noise2, 1e-30))) & (np.hypot(u, v) > 2 * fwhm)
-    reach = 2 * round(fwhm) + 1
-    grown = scipy.ndimage.maximum_filter(found, (1, reach, reach)) & (np.hypot(u, v) > fwhm)
+    grown = box_maximum(found, round(fwhm)) & (np.hypot(u, v) > fwhm)
     return np.asarray(grown.reshape(residual.shape), bool)
 
 

@@ -1,4 +1,8 @@
-"""Correlation with stamps that are sums of a few products of a column and a row: short loops in place of transforms."""
+"""Correlation with stamps that are sums of a few products of a column and a row: short loops in place of transforms.
+
+Loops along a row index views that begin where they do: of an index like ``x + i`` the compiler cannot tell that it is not
+negative, which counts from the end, and it gathers element by element.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ def correlate_rows(
     for left in range(0, columns, TILE):
         width = min(TILE, columns - left)
         for row in range(first - half, last + half):
-            slot = (row + size) % size
+            slot = row % size
             if row < 0 or row >= rows:
                 ring[:, slot, :] = zero
             else:
@@ -58,10 +62,17 @@ def correlate_rows(
                     a = weights[0]
                     for x in range(width):
                         result[x] = a * source[x]
-                    for i in range(1, size, 2):
-                        a, b = weights[i], weights[i + 1]
+                    for i in range(1, size - 3, 4):
+                        a, b, c, d = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
+                        one, two = source[i : i + width], source[i + 1 : i + 1 + width]
+                        three, four = source[i + 2 : i + 2 + width], source[i + 3 : i + 3 + width]
                         for x in range(width):
-                            result[x] += a * source[x + i] + b * source[x + i + 1]
+                            result[x] += a * one[x] + b * two[x] + c * three[x] + d * four[x]
+                    if size % 4 == 3:
+                        a, b = weights[size - 2], weights[size - 1]
+                        one, two = source[size - 2 : size - 2 + width], source[size - 1 : size - 1 + width]
+                        for x in range(width):
+                            result[x] += a * one[x] + b * two[x]
             y = row - half
             if y < first:
                 continue
@@ -69,12 +80,18 @@ def correlate_rows(
                 target = signal[y, left : left + width] if k < terms else noise2[y, left : left + width]
                 weights = down[k] if k < terms else noise_down[k - terms]
                 fresh = k in (0, terms)
-                a, above = weights[0], ring[k, (y - half + size) % size]
+                a, above = weights[0], ring[k, (y - half) % size]
                 for x in range(width):
                     target[x] = a * above[x] + (zero if fresh else target[x])
-                for j in range(1, size, 2):
-                    a, b = weights[j], weights[j + 1]
-                    upper, lower = ring[k, (y - half + j + size) % size], ring[k, (y - half + j + 1 + size) % size]
+                for j in range(1, size - 3, 4):
+                    a, b, c, d = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+                    one, two = ring[k, (y - half + j) % size], ring[k, (y - half + j + 1) % size]
+                    three, four = ring[k, (y - half + j + 2) % size], ring[k, (y - half + j + 3) % size]
                     for x in range(width):
-                        target[x] += a * upper[x] + b * lower[x]
+                        target[x] += a * one[x] + b * two[x] + c * three[x] + d * four[x]
+                if size % 4 == 3:
+                    a, b = weights[size - 2], weights[size - 1]
+                    one, two = ring[k, (y + half - 1) % size], ring[k, (y + half) % size]
+                    for x in range(width):
+                        target[x] += a * one[x] + b * two[x]
     return strange
