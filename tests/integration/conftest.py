@@ -110,9 +110,9 @@ def stamped(folder: Path, *steps: str) -> set[tuple[str, str]]:
     return {(row["obsId"], row["detector"]) for row in rows(folder / "ledger.jsonl") if row["step"] in steps}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system() -> Iterator[System]:
-    """Return the whole data plane with all workloads, for all tests of a session."""
+    """Return the whole data plane with all workloads, for all tests of this folder: the lab's come when it is gone."""
     if lacks := missing():
         pytest.skip(f"this machine lacks {lacks}")
     with tempfile.TemporaryDirectory(prefix="dpp-miniature-") as folder:  # not pytest's own: PostgreSQL must get in
@@ -124,7 +124,7 @@ def system() -> Iterator[System]:
             made.miniature.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def night(system: System) -> Path:
     """Return a night of three visits in which nothing goes wrong."""
     return system.night(3, "--seed", "4711")

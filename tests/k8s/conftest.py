@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from k8s.deployed import K8S, Server, pod, program, rendered
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run an API server with the ground that workloads stand on (k8s/platform) in force."""
     folder = tmp_path_factory.mktemp("api")
