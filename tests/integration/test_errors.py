@@ -199,13 +199,15 @@ def test_the_archiver_resumes_what_it_had_acknowledged(system):
     assert json.loads((folder / "report.json").read_text())["exposures"]["lost"] == 0
 
 
-@pytest.mark.parametrize("gone", ["postgresql", pytest.param("kafka", marks=pytest.mark.slow), "store-ncsa"])
-def test_a_night_loses_nothing_to_a_peer_that_crashes(system, gone):
+@pytest.mark.parametrize(
+    ("gone", "seconds"), [("postgresql", 5.0), pytest.param("kafka", 5.0, marks=pytest.mark.slow), ("store-ncsa", 25.0)]
+)
+def test_a_night_loses_nothing_to_a_peer_that_crashes(system, gone, seconds):
     """What everything leans on is killed while an exposure is on its way and comes back; workloads start again as on a cluster."""
 
     def crash(folder):
         system.wait(lambda: bool(stamped(folder, "ingested")), 90, "the first exposure is ingested")
-        system.miniature.crash(gone, seconds=5.0)
+        system.miniature.crash(gone, seconds=seconds)
 
     services = ("forwarder-summit", *(f"{name}-ncsa" for name in ("data_backbone", "prompt_processing", "broker")))
     with system.miniature.restarting(*services, "alert_distribution-ncsa"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import count
 from typing import Any
 
 import astropy.time
@@ -40,7 +41,9 @@ LOG = logging.getLogger(__name__)
 ALERTS = "lsst-alerts-v11"
 INGESTED = "dpp.raw.ingested"
 NEXT_VISIT = "lsst.sal.ScriptQueue.logevent_nextVisit"
-ATTEMPTS = 4
+_PATIENCE_SECONDS = 240.0
+"""How long an exposure waits for what is away, a store or its template; then those behind it have their turn."""
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Worker:
@@ -99,18 +102,20 @@ class Worker:
         with about(
             obs_id=record["obsId"], group=record["groupId"], day_obs=exposure.day_obs, detector=self._detector.name
         ):
-            for attempt in range(1, ATTEMPTS + 1):
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            for attempt in count(1):
                 try:
                     packets = self._result(exposure, record, message.offset)
                 except NonRetriableError as error:
                     self._give_up(record, message, str(error))
                     return
                 except RetriableError as error:
-                    LOG.warning("attempt %d: %s", attempt, error)
-                    if attempt == ATTEMPTS:
-                        self._give_up(record, message, f"after {ATTEMPTS} attempts: {error}")
+                    pause = min(2.0**attempt, _LONGEST_PAUSE_SECONDS)
+                    if time.monotonic() + pause > deadline:
+                        self._give_up(record, message, f"after {attempt} attempts: {error}")
                         return
-                    if stop.wait(2.0**attempt):
+                    LOG.warning("attempt %d, again in %.0f s: %s", attempt, pause, error)
+                    if stop.wait(pause):
                         return
                 else:
                     self._publish(record, message, packets)
