@@ -43,7 +43,14 @@ def _stage(path: Path) -> str:
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Hand tests to processes by module, and all tests with machines to one process, in order."""
+    """Hand tests to processes by module, and all tests with machines to one process, in the order of their stages.
+
+    In that order a folder's modules follow each other, so that the servers they share are started once.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
@@ -91,13 +98,22 @@ def pytest_runtest_protocol() -> Iterator[None]:
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder, then order by stage (the order inside a stage stays, but for what comes first)."""
-    rank = {stage: number for number, stage in enumerate(STAGES)}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark by folder, then order by stage (the order inside a stage stays, but for what comes first).
+
+    In several processes those with machines come before all others: theirs is the longest way.
+    """
+    lanes = hasattr(config, "workerinput")
+
+    def place(item: pytest.Item) -> tuple[bool, int, bool]:
+        stage = _stage(item.path)
+        rank = STAGES.index(stage) if stage in STAGES else len(STAGES)
+        return not (lanes and stage in MACHINES), rank, item.path.name != FIRST
+
     for item in items:
         for marker in NEEDS.get(_stage(item.path), []):
             item.add_marker(marker)
-    items.sort(key=lambda item: (rank.get(_stage(item.path), len(STAGES)), item.path.name != FIRST))
+    items.sort(key=place)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
