@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ SESSION = "DPP_SESSION"
 """Environment variable that marks the processes of an instance's `up`, so that `down` finds them after a crash."""
 
 _GRACE_SECONDS = 5.0
-_PARALLEL = 4
 _MONITOR_SECONDS = 60.0
+_PARALLEL = 4
 _REMOVALS = 3
 _REMOVE_SECONDS = 300.0
 
@@ -264,50 +264,36 @@ def _lineage() -> set[int]:
     return pids
 
 
-def _processes() -> Iterator[tuple[int, Path]]:
-    own = _lineage()
+def _processes(wanted: Callable[[Path], bool]) -> list[int]:
+    """Return the processes, other than those this one descends from, of whose folder in /proc `wanted` is true."""
+    own, found = _lineage(), []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in own:
-            yield int(entry.name), entry
-
-
-def _session_processes(instance: str) -> list[int]:
-    """Return the processes that an `up` of the instance started and left behind."""
-    mark, found = f"{SESSION}={instance}".encode(), []
-    for pid, entry in _processes():
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(pid)
+            if entry.name.isdigit() and int(entry.name) not in own and wanted(entry):
+                found.append(int(entry.name))
         except OSError:
             continue  # it ended while we looked
     return found
 
 
+def _session_processes(instance: str) -> list[int]:
+    """Return the processes that an `up` of the instance started and left behind."""
+    mark = f"{SESSION}={instance}".encode()
+    return _processes(lambda entry: mark in (entry / "environ").read_bytes().split(b"\0"))
+
+
 def _inside(names: list[str]) -> list[int]:
     """Return the processes that live in these network namespaces."""
-    if not names:
-        return []
     inodes = {(wires.NAMESPACES / name).stat().st_ino for name in names}
-    found = []
-    for pid, entry in _processes():
-        try:
-            if (entry / "ns/net").stat().st_ino in inodes:
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+    return _processes(lambda entry: (entry / "ns/net").stat().st_ino in inodes)
 
 
 def _monitors(instance: str) -> list[int]:
     """Return podman's monitors of an instance's machines: one ends a little after its machine was removed."""
-    mark, found = f"dpp-{instance}-".encode(), []
-    for pid, entry in _processes():
-        try:
-            if (entry / "comm").read_text() == "conmon\n" and mark in (entry / "cmdline").read_bytes():
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+    mark = wires.namespace(instance, "").encode()
+    return _processes(
+        lambda entry: (entry / "comm").read_text() == "conmon\n" and mark in (entry / "cmdline").read_bytes()
+    )
 
 
 def _outlive(pids: list[int], number: int, seconds: float) -> list[int]:
@@ -315,7 +301,7 @@ def _outlive(pids: list[int], number: int, seconds: float) -> list[int]:
     alive = [pid for pid in pids if _signal(pid, number)]
     deadline = time.monotonic() + seconds
     while alive and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # they are nobody's children here, so there is no end to wait for but to look again
         alive = [pid for pid in alive if _signal(pid, 0)]
     return alive
 

@@ -89,7 +89,7 @@ def resample_rows(
                     shift, bottom = left - x, low
                 elif left - x != shift or low != bottom:
                     break
-                wx, wy = table[int((sx - left) * 1024 + 0.5)], table[int((sy - low) * 1024 + 0.5)]
+                wx, wy = table[int((sx - left) * STEPS + 0.5)], table[int((sy - low) * STEPS + 0.5)]
                 share, height = np.float32(0.0), np.float32(0.0)
                 for i in range(TAPS):
                     across[i, run], down[i, run] = wx[i], wy[i]
