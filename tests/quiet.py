@@ -30,13 +30,21 @@ class Quiet:
     @contextmanager
     def work(self) -> Iterator[None]:
         """Count as one that is at work; waits while somebody has quiet or asks for it."""
-        fcntl.flock(self._gate, fcntl.LOCK_SH)
-        fcntl.flock(self._work, fcntl.LOCK_SH)
-        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._begin()
         try:
             yield
         finally:
             fcntl.flock(self._work, fcntl.LOCK_UN)
+
+    def rest(self) -> None:
+        """Let those have quiet who ask for it, between two steps of a long test; called from within `work`."""
+        fcntl.flock(self._work, fcntl.LOCK_UN)
+        self._begin()
+
+    def _begin(self) -> None:
+        fcntl.flock(self._gate, fcntl.LOCK_SH)
+        fcntl.flock(self._work, fcntl.LOCK_SH)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -62,6 +70,12 @@ def share(folder: Path) -> None:
 def work() -> AbstractContextManager[None]:
     """Be at work, if other processes run tests as well."""
     return _shared[0].work() if _shared else nullcontext()
+
+
+def rest() -> None:
+    """Rest between two steps, if other processes run tests as well."""
+    if _shared:
+        _shared[0].rest()
 
 
 def alone() -> AbstractContextManager[None]:

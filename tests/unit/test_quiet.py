@@ -15,21 +15,31 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from quiet import Quiet
-for number in range(int(sys.argv[3])):
-    with Quiet(Path(sys.argv[2])).work():
-        print("begins", time.monotonic(), flush=True)
-        time.sleep(0.2)  # the work: long enough that the other finds it going on
-        print("ends", time.monotonic(), flush=True)
+quiet, times, rests = Quiet(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4] == "rests"
+def step():
+    print("begins", time.monotonic(), flush=True)
+    time.sleep(0.2)  # the work: long enough that the other finds it going on
+    print("ends", time.monotonic(), flush=True)
+if rests:
+    with quiet.work():
+        step()
+        for number in range(times - 1):
+            quiet.rest()
+            step()
+else:
+    for number in range(times):
+        with quiet.work():
+            step()
 """
 
 
 @pytest.fixture
 def worker(tmp_path):
-    """Return a function: start another process that works some times, one after the other."""
+    """Return a function: start another process that works some times, or once with rests, and return it at work."""
     started = []
 
-    def start(times):
-        command = [sys.executable, "-c", _WORKER, str(TESTS), str(tmp_path), str(times)]
+    def start(times, how="works"):
+        command = [sys.executable, "-c", _WORKER, str(TESTS), str(tmp_path), str(times), how]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         started[-1].stdout.readline()
         return started[-1]
@@ -41,10 +51,11 @@ def worker(tmp_path):
         process.stdout.close()
 
 
-def test_nobody_works_while_somebody_has_quiet(worker, tmp_path):
+@pytest.mark.parametrize("how", ["works", "rests"])
+def test_nobody_works_while_somebody_has_quiet(worker, tmp_path, how):
     here = Quiet(tmp_path)
     with here.work():
-        other = worker(5)
+        other = worker(5, how)
         with here.alone():
             began = time.monotonic()
             time.sleep(0.6)  # three times a work: one that did not wait would begin or end within

@@ -47,6 +47,9 @@ _FILES = {
 }
 """Files of the bare system."""
 
+DRAFT = "dpp-image-"
+"""How the names of the containers begin in which layers are made."""
+
 _SEAL = "systemctl preset-all --preset-mode=full --quiet; rm -f /etc/ssh/ssh_host_*; : >/etc/machine-id"
 """Leaves nothing enabled and no identity behind: machines must not share one."""
 
@@ -206,8 +209,8 @@ class BaseImage:
             shutil.rmtree(root / folder, ignore_errors=True)
 
     def _make_layer(self, layer: Layer, below: Layer) -> None:
-        name = f"dpp-image-{layer.digest}"
-        self._podman.run("rm", "--force", "--ignore", name)
+        remove_drafts(self._podman)
+        name = f"{DRAFT}{layer.digest}"
         folders = {
             "apt": "/var/cache/apt/archives",
             "lists": "/var/lib/apt/lists",
@@ -269,3 +272,11 @@ def _sources_of_apt() -> list[str]:
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     ours = [line.rsplit(" ", 1)[0] for line in listed if line.endswith(" main Debian")]
     return [line for line in ours if line.split()[2] in {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}]
+
+
+def remove_drafts(podman: Podman) -> list[str]:
+    """Remove the containers of builds that were killed and return their names; called while nobody else builds."""
+    found = podman.run("ps", "--all", f"--filter=name=^{DRAFT}", "--format={{.Names}}").split()
+    if found:
+        podman.run("rm", "--force", "--time=0", "--ignore", *found)
+    return found

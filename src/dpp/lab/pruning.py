@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpp.adapters.podman import Podman
-from dpp.lab.image import BaseImage
+from dpp.lab.image import BaseImage, remove_drafts
 from dpp.lab.platform_images import RECIPES, PlatformImages
 from dpp.lab.progress import Reporter
 from dpp.lab.workload_images import FLAVOURS, WorkloadImages
@@ -81,7 +81,7 @@ class Pruning:
     def run(self, current: Current) -> list[str]:
         """Delete and return the names of what was deleted; nothing happens while somebody builds images."""
         with self._nobody_builds() as alone:
-            return [*self._images(current), *self._paths(current)] if alone else []
+            return [*remove_drafts(self.podman), *self._images(current), *self._paths(current)] if alone else []
 
     def _images(self, current: Current) -> list[str]:
         """Untag images that nothing needs, and delete those that have no name left and nothing stands on."""

@@ -53,14 +53,15 @@ def test_builds_in_the_cache_stay_that_are_current_or_new(tmp_path):
 
 
 class NoPodman:
-    """Podman without images; says which commands it was asked."""
+    """Podman without images, but with the container of a build that was killed; says which commands it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     def run(self, *words: str) -> str:
         self.asked.append(words[0])
-        return "[]" if words[0] == "images" else ""
+        draft = "dpp-image-killed" if "--filter=name=^dpp-image-" in words else ""
+        return "[]" if words[0] == "images" else draft
 
 
 def test_nothing_is_deleted_while_somebody_builds(tmp_path):
@@ -72,6 +73,6 @@ def test_nothing_is_deleted_while_somebody_builds(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert pruning.run(nothing) == []
     assert podman.asked == []
-    assert pruning.run(nothing) == [path.name for path in former[KEPT:]]
+    assert pruning.run(nothing) == ["dpp-image-killed", *(path.name for path in former[KEPT:])]
     assert [path for path in former if path.exists()] == former[:KEPT]
-    assert podman.asked == ["images", "ps"]  # nothing was untagged, so nothing is pruned
+    assert podman.asked == ["ps", "rm", "images", "ps"]  # nothing was untagged, so nothing is pruned
