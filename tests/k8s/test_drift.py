@@ -15,7 +15,7 @@ ROLE = REPOSITORY / "roles" / "kubernetes_control_plane" / "vars" / "main.yml"
 
 def options() -> list[str]:
     words: list[str] = yaml.safe_load(ROLE.read_text())["kubernetes_control_plane_apply"]
-    return words[: words.index("--recursive")]
+    return words[: words.index("--filename")]
 
 
 def deployment() -> dict[str, object]:
