@@ -27,8 +27,16 @@ else:
 RUNNING = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"}
 STOPPED = {"LoadState": "loaded", "ActiveState": "inactive", "UnitFileState": "disabled"}
 MASKED = {"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}
+STATIC = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "static"}
 ABSENT = {"LoadState": "not-found", "ActiveState": "inactive", "UnitFileState": ""}
-STATES = {"running": RUNNING, "stopped": STOPPED, "masked": MASKED, "absent": ABSENT, "broken": STOPPED}
+STATES = {
+    "running": RUNNING,
+    "stopped": STOPPED,
+    "masked": MASKED,
+    "static": STATIC,
+    "absent": ABSENT,
+    "broken": STOPPED,
+}
 
 
 class Host:
@@ -68,6 +76,8 @@ def test_what_is_right_is_left_alone(host: Host) -> None:
         {"name": "running", "enabled": True, "running": True, "restart_on": "^/etc/app/"},
         {"name": "masked", "masked": True, "enabled": False, "running": False},
         {"name": "stopped"},
+        {"name": "static", "enabled": False},
+        {"name": "static", "enabled": True},
         changed=("/etc/other",),
     )
     assert result["changed"] is False

@@ -60,6 +60,7 @@ OPTIONS = {
 }
 
 _PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
+_ENABLED = frozenset({"enabled", "alias", "generated"})
 _RUNNING = frozenset({"active", "activating", "reloading"})
 
 
@@ -102,10 +103,9 @@ def _verbs(unit: dict[str, Any], found: dict[str, str], changed: Sequence[str]) 
     if unit["masked"] is False and masked:
         yield "unmask"
         masked = False
-    if unit["enabled"] is not None and not masked:
-        enabled = found["UnitFileState"] in {"enabled", "alias", "generated", "static"}
-        if enabled != unit["enabled"] and not (found["UnitFileState"] == "static" and not unit["enabled"]):
-            yield "enable" if unit["enabled"] else "disable"
+    changeable = not masked and found["UnitFileState"] != "static"  # static: neither enabled nor disabled by anybody
+    if unit["enabled"] is not None and changeable and unit["enabled"] != (found["UnitFileState"] in _ENABLED):
+        yield "enable" if unit["enabled"] else "disable"
     if unit["running"] is False:
         if running:
             yield "stop"
