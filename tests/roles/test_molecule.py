@@ -24,23 +24,29 @@ def test_every_role_has_a_scenario():
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in CONTINUED.values()])
-def test_role(role: str):
+def test_role(role: str, tmp_path: Path):
     if role not in CONTINUED:
-        _molecule("test", role)
+        _molecule("test", role, state=tmp_path)
         return
-    _molecule("reset", role)  # what it remembers of a run that was killed
+    begun = CONTINUED[role]
     try:
-        _molecule("test", CONTINUED[role], "--destroy=never")
+        _molecule("destroy", begun, state=tmp_path / begun)  # machines of a run that was killed
+        _molecule("test", begun, "--destroy=never", state=tmp_path / begun)
         quiet.rest()
-        _molecule("test", role)
+        _molecule("test", role, state=tmp_path / role)
     except BaseException:
-        _molecule("destroy", role)
+        _molecule("destroy", role, state=tmp_path / role)
         raise
 
 
-def _molecule(verb: str, role: str, *options: str) -> None:
+def _molecule(verb: str, role: str, *options: str, state: Path) -> None:
+    """Run one command of molecule, which remembers below `state` what it has done.
+
+    Left to itself it remembers in the home folder by the role's name alone: what other runs, clones and labs did to machines of theirs.
+    """
     environment = os.environ | {
         "DPP_LAB": "dppmol",
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(state),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_FORCE_COLOR": "0",
     }

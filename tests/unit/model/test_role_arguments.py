@@ -25,17 +25,25 @@ def specification(role: str) -> dict[str, Any]:
 
 
 @cache
-def inventory(environment: str) -> tuple[Any, Any, Any]:
+def inventory(environment: str) -> tuple[Any, Any, Any, Any]:
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins.loader import init_plugin_loader, lookup_loader
+    from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
+
+    class HostVarsOnce(HostVars):  # type: ignore[misc]  # Ansible has no types
+        """Variables of other hosts, gathered once: tables of all hosts ask for them hundreds of times, and nothing changes them."""
+
+        raw_get = cache(HostVars.raw_get)
+        __hash__ = object.__hash__
 
     init_plugin_loader()
     lookup_loader.add_directory(str(REPOSITORY / "src/dpp/adapters/ansible_plugins/lookup"))
     loader = DataLoader()
     manager = InventoryManager(loader=loader, sources=[str(REPOSITORY / "inventories" / environment)])
-    return loader, manager, VariableManager(loader=loader, inventory=manager)
+    variables = VariableManager(loader=loader, inventory=manager)
+    return loader, manager, variables, HostVarsOnce(manager, variables, loader)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,12 +58,11 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def values(environment: str, role: str, host: str, *names: str) -> dict[str, Any]:
     """Return options of `role`, by default all, as Ansible resolves them on `host`."""
     from ansible.template import Templar
-    from ansible.vars.hostvars import HostVars
 
-    loader, manager, variables = inventory(environment)
+    loader, manager, variables, hostvars = inventory(environment)
     defaults = loader.load_from_file(str(REPOSITORY / f"roles/{role}/defaults/main.yml"), trusted_as_template=True)
     known = defaults | variables.get_vars(host=manager.get_host(host), include_hostvars=False)
-    known["hostvars"] = HostVars(manager, variables, loader)
+    known["hostvars"] = hostvars
     templar = Templar(loader=loader, variables=known)
     return {name: templar.template(known[name]) for name in names or specification(role)}
 
