@@ -209,8 +209,8 @@ class BaseImage:
             shutil.rmtree(root / folder, ignore_errors=True)
 
     def _make_layer(self, layer: Layer, below: Layer) -> None:
-        remove_drafts(self._podman)
-        name = f"{DRAFT}{layer.digest}"
+        remove_drafts(self._podman, self._folder)
+        name = f"{drafts_of(self._folder)}{layer.digest}"
         folders = {
             "apt": "/var/cache/apt/archives",
             "lists": "/var/lib/apt/lists",
@@ -274,9 +274,14 @@ def _sources_of_apt() -> list[str]:
     return [line for line in ours if line.split()[2] in {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}]
 
 
-def remove_drafts(podman: Podman) -> list[str]:
-    """Remove the containers of builds that were killed and return their names; called while nobody else builds."""
-    found = podman.run("ps", "--all", f"--filter=name=^{DRAFT}", "--format={{.Names}}").split()
+def drafts_of(cache: Path) -> str:
+    """Return how the containers of a cache's builds are called: podman's storage is shared by all caches of a machine."""
+    return f"{DRAFT}{hashlib.sha256(str(cache).encode()).hexdigest()[:8]}-"
+
+
+def remove_drafts(podman: Podman, cache: Path) -> list[str]:
+    """Remove the containers of a cache's builds that were killed and return their names; called while nobody builds in it."""
+    found = podman.run("ps", "--all", f"--filter=name=^{drafts_of(cache)}", "--format={{.Names}}").split()
     if found:
         podman.run("rm", "--force", "--time=0", "--ignore", *found)
     return found

@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from dpp.lab.image import drafts_of
 from dpp.lab.pruning import KEPT, Current, Pruning, stale_images, stale_paths
 
 
@@ -53,26 +54,30 @@ def test_builds_in_the_cache_stay_that_are_current_or_new(tmp_path):
 
 
 class NoPodman:
-    """Podman without images, but with the container of a build that was killed; says which commands it was asked."""
+    """Podman without images, but with containers; says which commands it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *containers: str) -> None:
         self.asked: list[str] = []
+        self._containers = containers
 
     def run(self, *words: str) -> str:
         self.asked.append(words[0])
-        draft = "dpp-image-killed" if "--filter=name=^dpp-image-" in words else ""
-        return "[]" if words[0] == "images" else draft
+        if words[0] == "images":
+            return "[]"
+        (prefix,) = [word.removeprefix("--filter=name=^") for word in words if "name=^" in word] or [""]
+        return "\n".join(name for name in self._containers if prefix and name.startswith(prefix))
 
 
 def test_nothing_is_deleted_while_somebody_builds(tmp_path):
     former = [build(tmp_path, f"services-{number:012x}", age=number) for number in range(5)]
-    podman = NoPodman()
+    killed, foreign = f"{drafts_of(tmp_path)}0123", f"{drafts_of(tmp_path / 'other')}0123"
+    podman = NoPodman(killed, foreign)
     pruning = Pruning(tmp_path, podman)  # type: ignore[arg-type]
     nothing = Current(frozenset(), frozenset())
     with (tmp_path / ".workloads.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert pruning.run(nothing) == []
     assert podman.asked == []
-    assert pruning.run(nothing) == ["dpp-image-killed", *(path.name for path in former[KEPT:])]
+    assert pruning.run(nothing) == [killed, *(path.name for path in former[KEPT:])]
     assert [path for path in former if path.exists()] == former[:KEPT]
     assert podman.asked == ["ps", "rm", "images", "ps"]  # nothing was untagged, so nothing is pruned

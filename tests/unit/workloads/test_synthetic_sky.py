@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from workloads.camera.epochs import EPOCHS
 from workloads.camera.synthetic import SyntheticSky
 from workloads.common.plan import FIELDS
 from workloads.common.settings import Camera as CameraSettings
@@ -15,11 +16,12 @@ from workloads.pixels.simulator.skies import EVENT_DTYPE, SKY_DTYPE, TRANSIENT
 SIZE = 256
 STAR = (128.0, 60.0)
 EXPOSE = simulator.expose
+BETA = simulator.Conditions.beta
 
 
 @pytest.fixture
-def mask_at(monkeypatch):
-    """Return a function: what the truth says of transients at places (pixels), with one star on the sky of `flux`."""
+def truth_at(monkeypatch):
+    """Return a function: the truth's rows of transients at places (pixels), with one star on the sky of `flux`."""
 
     def look(flux, *places, satellite=False, seeing=5.0):
         settings = CameraSettings(seed=7, size=SIZE, detectors=[Detector(name="R22_S00", id=90, column=0, row=0)])
@@ -34,9 +36,15 @@ def mask_at(monkeypatch):
         monkeypatch.setattr(simulator, "conditions", lambda *_: conditions)
         monkeypatch.setattr(simulator, "expose", partial(EXPOSE, satellite=satellite, cosmic_rays=0.0))
         (frame,) = sky.expose(0, ["R22_S00"], 61000.0)
-        return [row["masked"] for row in frame.truth]
+        return frame.truth
 
     return look
+
+
+@pytest.fixture
+def mask_at(truth_at):
+    """Return a function: as `truth_at`, but only which of the transients are masked."""
+    return lambda *args, **options: [row["masked"] for row in truth_at(*args, **options)]
 
 
 def test_what_is_clear_is_not_masked(mask_at):
@@ -61,3 +69,16 @@ def test_a_star_that_saturated_in_a_template_is_masked(mask_at):
 def test_a_satellites_trail_is_masked(mask_at):
     row = [(float(x), 128.0) for x in range(20, 236, 4)]
     assert sum(mask_at(1_000.0, *row)) + 2 <= sum(mask_at(1_000.0, *row, satellite=True)) < len(row) / 2
+
+
+def test_the_significance_told_counts_all_of_the_light(truth_at):
+    """Against a grid that holds the whole profile: in bad seeing a stamp lacks a tenth of it."""
+    seeing, sky_e, read_noise_e = 5.5, 1000.0, 6.0
+    (row,) = truth_at(1_000.0, (200.0, 200.0), seeing=seeing)
+    yy, xx = np.mgrid[-100:101, -100:101]
+    width = seeing / (2 * np.sqrt(2 ** (1 / BETA) - 1))
+    profile = (1 + (xx**2 + yy**2) / width**2) ** -BETA
+    profile /= profile.sum()
+    variance = (sky_e + read_noise_e**2) * (1 + 1 / EPOCHS) + row["flux_e"] * profile
+    noise = np.sqrt((profile**2 * variance).sum()) / (profile**2).sum()
+    assert row["snr"] == pytest.approx(row["flux_e"] / noise, rel=0.03)

@@ -143,7 +143,10 @@ def on_mask(unusable: Any, x: float, y: float, radius: int = _MASK_RADIUS) -> bo
 def _predicted_snr(
     scene: Floats, x: float, y: float, flux: float, fwhm: float, beta: float, read_noise: float
 ) -> float:
-    """Return true flux over the noise that a PSF fit on the difference must have, the template's noise included."""
+    """Return true flux over the noise that a PSF fit on the difference must have, the template's noise included.
+
+    `flux` is all of the source's light: the stamp holds 92 to 98 % of it, less in worse seeing.
+    """
     column, row, half = round(x), round(y), _STAMP // 2
     stamp = scene[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1]
     if stamp.shape != (_STAMP, _STAMP):
@@ -151,7 +154,7 @@ def _predicted_snr(
     yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
     width = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
     profile = (1 + ((xx - (x - column)) ** 2 + (yy - (y - row)) ** 2) / width**2) ** -beta
-    profile /= profile.sum()
+    profile *= (beta - 1) / (np.pi * width**2)  # all of a Moffat profile, not what the stamp has of it, is one
     variance = stamp.astype(np.float64) + read_noise**2
     variance += (np.maximum(stamp - flux * profile, 0.0) + read_noise**2) / EPOCHS
     noise = np.sqrt((profile**2 * variance).sum()) / (profile**2).sum()
