@@ -193,8 +193,8 @@ class Preparation:
         path = resources.files("workloads.calibration").joinpath("pipelines", pipeline)
         command = [
             sys.executable,
-            "-c",
-            "from lsst.ctrl.mpexec.cli.pipetask import main; main()",
+            "-m",
+            "workloads.calibration.pipetask",
             "--log-level",
             "WARNING",
             "run",
@@ -212,6 +212,8 @@ class Preparation:
             where,
             "-j",
             str(self._processes),
+            "--start-method",
+            "forkserver",
             "--register-dataset-types",
         ]
         # Stacks of frames wait where there is room for them.
