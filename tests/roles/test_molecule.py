@@ -60,4 +60,6 @@ def _molecule(verb: str, role: str, *options: str, state: Path) -> None:
         check=False,
         timeout=900,
     )
-    assert done.returncode == 0, f"molecule {verb} of {role}:\n{(done.stdout + done.stderr)[-8000:]}"
+    # What a playbook or testinfra says is on the one stream, molecule's own account of it on the other.
+    said = f"{done.stdout[-12000:]}\n{done.stderr[-2000:]}"
+    assert done.returncode == 0, f"molecule {verb} of {role}:\n{said}"
