@@ -26,27 +26,27 @@ def test_every_role_has_a_scenario():
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in CONTINUED.values()])
 def test_role(role: str, tmp_path: Path):
     if role not in CONTINUED:
-        _molecule("test", role, state=tmp_path)
+        _molecule("test", role, states=tmp_path)
         return
     begun = CONTINUED[role]
     try:
-        _molecule("destroy", begun, state=tmp_path / begun)  # machines of a run that was killed
-        _molecule("test", begun, "--destroy=never", state=tmp_path / begun)
+        _molecule("destroy", begun, states=tmp_path)  # machines of a run that was killed
+        _molecule("test", begun, "--destroy=never", states=tmp_path)
         quiet.rest()
-        _molecule("test", role, state=tmp_path / role)
+        _molecule("test", role, states=tmp_path)
     except BaseException:
-        _molecule("destroy", role, state=tmp_path / role)
+        _molecule("destroy", role, states=tmp_path)
         raise
 
 
-def _molecule(verb: str, role: str, *options: str, state: Path) -> None:
-    """Run one command of molecule, which remembers below `state` what it has done.
+def _molecule(verb: str, role: str, *options: str, states: Path) -> None:
+    """Run one command of molecule, which remembers in a folder below `states` what it has done to a role.
 
     Left to itself it remembers in the home folder by the role's name alone: what other runs, clones and labs did to machines of theirs.
     """
     environment = os.environ | {
         "DPP_LAB": "dppmol",
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(state),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(states / role),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_FORCE_COLOR": "0",
     }

@@ -161,6 +161,7 @@ class BaseImage:
     def _build(self) -> None:
         present = [index for index, layer in enumerate(self.layers) if self._podman.image_id(layer.reference)]
         first = present[-1] + 1 if present else 0
+        remove_drafts(self._podman, self._folder)
         with self.reporter.step("base image", len(self.layers) - first) as step:
             for index in range(first, len(self.layers)):
                 layer = self.layers[index]
@@ -209,7 +210,6 @@ class BaseImage:
             shutil.rmtree(root / folder, ignore_errors=True)
 
     def _make_layer(self, layer: Layer, below: Layer) -> None:
-        remove_drafts(self._podman, self._folder)
         name = f"{drafts_of(self._folder)}{layer.digest}"
         folders = {
             "apt": "/var/cache/apt/archives",

@@ -81,11 +81,9 @@ class Pruning:
     def run(self, current: Current) -> list[str]:
         """Delete and return the names of what was deleted; nothing happens while somebody builds images."""
         with self._nobody_builds() as alone:
-            return (
-                [*remove_drafts(self.podman, self.cache), *self._images(current), *self._paths(current)]
-                if alone
-                else []
-            )
+            if not alone:
+                return []
+            return [*remove_drafts(self.podman, self.cache), *self._images(current), *self._paths(current)]
 
     def _images(self, current: Current) -> list[str]:
         """Untag images that nothing needs, and delete those that have no name left and nothing stands on."""

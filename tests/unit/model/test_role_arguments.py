@@ -32,18 +32,15 @@ def inventory(environment: str) -> tuple[Any, Any, Any, Any]:
     from ansible.vars.hostvars import HostVars
     from ansible.vars.manager import VariableManager
 
-    class HostVarsOnce(HostVars):  # type: ignore[misc]  # Ansible has no types
-        """Variables of other hosts, gathered once: tables of all hosts ask for them hundreds of times, and nothing changes them."""
-
-        raw_get = cache(HostVars.raw_get)
-        __hash__ = object.__hash__
-
     init_plugin_loader()
     lookup_loader.add_directory(str(REPOSITORY / "src/dpp/adapters/ansible_plugins/lookup"))
     loader = DataLoader()
     manager = InventoryManager(loader=loader, sources=[str(REPOSITORY / "inventories" / environment)])
     variables = VariableManager(loader=loader, inventory=manager)
-    return loader, manager, variables, HostVarsOnce(manager, variables, loader)
+    hostvars = HostVars(manager, variables, loader)
+    # Tables of all hosts ask for each host's variables hundreds of times, and nothing changes them here.
+    hostvars.raw_get = cache(hostvars.raw_get)
+    return loader, manager, variables, hostvars
 
 
 @pytest.fixture(scope="session", autouse=True)

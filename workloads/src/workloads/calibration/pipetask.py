@@ -6,7 +6,7 @@ import multiprocessing
 
 from lsst.ctrl.mpexec.cli.pipetask import main
 
-_PRELOADED = [
+PRELOADED = (
     "lsst.ctrl.mpexec.cli.pipetask",
     "lsst.daf.butler.datastores.fileDatastore",
     "lsst.daf.butler.delegates.arrowtable",
@@ -22,8 +22,9 @@ _PRELOADED = [
     "pyarrow.parquet",
     "workloads.calibration.tasks",
     "workloads.data_backbone.formatters",
-]
+)
+"""What a quantum imports before and while it runs. One that is missing here, or has another name, costs each quantum its import."""
 
 if __name__ == "__main__":
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
     main()
