@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import pulumi
 
 from dpp.adapters.desired_state import desired_state
-from dpp.lab.image import BaseImage
-from dpp.lab.progress import Reporter
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
 from dpp.model.environment import Environment
 from dpp.model.types import Host
 from resources import Convergence, Machine

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pulumi
 
 from components.hosts import HostLayer
-from dpp.lab.platform_images import RECIPES
+from dpp.build.platform_images import RECIPES
 from dpp.model.environment import Environment
 from dpp.model.types import Cluster, Host
 from resources import PlatformImages

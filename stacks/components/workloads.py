@@ -14,11 +14,11 @@ import yaml
 
 from dpp.adapters.kubernetes import Key, Manifest
 from dpp.adapters.kustomize import containers, render
-from dpp.lab.image import BaseImage
-from dpp.lab.progress import Reporter
-from dpp.lab.tools import tool_folder
-from dpp.lab.workload_images import FLAVOURS
-from dpp.lab.workload_images import WorkloadImages as Images
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
+from dpp.build.tools import tool_folder
+from dpp.build.workload_images import FLAVOURS
+from dpp.build.workload_images import WorkloadImages as Images
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY, Folders

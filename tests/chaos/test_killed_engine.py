@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from chaos import tiny
+from dpp.adapters.progress import Reporter
 from dpp.engine import Workspace
 from dpp.lab.access import write_access
 from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Links
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from chaos import host, tiny
+from dpp.adapters.progress import Reporter
 from dpp.adapters.vantage import Vantage
 from dpp.lab import wires
 from dpp.lab.lifecycle import Lab
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders

@@ -6,12 +6,12 @@ import os
 import sys
 import time
 
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
 from dpp.lab.access import write_access
-from dpp.lab.image import BaseImage
 from dpp.lab.lifecycle import session
 from dpp.lab.machine_spec import MachineSpec, volumes_of
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dpp.lab.tools import tool
+from dpp.build.tools import tool
 from integration.miniature import free_port
 from workloads.archiver.device import Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient

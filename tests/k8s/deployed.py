@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dpp.adapters.kustomize import render
-from dpp.lab.tools import tool
+from dpp.build.tools import tool
 from dpp.model.folders import REPOSITORY
 
 K8S = REPOSITORY / "k8s"

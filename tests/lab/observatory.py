@@ -13,7 +13,7 @@ from pathlib import Path
 
 import quiet
 from dpp.adapters.vantage import Vantage
-from dpp.lab.tools import tool_folder
+from dpp.build.tools import tool_folder
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from dpp.adapters.ansible import Play
 from dpp.adapters.devices import DeviceConfigurations
+from dpp.adapters.progress import Reporter
 from dpp.adapters.vantage import Vantage
+from dpp.build.base_image import BaseImage
+from dpp.build.tools import tool
+from dpp.build.tools.build import Builder
 from dpp.lab import wires
 from dpp.lab.access import write_access
-from dpp.lab.image import BaseImage
 from dpp.lab.links import Links
 from dpp.lab.machine_spec import MachineSpec
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
-from dpp.lab.tools import tool
-from dpp.lab.tools.build import Builder
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 

@@ -6,11 +6,11 @@ import os
 import shutil
 import sys
 
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
 from dpp.lab import wires
-from dpp.lab.image import BaseImage
 from dpp.lab.machine_spec import VOLUMES, MachineSpec, volumes_of
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 

@@ -2,10 +2,10 @@
 
 import sys
 
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
+from dpp.build.platform_images import PlatformImages
 from dpp.lab.access import write_access
-from dpp.lab.image import BaseImage
-from dpp.lab.platform_images import PlatformImages
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 

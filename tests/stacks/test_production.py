@@ -13,9 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from dpp.build.tools import tool
 from dpp.cli.stack import app as stack_app
 from dpp.cli.up import app as up_app
-from dpp.lab.tools import tool
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 from dpp.model.units import UNITS

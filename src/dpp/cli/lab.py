@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dpp.adapters.progress import Reporter
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.lab import access
 from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Direction, Links
 from dpp.lab.machines import Machines
-from dpp.lab.progress import Reporter
 from dpp.lab.reports import keep_nights, reported_nights
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, UsageError

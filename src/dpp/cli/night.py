@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpp.adapters.progress import Reporter
 from dpp.cli.output import JsonOption, print_json, print_rows
-from dpp.lab.progress import Reporter
 from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
 from dpp.model.folders import Folders

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpp.build.tools.catalogue import TOOLS, tool, tool_folder
 from dpp.cli.output import JsonOption, print_json, print_rows
-from dpp.lab.tools.catalogue import TOOLS, tool, tool_folder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,8 +30,8 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the tools that are missing; a build that was cut short goes on where it was."""
-    from dpp.lab.progress import Reporter  # noqa: PLC0415 - rich is slow to import, `path` needs none
-    from dpp.lab.tools.build import Builder  # noqa: PLC0415
+    from dpp.adapters.progress import Reporter  # noqa: PLC0415 - rich is slow to import, `path` needs none
+    from dpp.build.tools.build import Builder  # noqa: PLC0415
 
     wanted = [tool(name) for name in names or TOOLS]
     missing = [one.name for one in wanted if not one.built]
@@ -70,9 +70,9 @@ def image(
     as_json: JsonOption = False,
 ) -> None:
     """Build the base image of all machines where it is missing, and print its name."""
-    from dpp.lab import pruning  # noqa: PLC0415 - as above
-    from dpp.lab.image import BaseImage  # noqa: PLC0415
-    from dpp.lab.progress import Reporter  # noqa: PLC0415
+    from dpp.adapters.progress import Reporter  # noqa: PLC0415
+    from dpp.build import pruning  # noqa: PLC0415 - as above
+    from dpp.build.base_image import BaseImage  # noqa: PLC0415
     from dpp.model.folders import Folders  # noqa: PLC0415
 
     reporter = Reporter(quiet=as_json)
@@ -87,7 +87,7 @@ def image(
 @app.command()
 def licences(as_json: JsonOption = False) -> None:
     """List name, version and licence of all that is deployed: Go modules, jars, Debian and Python packages."""
-    from dpp.lab.tools.inventory import components  # noqa: PLC0415 - reads metadata of a thousand packages
+    from dpp.build.tools.inventory import components  # noqa: PLC0415 - reads metadata of a thousand packages
 
     rows = [component.model_dump() for component in components()]
     print_rows(rows, ("kind", "name", "version", "licence", "used_by"), as_json=as_json)

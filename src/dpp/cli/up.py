@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from dpp.adapters.phases import Phases
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Yes, require_apply, workspace_of
 from dpp.engine.display import Display
 from dpp.engine.events import Result
 from dpp.engine.workspace import ignore
-from dpp.lab.phases import Phases
 from dpp.model.errors import UsageError
 from dpp.model.units import UNITS
 

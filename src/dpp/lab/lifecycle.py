@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpp.adapters.phases import Phases
 from dpp.adapters.podman import PodmanError
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage
+from dpp.build.pruning import prune
+from dpp.build.tools import TOOLS
+from dpp.build.tools.build import Builder
 from dpp.lab import doctor, wires
 from dpp.lab.access import write_access
-from dpp.lab.image import BaseImage
 from dpp.lab.links import Links
 from dpp.lab.machines import LABEL, Machines
-from dpp.lab.phases import Phases
-from dpp.lab.progress import Reporter
-from dpp.lab.pruning import prune
-from dpp.lab.tools import TOOLS
-from dpp.lab.tools.build import Builder
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders

@@ -20,11 +20,11 @@ from typing import Any
 
 from dpp.adapters.kubernetes import Cluster, Manifest
 from dpp.adapters.kustomize import containers, render
+from dpp.adapters.progress import Reporter
 from dpp.adapters.vantage import Vantage
-from dpp.lab.image import BaseImage
-from dpp.lab.progress import Reporter
-from dpp.lab.tools import tool_folder
-from dpp.lab.workload_images import WorkloadImages
+from dpp.build.base_image import BaseImage
+from dpp.build.tools import tool_folder
+from dpp.build.workload_images import WorkloadImages
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY, Folders

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dpp.lab.progress import Reporter, Step
+from dpp.adapters.progress import Reporter, Step
 
 _SECONDS = 0.5
 """Shortest time between two lines of one step: the engine redraws its display for each."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from dpp.adapters.phases import Phases
 from dpp.cli.lab import app
 from dpp.lab.lifecycle import Lab
-from dpp.lab.phases import Phases
 from dpp.model.errors import UsageError
 from dpp.model.folders import Folders
 

@@ -2,7 +2,7 @@
 
 A circuit is two veth pairs, router to wires and wires to router. In the wires' namespace HTB limits the rate of what
 leaves towards each router; delay and loss come from netem where the kernel has it, else from a process per circuit
-(`dpp.lab.tools`, delayline) that carries frames from one end to the other.
+(`dpp.build.tools`, delayline) that carries frames from one end to the other.
 """
 
 from dpp.lab.links.links import Links

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpp.build.tools import tool_folder
 from dpp.lab.links.state import Condition, Wire
-from dpp.lab.tools import tool_folder
 from dpp.model.errors import FatalError
 
 _START_SECONDS = 10.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Registry
-from dpp.lab.image import BaseImage
-from dpp.lab.platform_images import RECIPES
-from dpp.lab.platform_images import PlatformImages as Images
-from dpp.lab.progress import Reporter
+from dpp.build.base_image import BaseImage
+from dpp.build.platform_images import RECIPES
+from dpp.build.platform_images import PlatformImages as Images
 from dpp.provider.progress import TellingReporter
 from dpp.provider.resource import Observation, Progress, Properties
 from dpp.provider.resources.site_images import BUILDING, SiteImages

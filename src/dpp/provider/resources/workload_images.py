@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Registry
-from dpp.lab.image import BaseImage
-from dpp.lab.progress import Reporter
-from dpp.lab.workload_images import WorkloadImages as Images
+from dpp.build.base_image import BaseImage
+from dpp.build.workload_images import WorkloadImages as Images
 from dpp.provider.progress import TellingReporter
 from dpp.provider.resource import Observation, Progress, Properties
 from dpp.provider.resources.site_images import BUILDING, SiteImages

@@ -7,7 +7,7 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from dpp.lab.tools.catalogue import tool_folder
+from dpp.build.tools.catalogue import tool_folder
 from dpp.model.errors import DppError
 
 DOCUMENTATION = """

@@ -22,9 +22,9 @@ from pathlib import Path
 import yaml
 
 from dpp.adapters.podman import Podman
-from dpp.lab.process import exclusive, lines
-from dpp.lab.progress import Reporter
-from dpp.lab.tools.catalogue import TOOLS
+from dpp.adapters.progress import Reporter
+from dpp.build.process import exclusive, lines
+from dpp.build.tools.catalogue import TOOLS
 from dpp.model.folders import REPOSITORY, Folders
 
 SUITE = "bookworm"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from dpp.lab.process import lines
-from dpp.lab.progress import Reporter
+from dpp.adapters.progress import Reporter
+from dpp.build.process import lines
 from dpp.model.errors import FatalError
 
 _PINNED_GO = Path(__file__).parent / "go" / "requirements.txt"

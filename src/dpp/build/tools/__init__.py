@@ -4,6 +4,6 @@ Go programs are built from their modules (one folder with go.mod and go.sum each
 artifacts. A built tool is one folder of the cache, named by version and digest of everything it was made from.
 """
 
-from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, Tool, tool, tool_folder
+from dpp.build.tools.catalogue import TOOLS, GoTool, MavenTool, Tool, tool, tool_folder
 
 __all__ = ["TOOLS", "GoTool", "MavenTool", "Tool", "tool", "tool_folder"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dpp.lab.platform_images import RECIPES, _copy, _inside
-from dpp.lab.tools import tool
+from dpp.build.platform_images import RECIPES, _copy, _inside
+from dpp.build.tools import tool
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 

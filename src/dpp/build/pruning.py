@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dpp.adapters.podman import Podman
-from dpp.lab.image import BaseImage, remove_drafts
-from dpp.lab.platform_images import RECIPES, PlatformImages
-from dpp.lab.progress import Reporter
-from dpp.lab.workload_images import FLAVOURS, WorkloadImages
+from dpp.adapters.progress import Reporter
+from dpp.build.base_image import BaseImage, remove_drafts
+from dpp.build.platform_images import RECIPES, PlatformImages
+from dpp.build.workload_images import FLAVOURS, WorkloadImages
 from dpp.model.folders import Folders
 
 KEPT = 3

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpp.lab.progress import Reporter
+from dpp.adapters.progress import Reporter
 from dpp.model.errors import FatalError
 
 _TAIL = 40

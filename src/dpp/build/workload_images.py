@@ -19,9 +19,9 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
-from dpp.lab.process import exclusive
-from dpp.lab.progress import Reporter
+from dpp.build.process import exclusive
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY, Folders
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dpp.lab import image
-from dpp.lab.progress import Reporter
+from dpp.adapters.progress import Reporter
+from dpp.build import base_image as image
 
 INSTALL = "- ansible.builtin.apt: {name: '{{ one_packages }}'}\n"
 

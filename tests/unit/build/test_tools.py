@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from dpp.lab.progress import Reporter
-from dpp.lab.tools import TOOLS, GoTool, licences, tool, tool_folder
-from dpp.lab.tools.build import Builder
-from dpp.lab.tools.catalogue import MavenTool
-from dpp.lab.tools.toolchain import Go, _inspect
+from dpp.adapters.progress import Reporter
+from dpp.build.tools import TOOLS, GoTool, licences, tool, tool_folder
+from dpp.build.tools.build import Builder
+from dpp.build.tools.catalogue import MavenTool
+from dpp.build.tools.toolchain import Go, _inspect
 from dpp.model.errors import FatalError, UsageError
 
 
@@ -72,8 +72,8 @@ def test_a_jar_with_another_digest_is_refused(monkeypatch, tmp_path):
             (partial / "libs" / name).write_bytes(b"not this jar")
         return iter(())
 
-    monkeypatch.setattr("dpp.lab.tools.build.lines", assemble)
-    monkeypatch.setattr("dpp.lab.tools.build.find_maven", lambda: "mvn")
+    monkeypatch.setattr("dpp.build.tools.build.lines", assemble)
+    monkeypatch.setattr("dpp.build.tools.build.find_maven", lambda: "mvn")
     with pytest.raises(FatalError, match=r"HdrHistogram.*expected [0-9a-f]{64}.*jars.sha256"):
         Builder(Reporter(quiet=True))._assemble(kafka, partial)
     assert isinstance(kafka, MavenTool)

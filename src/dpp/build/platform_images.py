@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
-from dpp.lab.progress import Reporter
-from dpp.lab.tools import tool, tool_folder
+from dpp.build.tools import tool, tool_folder
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 

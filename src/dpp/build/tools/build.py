@@ -13,11 +13,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from dpp.lab.process import exclusive, lines
-from dpp.lab.progress import Reporter, Step
-from dpp.lab.tools import licences
-from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
-from dpp.lab.tools.toolchain import find_go, find_maven, install_pinned
+from dpp.adapters.progress import Reporter, Step
+from dpp.build.process import exclusive, lines
+from dpp.build.tools import licences
+from dpp.build.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
+from dpp.build.tools.toolchain import find_go, find_maven, install_pinned
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 

@@ -254,6 +254,11 @@ TOOLS: dict[str, Tool] = {
             "sigs.k8s.io/metrics-server",
             stamps={"k8s.io/client-go/pkg/version.gitVersion": "v{version}"},
         ),
+        GoTool(
+            "pulumi",
+            "github.com/pulumi/pulumi/pkg/v3",
+            stamps={"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "v{version}"},
+        ),
         MavenTool("kafka"),
         PythonTool("kafka-client", "confluent-kafka"),
     )

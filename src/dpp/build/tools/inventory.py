@@ -8,8 +8,8 @@ from importlib.metadata import distributions
 
 from pydantic import BaseModel
 
-from dpp.lab.tools.catalogue import TOOLS, GoTool, MavenTool
-from dpp.lab.tools.licences import of_distribution
+from dpp.build.tools.catalogue import TOOLS, GoTool, MavenTool
+from dpp.build.tools.licences import of_distribution
 from dpp.model.folders import Folders
 
 

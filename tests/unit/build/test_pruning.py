@@ -6,8 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from dpp.lab.image import drafts_of
-from dpp.lab.pruning import KEPT, Current, Pruning, stale_images, stale_paths
+from dpp.build.base_image import drafts_of
+from dpp.build.pruning import KEPT, Current, Pruning, stale_images, stale_paths
 
 
 def image(name: str, created: int) -> dict[str, object]:
