@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dpp.adapters import process
 from dpp.model.errors import DppError, UsageError
 
 DONE: Final = 0
@@ -76,6 +78,9 @@ def _options(
 
 def main() -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 usage, 3 changes pending, 130 interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    os.environ["LC_ALL"] = process.LOCALE  # Ansible refuses others, and programs are to speak one language
     try:
         app(prog_name="dpp")
     except SystemExit as end:
@@ -87,6 +92,11 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: people get a sentence, developers --debug
         return _failed(f"internal error: {type(error).__name__}: {error}; run again with --debug to see where", FAILED)
     return DONE
+
+
+def _interrupt(*_: object) -> None:
+    process.end_all()
+    raise KeyboardInterrupt
 
 
 def _failed(message: str, code: int) -> int:
