@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import pulumi
 
-from dpp.adapters.desired_state import desired_state
 from dpp.adapters.progress import Reporter
 from dpp.build.base_image import BaseImage
 from dpp.model.environment import Environment
 from dpp.model.types import Host
+from dpp.rendering.hosts import host_state
 from resources import Convergence, Machine
 
 
@@ -41,7 +41,7 @@ class HostLayer(pulumi.ComponentResource):
             name,
             environment=environment.name,
             layer=name,
-            digests=desired_state(environment.name, self.machines),
+            digests={name: host_state(environment.name, name).digest for name in self.machines},
             machines={host: machine.identity for host, machine in self.machines.items()},
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
         )

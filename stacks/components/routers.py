@@ -5,9 +5,8 @@ from __future__ import annotations
 import pulumi
 
 from components.hosts import HostLayer
-from dpp.adapters.devices import DeviceConfigurations
+from dpp.adapters.devices import router_text
 from dpp.model.environment import Environment
-from dpp.model.folders import Folders
 from resources import DeviceConfiguration, Link
 
 
@@ -26,13 +25,12 @@ class WideAreaNetwork(pulumi.ComponentResource):
         routers = environment.hosts_of(group="border_router")
         layer = HostLayer("border-routers", environment, routers, opts=here)
         links = self._links(environment, layer) if environment.name == "lab" else []
-        devices = DeviceConfigurations(environment, Folders.current())
         for router in routers:
             DeviceConfiguration(
                 router.name,
                 environment=environment.name,
                 host=router.name,
-                configuration=devices.intended(router.name),
+                configuration=router_text(environment, router.name),
                 machine=layer.machines[router.name].identity,
                 opts=pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(depends_on=[layer.convergence, *links])),
             )

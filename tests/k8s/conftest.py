@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from k8s.deployed import K8S, Server, pod, program, rendered
+from dpp.rendering.clusters import GROUND
+from k8s.deployed import Server, by_service, pod, program
 
 
 @pytest.fixture(scope="package")
@@ -75,7 +76,7 @@ def _wait(server: Server, processes: list[subprocess.Popen[bytes]], log: Path) -
 
 
 def _prepare(server: Server) -> None:
-    done = server.apply(rendered(K8S / "platform"))
+    done = server.apply(by_service("lab", "summit")[GROUND])
     assert done.returncode == 0, done.stderr
     # its controller makes this account in a cluster
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "workloads"}}

@@ -6,21 +6,18 @@ import json
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dpp.adapters.kustomize import render
 from dpp.build.tools import tool
-from dpp.model.folders import REPOSITORY
+from dpp.model.environment import Environment
+from dpp.rendering.clusters import K8S, cluster_objects, service_objects, with_images
 
-K8S = REPOSITORY / "k8s"
-IMAGES = {f"dpp/{name}": f"svc01.summit:5000/dpp/{name}@sha256:{'0' * 64}" for name in ("pixels", "services", "probe")}
-CLUSTERS = sorted(path.parent for path in K8S.glob("clusters/*/*/kustomization.yaml"))
-SERVICES = sorted(
-    path.parent for path in K8S.glob("*/kustomization.yaml") if path.parent.name not in {"clusters", "components"}
-)
+IMAGES = {name: f"svc01.summit:5000/dpp/{name}@sha256:{'0' * 64}" for name in ("pixels", "services", "probe")}
+CLUSTERS = sorted(path.parent.parts[-2:] for path in K8S.glob("clusters/*/*/kustomization.yaml"))
+"""Environment and name."""
+SERVICES = sorted({path.parent.name for path in K8S.glob("*/kustomization.yaml")} - {"platform"})
 
 
 def program(name: str, of: str = "kubernetes") -> str:
@@ -32,9 +29,24 @@ def program(name: str, of: str = "kubernetes") -> str:
 
 
 @cache
-def rendered(folder: Path) -> list[dict[str, Any]]:
-    """Return the objects of a folder as they are deployed, images by digest; not to be changed."""
-    return render(folder, program("kubectl"), IMAGES)
+def by_service(environment: str, cluster: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the objects of a cluster as they are deployed, images by digest; not to be changed."""
+    program("kubectl")
+    model = Environment.load(environment)
+    found = cluster_objects(model, model.cluster(cluster))
+    return {service: with_images(objects, IMAGES) for service, objects in found.items()}
+
+
+def on_cluster(environment: str, cluster: str) -> list[dict[str, Any]]:
+    """Return the objects of a cluster, as `by_service` does, in one list."""
+    return [one for objects in by_service(environment, cluster).values() for one in objects]
+
+
+@cache
+def of_service(service: str) -> list[dict[str, Any]]:
+    """Return the objects of a service by itself, images by digest; not to be changed."""
+    program("kubectl")
+    return with_images(service_objects(service), IMAGES)
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def pod(**container: Any) -> dict[str, Any]:
     """Return a pod that all rules admit, its container changed as given."""
     main = {
         "name": "main",
-        "image": IMAGES["dpp/services"],
+        "image": IMAGES["services"],
         "resources": {"limits": {"memory": "64Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         **container,

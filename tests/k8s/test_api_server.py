@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dpp.adapters.kustomize import pod_specs
-from k8s.deployed import CLUSTERS, K8S, SERVICES, Server, pod, rendered
+from k8s.deployed import CLUSTERS, SERVICES, Server, of_service, on_cluster, pod
 
 
-def name_of(folder: Path) -> str:
-    return str(folder.relative_to(K8S))
-
-
-@pytest.mark.parametrize("folder", CLUSTERS, ids=name_of)
-def test_clusters_are_taken_whole(server: Server, folder: Path):
-    done = server.apply(rendered(folder), dry=True)
+@pytest.mark.parametrize("cluster", CLUSTERS, ids="/".join)
+def test_clusters_are_taken_whole(server: Server, cluster: tuple[str, str]):
+    done = server.apply(on_cluster(*cluster), dry=True)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("folder", SERVICES, ids=name_of)
-def test_pods_are_admitted_as_they_would_be_made(server: Server, folder: Path):
-    for manifest in rendered(folder):
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_are_admitted_as_they_would_be_made(server: Server, service: str):
+    for manifest in of_service(service):
         for spec in pod_specs(manifest):
             one = {
                 "apiVersion": "v1",

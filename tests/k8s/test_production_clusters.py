@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from kubernetes.utils.quantity import parse_quantity
 from dpp.adapters.kustomize import containers, pod_specs
 from dpp.model.environment import Environment
 from dpp.model.names import kebab
-from k8s.deployed import CLUSTERS, K8S, rendered
+from k8s.deployed import CLUSTERS, on_cluster
 
-PRODUCTION = [folder for folder in CLUSTERS if folder.parent.name == "production"]
+PRODUCTION = [cluster for environment, cluster in CLUSTERS if environment == "production"]
 POOL = "dpp.lsst.org/pool"
 
 
@@ -24,18 +23,18 @@ def model() -> Environment:
 
 
 def objects(cluster: str, kind: str) -> dict[str, dict[str, Any]]:
-    found = rendered(K8S / "clusters/production" / cluster)
+    found = on_cluster("production", cluster)
     return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
 
 
 def test_the_clusters_are_those_that_the_lab_has() -> None:
-    assert {folder.name for folder in PRODUCTION} == set(Environment.load("lab").clusters)
+    assert set(PRODUCTION) == set(Environment.load("lab").clusters)
 
 
-@pytest.mark.parametrize("folder", CLUSTERS, ids=lambda folder: "/".join(folder.parts[-2:]))
-def test_policies_name_the_hosts_of_their_environment(folder: Path) -> None:
-    hosts = [network.prefix for network in Environment.load(folder.parent.name).networks.values()]
-    for policy in (one for one in rendered(folder) if one["kind"] == "NetworkPolicy"):
+@pytest.mark.parametrize(("environment", "cluster"), CLUSTERS)
+def test_policies_name_the_hosts_of_their_environment(environment: str, cluster: str) -> None:
+    hosts = [network.prefix for network in Environment.load(environment).networks.values()]
+    for policy in (one for one in on_cluster(environment, cluster) if one["kind"] == "NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):
             for block in (one["ipBlock"]["cidr"] for one in rule.get("to", []) if "ipBlock" in one):
                 missed = [str(prefix) for prefix in hosts if not prefix.subnet_of(ip_network(block))]
@@ -68,11 +67,11 @@ def test_a_prompt_pod_fills_its_node_and_no_more(model: Environment) -> None:
     assert memory <= pool.memory_gib - 8, "the node keeps 8 GiB"
 
 
-@pytest.mark.parametrize("folder", PRODUCTION, ids=lambda folder: folder.name)
-def test_pods_choose_nodes_that_are_there(folder: Path, model: Environment) -> None:
-    nodes = model.clusters[folder.name].nodes
+@pytest.mark.parametrize("cluster", PRODUCTION)
+def test_pods_choose_nodes_that_are_there(cluster: str, model: Environment) -> None:
+    nodes = model.clusters[cluster].nodes
     pools = {kebab(group) for name in nodes for group in model.hosts[name].groups}
-    for one in rendered(folder):
+    for one in on_cluster("production", cluster):
         for spec in pod_specs(one):
             assert set(spec.get("nodeSelector", {POOL: "services-pool"}).values()) <= pools
         if one["kind"] == "PersistentVolume":
@@ -82,13 +81,13 @@ def test_pods_choose_nodes_that_are_there(folder: Path, model: Environment) -> N
             assert set(choice["values"]) <= set(nodes)
 
 
-@pytest.mark.parametrize("folder", PRODUCTION, ids=lambda folder: folder.name)
-def test_quotas_hold_what_is_deployed(folder: Path) -> None:
+@pytest.mark.parametrize("cluster", PRODUCTION)
+def test_quotas_hold_what_is_deployed(cluster: str) -> None:
     used = {"requests": 0, "limits": 0}
-    for one in rendered(folder):
+    for one in on_cluster("production", cluster):
         for container in containers(one):
             for kind in used:
                 used[kind] += one["spec"].get("replicas", 1) * parse_quantity(container["resources"][kind]["memory"])
-    quota = objects(folder.name, "ResourceQuota")["workloads"]["spec"]["hard"]
+    quota = objects(cluster, "ResourceQuota")["workloads"]["spec"]["hard"]
     for kind, sum_ in used.items():
         assert sum_ <= parse_quantity(quota[f"{kind}.memory"]), kind

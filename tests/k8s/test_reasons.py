@@ -87,7 +87,7 @@ def test_a_pod_that_is_refused_is_told_and_then_one_that_finds_no_node(server: S
     _status(server, {"phase": "Pending", "conditions": [condition]})
     assert _why(api) == f"pod stuck: not scheduled: {taint}"
 
-    image = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{IMAGES["dpp/services"]}"'}
+    image = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{IMAGES["services"]}"'}
     container = {"name": "main", "image": "", "imageID": "", "ready": False, "restartCount": 0}
     _status(server, {"phase": "Pending", "containerStatuses": [container | {"state": {"waiting": image}}]})
     assert _why(api) == f"pod stuck: container main: ImagePullBackOff: {image['message']}"

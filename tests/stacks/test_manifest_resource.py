@@ -1,6 +1,5 @@
 """What a service's objects become on their way to a cluster, and how drift is written down."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ import pytest
 from dpp.adapters.kubernetes import Difference, Key
 from dpp.adapters.secrets import Secrets
 from dpp.model.errors import FatalError
-from dpp.model.folders import REPOSITORY, Folders
-from dpp.provider.resources.manifests import AUTHORITIES, SECRET, Manifests, _note
-
-sys.path.append(str(REPOSITORY / "stacks"))
-from components.workloads import GROUND, by_service, with_images
+from dpp.model.folders import Folders
+from dpp.provider.resources.manifests import Manifests, _note
+from dpp.rendering.clusters import AUTHORITIES, SECRET, with_images
 
 
 def deployment(name: str, image: str) -> dict[str, Any]:
@@ -26,9 +23,6 @@ def deployment(name: str, image: str) -> dict[str, Any]:
     }
 
 
-NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "workloads"}}
-
-
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -38,9 +32,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
 def test_images_become_references_of_the_sites_registry_and_nothing_else_changes() -> None:
     written = deployment("broker", "dpp/services")
 
-    [(key, made)] = with_images([written], {"services": "svc01.ncsa:5000/dpp/services@sha256:0"}).items()
+    [made] = with_images([written], {"services": "svc01.ncsa:5000/dpp/services@sha256:0"})
 
-    assert key == "Deployment workloads/broker"
     assert made == deployment("broker", "svc01.ncsa:5000/dpp/services@sha256:0")
     assert written == deployment("broker", "dpp/services")
 
@@ -50,13 +43,6 @@ def test_an_image_of_another_house_is_refused() -> None:
         FatalError, match=r"Deployment workloads/broker: image nginx:latest; expected one of dpp/services"
     ):
         with_images([deployment("broker", "nginx:latest")], {"services": "x"})
-
-
-def test_objects_without_a_service_are_the_ground_of_the_others() -> None:
-    services = by_service([NAMESPACE, deployment("broker", "dpp/services"), deployment("archiver", "dpp/services")])
-
-    assert services[GROUND] == [NAMESPACE]
-    assert set(services) == {GROUND, "broker", "archiver"}
 
 
 def test_secrets_are_resolved_by_the_provider_only(folders: Folders) -> None:

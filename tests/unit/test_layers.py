@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = (("model",), ("adapters",), ("build",), ("lab",), ("engine", "provider"), ("operations",), ("cli",))
+LAYERS = (
+    ("model",),
+    ("adapters",),
+    ("build",),
+    ("lab", "rendering"),
+    ("engine", "provider"),
+    ("operations",),
+    ("cli",),
+)
 """From the lowest to the highest; names in one row do not import each other."""
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 FILES = sorted(path for path in (ROOT / "src/dpp").rglob("*.py") if "ansible_plugins" not in path.parts)

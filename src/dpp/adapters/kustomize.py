@@ -1,9 +1,9 @@
-"""Rendering of manifests: kustomize as it stands in kubectl, then images by digest of a site's own registry."""
+"""Rendering of manifests: kustomize as it stands in kubectl."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ _CLUSTER_WIDE = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPoli
 """Kinds that live in no namespace, but that kustomize's list of such kinds is too old to know."""
 
 
-def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, str] | None = None) -> list[Manifest]:
+def render(folder: Path, kubectl: Path | str = "kubectl") -> list[Manifest]:
     """Return the objects that the kustomization in `folder` yields.
 
     Parameters
@@ -26,14 +26,11 @@ def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, s
         Folder with a kustomization.yaml.
     kubectl
         The kubectl to render with.
-    images
-        Image name in the manifests, such as ``dpp/services``, to the reference that takes its place; with None, images
-        stay as they are written.
 
     Raises
     ------
     FatalError
-        If kustomize refuses, or a manifest names an image that `images` lacks.
+        If kustomize refuses.
     """
     command = [str(kubectl), "kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
@@ -43,9 +40,6 @@ def render(folder: Path, kubectl: Path | str = "kubectl", images: Mapping[str, s
     for one in objects:
         if one["kind"] in _CLUSTER_WIDE:
             one["metadata"].pop("namespace", None)
-    if images is not None:
-        for one in objects:
-            _substitute(one, images)
     return objects
 
 
@@ -66,12 +60,3 @@ def pod_specs(manifest: Manifest) -> Iterator[dict[str, Any]]:
             yield spec["jobTemplate"]["spec"]["template"]["spec"]
         case "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicaSet":
             yield spec["template"]["spec"]
-
-
-def _substitute(manifest: Manifest, images: Mapping[str, str]) -> None:
-    for container in containers(manifest):
-        name = container["image"]
-        if name not in images:
-            subject = f"{manifest['kind']} {manifest['metadata']['name']}"
-            raise FatalError(subject, f"image {name!r}", f"one of {', '.join(sorted(images))}", "mend its manifest")
-        container["image"] = images[name]

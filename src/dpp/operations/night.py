@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dpp.adapters.kubernetes import Cluster, Manifest
-from dpp.adapters.kustomize import containers, render
+from dpp.adapters.kustomize import containers
 from dpp.adapters.progress import Reporter
 from dpp.adapters.vantage import Vantage
 from dpp.build.base_image import BaseImage
@@ -30,6 +30,7 @@ from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY, Folders
 from dpp.operations import real_sky
 from dpp.operations.data_plane import write_settings
+from dpp.rendering.clusters import cluster_objects, service_objects, with_images
 
 NAMESPACE = "workloads"
 SYNTHETIC = "synthetic"
@@ -164,7 +165,8 @@ class Night:
             command = self._archive_command("workloads.calibration")
             delivered = real_sky.to_archive(folder, command, self._report_environment)
             step.advance(f"{delivered.name} is in the archive's store", by=0)
-            job = next(one for one in self._objects("calibration", self._images(ARCHIVE)) if one["kind"] == "Job")
+            objects = cluster_objects(self._environment, self._environment.cluster(ARCHIVE))["calibration"]
+            [job] = (one for one in with_images(objects, self._images(ARCHIVE)) if one["kind"] == "Job")
             job["metadata"]["name"] = _SKY_JOB
             for container in containers(job):
                 container["args"] = ["workloads.calibration", "--sky", delivered.name]
@@ -198,16 +200,11 @@ class Night:
             cluster.apply(jobs, "night-jobs", _STARTUP_SECONDS, step.advance)
 
     def _objects(self, service: str, references: dict[str, str]) -> list[Manifest]:
-        images = {f"dpp/{name}": reference for name, reference in references.items()}
-        found = []
-        for content in render(REPOSITORY / "k8s" / service, self._kubectl, images):
-            if content["kind"] != "PersistentVolume":
-                content["metadata"]["namespace"] = NAMESPACE
-            if content["kind"] == "Job" and service == "camera":
-                for container in containers(content):
-                    container["args"] = ["workloads.camera", *self._plan.arguments()]
-            found.append(content)
-        return found
+        objects = with_images(service_objects(service), references)
+        for job in (one for one in objects if one["kind"] == "Job" and service == "camera"):
+            for container in containers(job):
+                container["args"] = ["workloads.camera", *self._plan.arguments()]
+        return objects
 
     # -- during ----------------------------------------------------------------------------------------------------
 

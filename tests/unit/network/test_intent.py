@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dpp.adapters.devices import Change, DeviceConfigurations
+from dpp.adapters.devices import Change, router_text
 from dpp.adapters.devices.intent import announced, intent, site_prefixes
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
-from dpp.model.folders import Folders
 
 GOLDEN = Path(__file__).with_name("golden")
 LAB, PRODUCTION = Environment.load("lab"), Environment.load("production")
@@ -23,17 +22,13 @@ every_router = pytest.mark.parametrize(("environment", "host"), ROUTERS, ids=[f"
 every_environment = pytest.mark.parametrize("environment", [LAB, PRODUCTION], ids=lambda e: e.name)
 
 
-def render(environment: Environment, host: str) -> str:
-    return DeviceConfigurations(environment, Folders("unit")).intended(host)
-
-
 @pytest.mark.parametrize("host", [host for e, host in ROUTERS if e is LAB])
 def test_a_lab_router_is_told_what_the_golden_file_says(host: str):
     golden = GOLDEN / f"{host}.conf"
     if "DPP_UPDATE_GOLDEN" in os.environ:
         golden.parent.mkdir(exist_ok=True)
-        golden.write_text(render(LAB, host))
-    assert render(LAB, host) == golden.read_text(), (
+        golden.write_text(router_text(LAB, host))
+    assert router_text(LAB, host) == golden.read_text(), (
         f"look at the difference, then set DPP_UPDATE_GOLDEN to accept it in {golden}"
     )
 
@@ -41,7 +36,7 @@ def test_a_lab_router_is_told_what_the_golden_file_says(host: str):
 @every_environment
 def test_router_ids_are_unique(environment: Environment):
     ids = Counter(
-        re.search(r"router-id (\S+)", render(environment, host.name))[1]
+        re.search(r"router-id (\S+)", router_text(environment, host.name))[1]
         for host in environment.hosts_of(group="border_router")
     )
     assert set(ids.values()) == {1}
@@ -49,7 +44,7 @@ def test_router_ids_are_unique(environment: Environment):
 
 @every_environment
 def test_both_ends_of_a_circuit_agree(environment: Environment):
-    texts = {host.name: render(environment, host.name) for host in environment.hosts_of(group="border_router")}
+    texts = {host.name: router_text(environment, host.name) for host in environment.hosts_of(group="border_router")}
     for circuit in environment.circuits.values():
         for near, far in ((circuit.a, circuit.b), (circuit.b, circuit.a)):
             interface = re.search(rf"interface {near.interface}\n(?: .*\n)*? ip address (\S+)", texts[near.host])
@@ -65,7 +60,7 @@ def test_both_ends_of_a_circuit_agree(environment: Environment):
 
 @every_router
 def test_every_session_is_filtered_both_ways_and_limited(environment: Environment, host: str):
-    text = render(environment, host)
+    text = router_text(environment, host)
     lists = set(re.findall(r"^ip prefix-list (\S+) ", text, re.MULTILINE))
     for neighbor in intent(environment, host).neighbors:
         for way in ("in", "out"):
@@ -82,7 +77,7 @@ def test_every_session_is_filtered_both_ways_and_limited(environment: Environmen
 def test_routers_of_a_site_know_each_other(environment: Environment, host: str):
     site = environment.host(host).site
     others = {str(router.address) for router in environment.routers(site)} - {str(environment.host(host).address)}
-    text = render(environment, host)
+    text = router_text(environment, host)
     for other in others:
         assert f"neighbor {other} remote-as {environment.site(site).asn}" in text
         assert f"neighbor {other} next-hop-self" in text
@@ -137,7 +132,7 @@ def test_a_host_that_is_no_router_is_refused():
 def test_an_unknown_platform_is_refused():
     routing = LAB.routing.model_copy(update={"platforms": {"rt01.base": "abacus"}})
     with pytest.raises(FatalError, match=r"platform 'abacus'; expected one of frr"):
-        render(LAB.model_copy(update={"routing": routing}), "rt01.base")
+        router_text(LAB.model_copy(update={"routing": routing}), "rt01.base")
 
 
 def test_a_change_names_each_line_with_its_sections():

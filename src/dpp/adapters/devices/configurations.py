@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dpp.adapters.devices.change import Applied, Change
 from dpp.adapters.devices.channels import Channel, Console, SshChannel, reachable
 from dpp.adapters.devices.drivers import DRIVERS, Driver
-from dpp.adapters.devices.intent import intent
+from dpp.adapters.devices.text import platform_of, router_text
 from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.environment import Environment
@@ -22,7 +20,6 @@ from dpp.model.folders import Folders
 from dpp.model.types import Host
 
 T = TypeVar("T")
-TEMPLATES = Path(__file__).with_name("templates")
 _TRIES = 3
 _PAUSE_SECONDS = 2.0
 _CONFIRM_MARGIN_SECONDS = 10.0
@@ -58,9 +55,7 @@ class DeviceConfigurations:
 
     def intended(self, host: str) -> str:
         """Return the whole configuration that `host` should have."""
-        platform = self._platform(host)
-        template = self._templates.get_template(f"{platform}.conf.j2")
-        return str(template.render(intent=intent(self.environment, host)))
+        return router_text(self.environment, host)
 
     def read(self, host: str) -> str:
         """Return the running configuration of `host`, without greetings and comments.
@@ -170,33 +165,8 @@ class DeviceConfigurations:
 
     # -- ways ------------------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _templates(self) -> Any:
-        import jinja2  # noqa: PLC0415
-
-        return jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,  # noqa: S701 - routers read no HTML
-        )
-
-    def _platform(self, host: str) -> str:
-        routing = self.environment.routing
-        platform = routing.platforms.get(host, routing.platform)
-        if platform not in DRIVERS:
-            raise FatalError(
-                f"router {host}",
-                f"platform {platform!r}",
-                f"one of {', '.join(DRIVERS)}",
-                "write its template and driver",
-            )
-        return platform
-
     def _driver(self, host: str) -> Driver:
-        return DRIVERS[self._platform(host)](host, self._channel(self.environment.host(host)))
+        return DRIVERS[platform_of(self.environment, host)](host, self._channel(self.environment.host(host)))
 
     def _channel(self, host: Host) -> Channel:
         if self.console:

@@ -7,11 +7,8 @@ from typing import Any, ClassVar
 from dpp.adapters.kubernetes import Cluster, Difference, Manifest
 from dpp.adapters.secrets import Secrets
 from dpp.provider.resource import Observation, Progress, Properties, Resource
+from dpp.rendering.clusters import AUTHORITIES, SECRET
 
-SECRET = "dpp-secret:"  # noqa: S105 - the mark of a reference
-"""In ``stringData`` of a Secret, ``dpp-secret:NAME`` stands for a password of the environment: states hold no secret."""
-AUTHORITIES = "dpp-authorities"
-"""In ``data`` of a ConfigMap, stands for the certificates of the environment's authorities."""
 _READY_SECONDS = 900.0
 
 

@@ -1,4 +1,4 @@
-"""The digest of all that decides what a host becomes: it changes when, and only when, a convergence may have work to do.
+"""All that decides what a host becomes; its digest changes when, and only when, a convergence may have work to do.
 
 Of the inventory's variables only those count that the host's roles can see: named in their files, or in the value of one
 that counts. No role reaches a variable by a name that it computes (a test holds them to it).
@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,16 +27,51 @@ _IMPORTED = re.compile(r"(?:import|include)_role:\s+name: (\w+)")
 _WORD = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-def desired_state(environment: str, hosts: Iterable[str]) -> dict[str, str]:
-    """Return, per host, the digest of all that decides what it becomes.
+@dataclass(frozen=True)
+class HostState:
+    """All that decides what a host becomes.
 
-    That is: the variables that its roles can see, as the inventory resolves them (templates not expanded, so secrets stay
-    out), what its roles may ask of other hosts, the files of its roles and their playbooks, and the versions of Ansible
-    and its collections.
+    Parameters
+    ----------
+    variables
+        Those that its roles can see, as the inventory resolves them; templates are not expanded, so secrets stay out.
+    hosts
+        Variables of every host, where its roles may ask for them.
+    roles, playbooks
+        Name to the digest of its files.
+    versions
+        Of Ansible and its collections.
     """
+
+    variables: Mapping[str, Any]
+    hosts: Mapping[str, Any]
+    roles: Mapping[str, str]
+    playbooks: Mapping[str, str]
+    versions: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """First sixteen hexadecimal digits of the SHA-256 over all parts."""
+        return hashlib.sha256(json.dumps(vars(self), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def host_state(environment: str, name: str) -> HostState:
+    """Return what decides what the host `name` becomes."""
     inventory, variables = _inventory(environment)
-    others = {host.name: _literals(host.vars) for host in inventory.get_hosts()}
-    return {name: _host_digest(inventory.get_host(name), variables, others) for name in hosts}
+    host = inventory.get_host(name)
+    known = _literals(variables.get_vars(host=host, include_hostvars=False))
+    # Ansible walks sets of groups: the order of members differs from process to process and means nothing.
+    known["groups"] = {group: sorted(members) for group, members in known["groups"].items()}
+    roles = _with_imported(group.name for group in host.get_groups())
+    playbooks = [PLAYBOOK, *(f"{role}.yml" for role in roles)]
+    visible, words = _visible(known, frozenset().union(*(_words(role) for role in roles)))
+    return HostState(
+        variables=visible,
+        hosts=_all_hosts(environment) if "hostvars" in words else {},
+        roles={role: _tree_digest(REPOSITORY / "roles" / role) for role in roles},
+        playbooks={name: _tree_digest(REPOSITORY / "playbooks" / name) for name in playbooks},
+        versions=(version("ansible-core"), version("ansible")),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -49,25 +85,14 @@ def _inventory(environment: str) -> tuple[Any, Any]:
     return manager, VariableManager(loader=loader, inventory=manager)
 
 
+@lru_cache(maxsize=4)
+def _all_hosts(environment: str) -> dict[str, Any]:
+    inventory, _ = _inventory(environment)
+    return {host.name: _literals(host.vars) for host in inventory.get_hosts()}
+
+
 def _literals(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in variables.items() if not key.startswith(_HERE)}
-
-
-def _host_digest(host: Any, variables: Any, others: Mapping[str, Any]) -> str:
-    known = _literals(variables.get_vars(host=host, include_hostvars=False))
-    # Ansible walks sets of groups: the order of members differs from process to process and means nothing.
-    known["groups"] = {group: sorted(members) for group, members in known["groups"].items()}
-    roles = _with_imported(group.name for group in host.get_groups())
-    playbooks = [PLAYBOOK, *(f"{role}.yml" for role in roles)]
-    visible, words = _visible(known, frozenset().union(*(_words(role) for role in roles)))
-    parts = {
-        "variables": visible,
-        "hosts": others if "hostvars" in words else {},
-        "roles": {role: _tree_digest(REPOSITORY / "roles" / role) for role in roles},
-        "playbooks": {name: _tree_digest(REPOSITORY / "playbooks" / name) for name in playbooks},
-        "versions": [version("ansible-core"), version("ansible")],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _visible(known: Mapping[str, Any], words: frozenset[str]) -> tuple[dict[str, Any], frozenset[str]]:
