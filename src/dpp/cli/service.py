@@ -1,4 +1,4 @@
-"""`dpp service`: the catalogue."""
+"""`dpp service`: the catalogue, and whether a service does its work."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Annotated
 import typer
 
 from dpp.cli.output import JsonOption, print_json, print_rows
+from dpp.model.environment import Environment
+from dpp.model.folders import Folders
 from dpp.model.services import Catalogue
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look services of the catalogue up.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Look services of the catalogue up, and ask whether one does its work.",
+)
 
 
 @app.command("list")
@@ -52,3 +58,22 @@ def show(
     ):
         if values:
             print(f"{label}: {', '.join(values)}")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Service, as `list` names it.")],
+    environment: Annotated[str, typer.Option(help="Environment, a folder of inventories/.")] = "lab",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a service to do a small piece of its work, from the operators' place. Exit code 1 if it does not."""
+    from dpp.operations.health import Health  # noqa: PLC0415 - looking a service up needs no cluster
+
+    Catalogue.load().service(name)
+    answer = Health(Environment.load(environment), Folders.current()).ask(name)
+    if as_json:
+        print_json(vars(answer) | {"sound": answer.sound})
+    else:
+        print(f"{name}: {answer.reason or 'works'} ({answer.seconds:g} s)\n  {answer.asked}")
+    if not answer.sound:
+        raise typer.Exit(1)

@@ -5,42 +5,43 @@ Everything goes in band, from the operations hosts of the sites.
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dpp.adapters.kubernetes import Cluster, Manifest
+from dpp.adapters.kubernetes import Cluster, Key, Manifest
 from dpp.adapters.kustomize import containers
-from dpp.adapters.progress import Reporter
-from dpp.adapters.vantage import Vantage
+from dpp.adapters.progress import Reporter, Step
 from dpp.build.base_image import BaseImage
-from dpp.build.tools import tool_folder
 from dpp.build.workload_images import WorkloadImages
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError, UsageError
-from dpp.model.folders import REPOSITORY, Folders
+from dpp.model.folders import Folders
 from dpp.operations import real_sky
-from dpp.operations.data_plane import write_settings
-from dpp.rendering.clusters import cluster_objects, service_objects, with_images
+from dpp.operations.data_plane import DataPlane
+from dpp.rendering.clusters import NAMESPACE, cluster_objects, service_objects, with_images
 
-NAMESPACE = "workloads"
 SYNTHETIC = "synthetic"
 RECORDS = "/var/lib/dpp/volumes/night-runs"
 """Where the camera's records lie on the summit's node."""
 ARCHIVE = "ncsa"
 _CAMERA_CLUSTER = "summit"
-_SKY_JOB = "calibration-sky"
+_CALIBRATION = Key("batch/v1", "Job", NAMESPACE, "calibration")
+_SKY = Key("batch/v1", "Job", NAMESPACE, "calibration-sky")
+_CAMERA = Key("batch/v1", "Job", NAMESPACE, "camera")
+_POLL_SECONDS = 2.0
 _STARTUP_SECONDS = 300.0
 _CALIBRATION_SECONDS = 3600.0
+_REPORT_SECONDS = 900.0
+"""Longer than a step of the report can take: a night's last exposures may wait for a store that comes back."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Night:
 
     def __init__(self, environment: Environment, folders: Folders, plan: Plan, reporter: Reporter) -> None:
         self._environment, self._folders, self._plan, self._reporter = environment, folders, plan, reporter
+        self._summit = Cluster(_CAMERA_CLUSTER, environment.name, folders)
+        self._archive = Cluster(ARCHIVE, environment.name, folders)
+        self._plane = DataPlane(environment, ARCHIVE, folders)
         self.folder = folders.state / "nights" / plan.name
 
     def run(self) -> dict[str, Any]:
@@ -111,21 +115,22 @@ class Night:
         Raises
         ------
         RetriableError
-            If something that the night needs is not up in time.
+            If another night is being taken, or something that this one needs is not up in time.
         FatalError
             If the camera fails.
         """
-        self.folder.mkdir(parents=True)
-        self._wait_prepared()
-        if self._plan.sky != SYNTHETIC:
-            self._bring_sky(Path(self._plan.sky))
-        references = self._images(_CAMERA_CLUSTER)
-        with self._consumer() as news:
-            self._start(references)
-            self._watch(news)
-            self._fetch_records()
-            self._drain(news)
-        return self.report()
+        with self._alone():
+            self.folder.mkdir(parents=True)
+            self._wait_prepared()
+            if self._plan.sky != SYNTHETIC:
+                self._bring_sky(Path(self._plan.sky))
+            references = self._images(_CAMERA_CLUSTER)
+            with self._consumer() as news:
+                self._start(references)
+                self._watch(news)
+                self._fetch_records()
+                self._drain(news)
+            return self.report()
 
     def report(self) -> dict[str, Any]:
         """Read every store again and write the report of a night that was taken.
@@ -140,19 +145,44 @@ class Night:
             raise UsageError(
                 f"night {self._plan.name}", "no records of it", ", ".join(known) or "a night that was taken"
             )
-        self._report_step("stores")
-        self._report_step("build", failing=True)
+        with self._reporter.step("report", 2) as step:
+            for part in ("stores", "build"):
+                step.advance(part, by=0)
+                self._report_step(part)
+                step.advance(part)
         content: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
         return content
 
     # -- before ----------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other nights out: one camera takes one night. The kernel frees the lock of a process that was killed."""
+        lock = self._folders.run / "night.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                handle.seek(0)
+                found = f"night {handle.read()} is being taken"
+                raise RetriableError(f"night {self._plan.name}", found, "one night at a time", "wait for it") from error
+            handle.truncate(0)
+            handle.write(self._plan.name)
+            handle.flush()
+            yield
+
     def _wait_prepared(self) -> None:
         """Wait for calibrations and templates, then for the workers that load them."""
         with self._reporter.step("calibrations and templates") as step:
-            self._until(lambda: self._job(ARCHIVE, "calibration"), _CALIBRATION_SECONDS, step.advance)
+            self._until(partial(self._archive.unfinished, _CALIBRATION), _CALIBRATION, _CALIBRATION_SECONDS, step)
         with self._reporter.step("prompt processing") as step:
-            self._until(lambda: self._deployment(ARCHIVE, "prompt-processing"), _STARTUP_SECONDS, step.advance)
+            for workers in self._workers():
+                self._until(partial(self._archive.waiting, workers), workers, _STARTUP_SECONDS, step)
+
+    def _workers(self) -> list[Key]:
+        objects = cluster_objects(self._environment, self._environment.cluster(ARCHIVE))["prompt-processing"]
+        return [Key.of(one) for one in objects if list(containers(one))]
 
     def _images(self, cluster: str) -> dict[str, str]:
         """Return references to the workloads' images in the registry of a cluster's site, which has them then."""
@@ -162,42 +192,38 @@ class Night:
     def _bring_sky(self, folder: Path) -> None:
         """Bring real exposures to the archive, prepare for them there, and bring them to the camera."""
         with self._reporter.step("real sky") as step:
-            command = self._archive_command("workloads.calibration")
-            delivered = real_sky.to_archive(folder, command, self._report_environment)
+            delivered = real_sky.to_archive(folder, self._plane)
             step.advance(f"{delivered.name} is in the archive's store", by=0)
             objects = cluster_objects(self._environment, self._environment.cluster(ARCHIVE))["calibration"]
             [job] = (one for one in with_images(objects, self._images(ARCHIVE)) if one["kind"] == "Job")
-            job["metadata"]["name"] = _SKY_JOB
+            job["metadata"]["name"] = _SKY.name
             for container in containers(job):
                 container["args"] = ["workloads.calibration", "--sky", delivered.name]
-            cluster = Cluster(ARCHIVE, self._environment.name, self._folders)
-            cluster.delete("night-sky")
-            cluster.apply([job], "night-sky", _STARTUP_SECONDS, step.advance)
-            self._until(lambda: self._job(ARCHIVE, _SKY_JOB), _CALIBRATION_SECONDS, step.advance)
+            self._archive.delete("night-sky")
+            self._archive.apply([job], "night-sky", _STARTUP_SECONDS, _telling(step))
+            self._until(partial(self._archive.unfinished, _SKY), _SKY, _CALIBRATION_SECONDS, step)
             real_sky.to_camera(folder, delivered, RECORDS, self._ssh)
         self._plan = replace(self._plan, sky=delivered.in_camera)
 
-    def _until(self, probe: Callable[[], str], seconds: float, tell: Callable[..., None]) -> None:
+    def _until(self, probe: Callable[[], str], subject: object, seconds: float, step: Step) -> None:
+        """Wait until nothing is said of `subject` any more, showing what is."""
         deadline = time.monotonic() + seconds
         while reason := probe():
             if time.monotonic() > deadline:
-                raise RetriableError(
-                    f"night {self._plan.name}", reason, f"ready within {seconds:g} s", "see `dpp status`"
-                )
-            tell(reason, by=0)
-            time.sleep(3.0)
+                raise RetriableError(f"{subject}", reason, f"ready within {seconds:g} s", "see `dpp status`")
+            step.advance(f"{subject}: {reason}", by=0)
+            time.sleep(_POLL_SECONDS)
 
     def _start(self, references: dict[str, str]) -> None:
-        """Apply what both devices need, and their Jobs anew."""
-        cluster = Cluster(_CAMERA_CLUSTER, self._environment.name, self._folders)
+        """Apply what both devices need, and their Jobs anew: those of a night that was cut short end first."""
         objects = [one for service in ("archiver", "camera") for one in self._objects(service, references)]
         jobs = [one for one in objects if one["kind"] == "Job"]
         with self._reporter.step("camera and archiver") as step:
-            cluster.apply(
-                [one for one in objects if one["kind"] != "Job"], "night-settings", _STARTUP_SECONDS, step.advance
-            )
-            cluster.delete("night-jobs")
-            cluster.apply(jobs, "night-jobs", _STARTUP_SECONDS, step.advance)
+            tell = _telling(step)
+            settings = [one for one in objects if one["kind"] != "Job"]
+            self._summit.apply(settings, "night-settings", _STARTUP_SECONDS, tell)
+            self._summit.delete("night-jobs")
+            self._summit.apply(jobs, "night-jobs", _STARTUP_SECONDS, tell)
 
     def _objects(self, service: str, references: dict[str, str]) -> list[Manifest]:
         objects = with_images(service_objects(service), references)
@@ -211,60 +237,45 @@ class Night:
     @contextmanager
     def _consumer(self) -> Iterator[Callable[[], dict[str, int]]]:
         """Run the independent consumer; what is yielded returns its newest counts."""
-        output = (self.folder / "consumer.log").open("wb")
-        progress = (self.folder / "consumer.progress").open("wb")
-        process = subprocess.Popen(
-            self._report_command("follow"), stdout=progress, stderr=output, env=self._report_environment
-        )
+        log, progress = self.folder / "consumer.log", self.folder / "consumer.progress"
+        with log.open("wb") as errors, progress.open("wb") as out:
+            process = self._plane.start("workloads.report", "follow", str(self.folder), out=out, errors=errors)
         try:
-            self._until(
-                lambda: (
-                    "" if (self.folder / "following").exists() else self._dead(process) or "consumer joins its group"
-                ),
-                60.0,
-                lambda *_, **__: None,
-            )
-            yield self._news
+            with self._reporter.step("independent consumer") as step:
+                self._until(partial(self._not_following, process), "consumer", 60.0, step)
+            yield lambda: _newest(progress)
         finally:
             process.terminate()
             process.wait(30)
-            output.close()
-            progress.close()
 
-    def _dead(self, process: subprocess.Popen[bytes]) -> str:
+    def _not_following(self, process: subprocess.Popen[bytes]) -> str:
         if process.poll() is not None:
             said = (self.folder / "consumer.log").read_text()[-500:]
             raise FatalError(
                 "independent consumer", f"ended with {process.returncode}: {said}", "a consumer for the whole night"
             )
-        return ""
-
-    def _news(self) -> dict[str, int]:
-        lines = (self.folder / "consumer.progress").read_text().splitlines()
-        counts: dict[str, int] = json.loads(lines[-1]) if lines else {"alerts": 0, "stamps": 0}
-        return counts
+        return "" if (self.folder / "following").exists() else "joins its group"
 
     def _watch(self, news: Callable[[], dict[str, int]]) -> None:
         """Follow the camera to the end of the night."""
         limit = _STARTUP_SECONDS + (self._plan.visits + 2) * self._plan.interval + 600.0
-        deadline, begun = time.monotonic() + limit, time.monotonic()
+        begun = time.monotonic()
+
+        def probe() -> str:
+            if not (reason := self._summit.unfinished(_CAMERA)):
+                return ""
+            visit = min(int((time.monotonic() - begun) / self._plan.interval), self._plan.visits - 1)
+            step.advance(by=max(0, visit - step.done))
+            return f"{reason}, {news()['alerts']} alerts"
+
         with self._reporter.step(f"night {self._plan.name}", self._plan.visits) as step:
-            while reason := self._job(_CAMERA_CLUSTER, "camera"):
-                if time.monotonic() > deadline:
-                    raise RetriableError(
-                        "camera", reason, f"the end of the night within {limit:g} s", "see the Job's log"
-                    )
-                visit = int(max(0.0, time.monotonic() - begun) / self._plan.interval)
-                step.advance(f"{news()['alerts']} alerts", by=max(0, min(visit, self._plan.visits - 1) - step.done))
-                time.sleep(2.0)
+            self._until(probe, "camera", limit, step)
 
     def _drain(self, news: Callable[[], dict[str, int]]) -> None:
         """Wait until every exposure is archived and answered, or its loss has a name."""
         with (
             self._reporter.step("archived and answered") as step,
-            subprocess.Popen(
-                self._report_command("settle"), stdout=subprocess.PIPE, text=True, env=self._report_environment
-            ) as process,
+            self._plane.start("workloads.report", "settle", str(self.folder), out=subprocess.PIPE) as process,
         ):
             assert process.stdout is not None  # noqa: S101 - PIPE was asked for
             for line in process.stdout:
@@ -293,70 +304,27 @@ class Night:
                 remedy="see `dpp status`",
             )
 
-    def _report_step(self, step: str, *, failing: bool = False) -> None:
-        """Run one step of the report; `failing` allows the exit code 1 of requirements that are not met."""
-        done = subprocess.run(
-            self._report_command(step), capture_output=True, text=True, check=False, env=self._report_environment
-        )
-        if done.returncode and not (failing and done.returncode == 1 and (self.folder / "report.json").exists()):
+    def _report_step(self, step: str) -> None:
+        """Run one step of the report; exit code 1 with a report means requirements that are not met, which it names."""
+        report = self.folder / "report.json"
+        if step == "build":
+            report.unlink(missing_ok=True)
+        done = self._plane.run("workloads.report", step, str(self.folder), seconds=_REPORT_SECONDS)
+        if done.returncode and not (step == "build" and done.returncode == 1 and report.exists()):
             raise FatalError(f"report, {step}", f"exit code {done.returncode}: {done.stderr.strip()[-800:]}")
-
-    # -- ways ------------------------------------------------------------------------------------------------------
-
-    def _job(self, cluster: str, name: str) -> str:
-        """Return why a Job is not complete, or nothing.
-
-        Raises
-        ------
-        FatalError
-            If it has failed for good; the end of its log is in the message.
-        """
-        status = self._get(cluster, f"job/{name}").get("status", {})
-        conditions = {one["type"]: one for one in status.get("conditions", []) if one["status"] == "True"}
-        if "Failed" in conditions:
-            said = self._kubectl_run(cluster, "logs", f"job/{name}", "--tail=5").stdout.strip()
-            raise FatalError(
-                f"Job {name} on {cluster}", f"failed: {said[-1500:]}", "a Job that completes", "see its log"
-            )
-        return "" if "Complete" in conditions else f"Job {name} on {cluster} is not complete"
-
-    def _deployment(self, cluster: str, name: str) -> str:
-        found = self._get(cluster, f"deployment/{name}")
-        ready = found.get("status", {}).get("readyReplicas", 0)
-        return (
-            "" if ready >= found.get("spec", {}).get("replicas", 1) else f"Deployment {name} on {cluster} is not ready"
-        )
-
-    def _get(self, cluster: str, what: str) -> dict[str, Any]:
-        done = self._kubectl_run(cluster, "get", what, "-o", "json", "--ignore-not-found")
-        found: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
-        return found
-
-    def _kubectl_run(self, cluster: str, *words: str) -> subprocess.CompletedProcess[str]:
-        vantage = Vantage.at(self._environment.cluster(cluster).site, self._environment.name, self._folders)
-        config = self._folders.state / "kubeconfig" / cluster
-        command = [*vantage.prefix(), str(self._kubectl), "--kubeconfig", str(config), "-n", NAMESPACE, *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-
-    @cached_property
-    def _kubectl(self) -> Path:
-        return tool_folder("kubernetes") / "bin/kubectl"
 
     @property
     def _ssh(self) -> list[str]:
         node = self._environment.cluster(_CAMERA_CLUSTER).control_plane[0]
         return ["ssh", "-F", str(self._folders.ssh_config), str(node)]
 
-    def _report_command(self, step: str) -> list[str]:
-        return [*self._archive_command("workloads.report"), step, str(self.folder)]
 
-    def _archive_command(self, workload: str) -> list[str]:
-        vantage = Vantage.at(ARCHIVE, self._environment.name, self._folders)
-        return [*vantage.prefix(), sys.executable, "-m", workload]
+def _telling(step: Step) -> Callable[[str], None]:
+    return lambda detail: step.advance(detail, by=0)
 
-    @cached_property
-    def _report_environment(self) -> dict[str, str]:
-        """Give the report the settings of a workload at the archive."""
-        place = self._folders.state / "nights" / ".settings"
-        own = write_settings(self._environment, ARCHIVE, self._folders, place)
-        return {**os.environ, **own, "PYTHONPATH": str(REPOSITORY / "workloads" / "src")}
+
+def _newest(progress: Path) -> dict[str, int]:
+    """Return the newest counts that the consumer has printed."""
+    lines = progress.read_text().splitlines()
+    counts: dict[str, int] = json.loads(lines[-1]) if lines else {"alerts": 0}
+    return counts

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpp.model.errors import FatalError, RetriableError
+from dpp.operations.data_plane import DataPlane
 
 IN_CAMERA = "/var/lib/dpp/night/.skies"
 """Where the camera finds them: its volume of records, which no other workload sees."""
+_DELIVERY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
@@ -26,24 +28,22 @@ class Delivered:
         return f"{IN_CAMERA}/{self.name}"
 
 
-def to_archive(folder: Path, command: list[str], environment: dict[str, str]) -> Delivered:
+def to_archive(folder: Path, archive: DataPlane) -> Delivered:
     """Check a directory and put its exposures into the archive's object store.
 
     Parameters
     ----------
     folder
         FITS files of two epochs.
-    command, environment
-        How the calibration workload is run at the archive.
+    archive
+        Where the calibration workload is run.
 
     Raises
     ------
     FatalError
         If the directory cannot be replayed; the workload's own words are in the message.
     """
-    done = subprocess.run(
-        [*command, "--deliver", str(folder)], capture_output=True, text=True, check=False, env=environment
-    )
+    done = archive.run("workloads.calibration", "--deliver", str(folder), seconds=_DELIVERY_SECONDS)
     if done.returncode:
         raise FatalError(f"real sky {folder}", _said(done.stderr), "exposures of two epochs that the camera can replay")
     facts = json.loads(done.stdout.splitlines()[-1])

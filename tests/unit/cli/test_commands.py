@@ -71,6 +71,8 @@ def test_every_verb_says_what_it_does_and_speaks_json(words: tuple[str, ...], ve
         (["stack", "outputs", "lab.wan"], 1, "dpp: lab.wan: never applied"),
         (["model", "check", "prod"], 1, "dpp: environment prod: no file"),
         (["service", "show", "nothing"], 1, "dpp: service nothing: not in services/"),
+        (["service", "check", "nothing"], 1, "dpp: service nothing: not in services/"),
+        (["service", "check", "telemetry-gateway"], 2, "dpp: service telemetry-gateway: no question to it; expected one of schema-registry"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip

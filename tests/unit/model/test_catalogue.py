@@ -9,7 +9,9 @@ from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
-from lab.services import PROOFS, Deployed
+from dpp.operations.health import QUESTIONS
+from lab.services import WORKLOADS, Deployed
+from workloads.health import questions
 
 CONCEPT = {
     "level-1": {
@@ -90,14 +92,19 @@ def test_what_is_proved_runs_in_the_lab() -> None:
 
 def test_what_is_proved_fails_without_its_workload() -> None:
     catalogue = Catalogue.load().services
-    assert set(PROOFS) == {name for name, service in catalogue.items() if service.status == "lab"}
-    for name, proof in PROOFS.items():
-        if isinstance(proof.workload, Deployed):
-            assert proof.workload.name in catalogue[name].workloads, name
-            assert proof.workload.name in _runs_in_the_lab()[proof.workload.cluster], name
+    assert set(WORKLOADS) == {name for name, service in catalogue.items() if service.status == "lab"}
+    for name, workload in WORKLOADS.items():
+        if isinstance(workload, Deployed):
+            assert workload.name in catalogue[name].workloads, name
+            assert workload.name in _runs_in_the_lab()[workload.cluster], name
         else:
-            assert proof.workload.role in catalogue[name].roles, name
-            assert Environment.load("lab").hosts_of(proof.workload.site, proof.workload.role), name
+            assert workload.role in catalogue[name].roles, name
+            assert Environment.load("lab").hosts_of(workload.site, workload.role), name
+
+
+def test_every_service_of_the_lab_has_a_question() -> None:
+    assert set(QUESTIONS) == set(WORKLOADS)
+    assert set(questions.QUESTIONS) < set(QUESTIONS)
 
 
 def _write(root: Path, name: str, **changes: str) -> None:

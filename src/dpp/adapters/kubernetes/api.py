@@ -108,6 +108,13 @@ class Api:
             raise
         return str(said or "")
 
+    def ask(self, namespace: str, service: str, path: str) -> Any:
+        """Get a path of ``service:port`` by way of the API server and return the JSON that it answers with."""
+        answer: Any = CoreV1Api(self._http).connect_get_namespaced_service_proxy_with_path(
+            service, namespace, path, _preload_content=False, _request_timeout=_CALL_SECONDS
+        )
+        return json.loads(answer.data)
+
     def delete(self, key: Key, owner: str) -> bool:
         """Ask for the deletion of an object, dependents first; return whether it was there and is `owner`'s."""
         live = self.get(key)

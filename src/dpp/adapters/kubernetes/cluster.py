@@ -27,7 +27,7 @@ from dpp.adapters.kubernetes.objects import (
     owner_of,
     plain,
 )
-from dpp.adapters.kubernetes.ready import has_failed, waiting_for
+from dpp.adapters.kubernetes.ready import has_completed, has_failed, waiting_for
 from dpp.adapters.kubernetes.reasons import why_not_ready
 from dpp.adapters.vantage import Vantage
 from dpp.model.environment import Environment
@@ -94,6 +94,20 @@ class Cluster:
     def waiting(self, key: Key) -> str:
         """Return what an object waits for and why, or nothing where it is ready."""
         return self._at_vantage(lambda api: _waiting(api, api.get(key)))
+
+    def unfinished(self, job: Key) -> str:
+        """Return what a Job has not done yet, or nothing where it has completed.
+
+        Raises
+        ------
+        FatalError
+            If it has failed for good; what its pod said last is in the message.
+        """
+        return self._at_vantage(self._unfinished, job)
+
+    def ask(self, namespace: str, service: str, path: str) -> Any:
+        """Get a path of ``service:port`` by way of the API server, and return the JSON that it answers with."""
+        return self._at_vantage(lambda api: api.ask(namespace, service, path))
 
     def delete(self, owner: str, timeout: float = 180.0) -> list[Key]:
         """Delete every object of `owner`, wait until they are gone, and return them; errors as in `apply`."""
@@ -164,6 +178,13 @@ class Cluster:
     def _unready(self, api: Api, owner: str) -> dict[str, str]:
         reasons = {str(key): _waiting(api, live) for key, live in self._read(api, owner).items()}
         return {key: reason for key, reason in reasons.items() if reason}
+
+    def _unfinished(self, api: Api, job: Key) -> str:
+        live = api.get(job)
+        if live is None:
+            return "missing"
+        self._check_failed(api, job, live)
+        return "" if has_completed(live) else why_not_ready(api, live) or "at work"
 
     def _delete(self, api: Api, owner: str, timeout: float) -> list[Key]:
         gone = [key for key in _last_first(_recorded(api, owner)) if api.delete(key, owner)]

@@ -15,8 +15,17 @@ def waiting_for(live: dict[str, Any]) -> str:
 
 def has_failed(live: dict[str, Any]) -> bool:
     """Say whether an object will never be ready: a Job whose retries are used up."""
-    conditions = (live.get("status") or {}).get("conditions", [])
-    return live["kind"] == "Job" and any(one["type"] == "Failed" and one["status"] == "True" for one in conditions)
+    return live["kind"] == "Job" and "Failed" in _conditions(live.get("status") or {})
+
+
+def has_completed(live: dict[str, Any]) -> bool:
+    """Say whether a Job has done all that it was to do."""
+    return "Complete" in _conditions(live.get("status") or {})
+
+
+def _conditions(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the conditions that hold, by type."""
+    return {one["type"]: one for one in status.get("conditions", []) if one.get("status") == "True"}
 
 
 def _deployment(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
@@ -52,7 +61,7 @@ def _daemon_set(spec: dict[str, Any], status: dict[str, Any], generation: int) -
 def _job(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
     """Take a Job as ready when it has succeeded, waits to be started, or all its pods run: devices are Jobs that stay."""
     del generation
-    conditions = {one["type"]: one for one in status.get("conditions", []) if one.get("status") == "True"}
+    conditions = _conditions(status)
     if "Failed" in conditions:
         return f"failed: {conditions['Failed'].get('message', 'no message')}"
     if "Complete" in conditions or spec.get("suspend"):
@@ -64,8 +73,7 @@ def _job(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
 
 def _definition(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
     del spec, generation
-    established = any(one["type"] == "Established" and one["status"] == "True" for one in status.get("conditions", []))
-    return "" if established else "not established"
+    return "" if "Established" in _conditions(status) else "not established"
 
 
 def _namespace(spec: dict[str, Any], status: dict[str, Any], generation: int) -> str:
