@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dpp.model.folders import Folders
 from integration.miniature import Miniature, missing
 
 DETECTOR = "R22_S11"
@@ -33,7 +34,8 @@ class System:
         (self.config / "_init.yaml").write_text("sweep_seconds: 5.0\n")
         self.miniature.start()
         self.miniature.registry()
-        self.miniature.run("calibration", "ncsa", timeout=900, DPP_SCRATCH=str(self.miniature.folder / "scratch"))
+        kept, scratch = Folders.current().cache / "calibrations", self.miniature.folder / "scratch"
+        self.miniature.run("calibration", "ncsa", "--kept", str(kept), timeout=900, DPP_SCRATCH=str(scratch))
         self.miniature.workload("forwarder", "summit")
         for service in ("data_backbone", "prompt_processing", "broker"):
             self.miniature.workload(service, "ncsa")

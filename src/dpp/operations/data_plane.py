@@ -72,7 +72,8 @@ class DataPlane:
     def _variables(self) -> dict[str, str]:
         place = self._folders.state / "operators" / self._site
         own = write_settings(self._environment, self._site, self._folders, place)
-        return {**os.environ, **own, "PYTHONPATH": str(REPOSITORY / "workloads" / "src")}
+        source = str(REPOSITORY / "workloads" / "src")
+        return {**os.environ, **own, "PYTHONPATH": source, "DPP_SCRATCH": str(place / "scratch")}
 
 
 def write_settings(environment: Environment, site: str, folders: Folders, place: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, FileDataset, Timespan
 
 from workloads.calibration.frames import PreNight
+from workloads.calibration.version import version_of
 from workloads.common.errors import RetriableError
 from workloads.common.names import INSTRUMENT
 from workloads.common.plan import Field
@@ -48,10 +49,7 @@ class Preparation:
     def __init__(self, settings: Settings, night: PreNight, scratch: Path, processes: int) -> None:
         self._settings, self._night, self._scratch, self._processes = settings, night, scratch, processes
         self._products = Products(night.sky)
-        camera = settings.site.camera.model_dump_json().encode()
-        sources = sorted(Path(str(resources.files("workloads.pixels"))).rglob("*.py"))
-        code = b"".join(path.read_bytes() for path in sources)  # all of it: every kernel shapes a calibration
-        self.version = hashlib.sha256(camera + night.sky.encode() + code).hexdigest()[:12]
+        self.version = version_of(settings.site.camera, night.sky, type(night).__module__)
 
     @property
     def calibration_run(self) -> str:
@@ -63,29 +61,25 @@ class Preparation:
         """The RUN of its templates."""
         return f"{self._products.templates}/{self.version}"
 
+    @property
+    def runs(self) -> dict[str, str]:
+        """The RUNs of this version by the dataset type of their products."""
+        return {"calibration": self.calibration_run, "template": self.template_run}
+
     def complete(self, archive: Butler) -> bool:
         """Tell whether the archive has all products of this version."""
         archive.registry.refresh()
         detectors = len(self._night.detectors)
-        wanted = {
-            "calibration": (self.calibration_run, detectors),
-            "template": (self.template_run, detectors * len(self._night.fields)),
-        }
-        for name, (run, count) in wanted.items():
+        wanted = {"calibration": detectors, "template": detectors * len(self._night.fields)}
+        for name, run in self.runs.items():
             archive.collections.register(run, CollectionType.RUN)
-            if len(archive.query_datasets(name, collections=run, explain=False, limit=None)) < count:
+            if len(archive.query_datasets(name, collections=run, explain=False, limit=None)) < wanted[name]:
                 return False
         return True
 
     def make(self, archive: Butler) -> None:
         """Make calibrations, then templates field by field, into this version's RUNs."""
-        root = self._scratch / "repository"
-        shutil.rmtree(root, ignore_errors=True)
-        Butler.makeRepo(str(root), config=repository_config())
-        local = Butler.from_config(str(root), writeable=True)
-        prepare(local, self._settings)
-        for butler in (local, archive):
-            register_places(butler, self._night.places())
+        root, local = self._local(archive)
         for run in (_RAW, _AUXILIARY):
             local.collections.register(run, CollectionType.RUN)
         self._auxiliary(local)
@@ -97,6 +91,25 @@ class Preparation:
             self._templates(local, root, field)
             self._transfer(archive, local, "template", self._field_run(field), self.template_run)
         shutil.rmtree(root)
+
+    def bring(self, archive: Butler, folder: Path, export: Path) -> None:
+        """Put products that Butler has exported into this version's RUNs, instead of making them."""
+        root, local = self._local(archive)
+        local.import_(directory=str(folder), filename=str(export), transfer="direct")
+        for name, run in self.runs.items():
+            self._transfer(archive, local, name, run, run)
+        shutil.rmtree(root)
+
+    def _local(self, archive: Butler) -> tuple[Path, Butler]:
+        """Return a private repository and its folder; it and the archive know the night's places."""
+        root = self._scratch / "repository"
+        shutil.rmtree(root, ignore_errors=True)
+        Butler.makeRepo(str(root), config=repository_config())
+        local = Butler.from_config(str(root), writeable=True)
+        prepare(local, self._settings)
+        for butler in (local, archive):
+            register_places(butler, self._night.places())
+        return root, local
 
     def _field_run(self, field: Field) -> str:
         return f"{self._products.templates}/{field.name}"

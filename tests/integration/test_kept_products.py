@@ -1,0 +1,131 @@
+"""Calibrations and templates are made once for a camera and code; a second archive gets the same, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from lsst.daf.butler import Butler
+
+from dpp.model.folders import REPOSITORY
+from workloads.calibration.frames import PreNight
+from workloads.calibration.kept import exchange
+from workloads.calibration.prepare import Preparation
+from workloads.common.errors import NonRetriableError
+from workloads.common.plan import FIELDS
+from workloads.common.settings import Settings
+from workloads.data_backbone.repository import prepare, repository_config
+
+CAMERA = {"size": 512, "detectors": [{"id": 94, "name": "R22_S11", "column": 0, "row": 0}]}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    path = tmp_path_factory.mktemp("settings") / "site.yml"
+    site = {"environment": "test", "site": "ncsa", "kafka": {}, "object_stores": {}, "postgresql": {"host": "none"}}
+    path.write_text(yaml.safe_dump({**site, "camera": CAMERA}))
+    return Settings(path, path.parent, path.parent / "none")
+
+
+def preparation(settings: Settings, scratch: Path) -> Preparation:
+    night = PreNight(settings.site.camera)
+    night.fields = FIELDS[:1]
+    scratch.mkdir(exist_ok=True)
+    return Preparation(settings, night, scratch, 1)
+
+
+def archive_in(folder: Path, settings: Settings) -> Butler:
+    Butler.makeRepo(str(folder), config=repository_config())
+    archive = Butler.from_config(str(folder), writeable=True)
+    prepare(archive, settings)
+    return archive
+
+
+def contents(archive: Butler, made: Preparation) -> dict[str, bytes]:
+    """Return every product of a version, bit for bit."""
+    return {
+        f"{name} {sorted(ref.dataId.required.items())}": pickle.dumps(archive.get(ref))
+        for name, run in made.runs.items()
+        for ref in archive.query_datasets(name, collections=run)
+    }
+
+
+@pytest.fixture(scope="module")
+def kept(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """Return a folder with products that were made once, and what is in them."""
+    folder = tmp_path_factory.mktemp("kept")
+    archive, made = archive_in(folder / "archive", settings), preparation(settings, folder / "scratch")
+    assert exchange(archive, made, folder / "products") == "neither"
+    made.make(archive)
+    assert exchange(archive, made, folder / "products") == "kept"
+    assert exchange(archive, made, folder / "products") == "both"
+    return folder / "products", contents(archive, made)
+
+
+def test_another_archive_gets_the_same_without_making_it(
+    settings: Settings, tmp_path: Path, kept: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Preparation, "_pipetask", None)  # nothing can be made
+    archive, brought = archive_in(tmp_path / "archive", settings), preparation(settings, tmp_path / "scratch")
+
+    assert exchange(archive, brought, kept[0]) == "brought"
+    assert brought.complete(archive)
+    assert contents(archive, brought) == kept[1]
+    brought.publish(archive)
+    assert archive.query_datasets("calibration", collections="LSSTCam/calib/latest")
+
+
+def test_what_is_not_as_it_was_kept_is_refused_and_forgotten(
+    settings: Settings, tmp_path: Path, kept: tuple[Path, dict[str, bytes]]
+) -> None:
+    root = Path(shutil.copytree(kept[0], tmp_path / "products"))
+    file = next(path for path in sorted(root.rglob("*template*")) if path.is_file())
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    archive, wanted = archive_in(tmp_path / "archive", settings), preparation(settings, tmp_path / "scratch")
+
+    with pytest.raises(NonRetriableError, match="not as kept"):
+        exchange(archive, wanted, root)
+    assert exchange(archive, wanted, root) == "neither"
+
+
+@pytest.fixture(scope="module")
+def version() -> str:
+    return _version(REPOSITORY / "workloads/src")
+
+
+@pytest.mark.parametrize(
+    ("file", "another"),
+    [
+        ("pixels/kernels/stacking.py", True),
+        ("pixels/simulator/skies.py", True),
+        ("calibration/tasks.py", True),
+        ("calibration/pipelines/templates.yaml", True),
+        ("common/plan.py", True),
+        ("camera/epochs.py", True),
+        ("common/kafka.py", False),
+        ("report/page.py", False),
+        ("prompt_processing/worker.py", False),
+    ],
+)
+def test_what_shapes_products_and_nothing_else_makes_another_version(
+    tmp_path: Path, version: str, file: str, another: bool
+) -> None:
+    source = Path(shutil.copytree(REPOSITORY / "workloads/src", tmp_path / "src"))
+    with (source / "workloads" / file).open("a") as stream:
+        stream.write("# changed\n")
+    assert (_version(source) != version) is another
+
+
+def _version(source: Path) -> str:
+    program = (
+        "from workloads.calibration.version import *; print(version_of(Camera(), '', 'workloads.calibration.frames'))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
