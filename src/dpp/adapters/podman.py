@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dpp.model.errors import FatalError, RetriableError
-
-
-@dataclass
-class PodmanError(FatalError):
-    """Podman refused: what was run and what it said.
-
-    Parameters
-    ----------
-    command
-        The command line.
-    stdout, stderr
-        All that it printed.
-    code
-        Its exit code.
-    """
-
-    command: tuple[str, ...] = ()
-    stdout: str = ""
-    stderr: str = ""
-    code: int = 0
-
-
-@dataclass
-class PodmanTimeoutError(RetriableError):
-    """Podman did not answer in time."""
-
-    command: tuple[str, ...] = ()
+from dpp.adapters import process
+from dpp.adapters.process import CommandFailedError
+from dpp.model.errors import FatalError
 
 
 @cache
@@ -75,44 +48,19 @@ class Podman:
 
         Raises
         ------
-        PodmanError
+        CommandFailedError
             If it exits with another code than 0.
-        PodmanTimeoutError
+        CommandTimeoutError
             If it takes longer than `timeout` seconds.
         """
         command = ("podman", "--runtime", runtime(), *args)
-        data = input.encode() if isinstance(input, str) else input
-        try:
-            done = subprocess.run(
-                command,
-                input=data,
-                stdin=subprocess.DEVNULL if data is None else None,
-                capture_output=True,
-                timeout=timeout or self.timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise PodmanTimeoutError(
-                f"podman {args[0]}", f"no answer in {error.timeout:.0f} s", remedy="try again", command=command
-            ) from error
-        stdout, stderr = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-        if done.returncode != 0:
-            said = (stderr.strip() or stdout.strip()).splitlines()[-3:]
-            raise PodmanError(
-                shlex.join(command),
-                f"exit code {done.returncode}: {' / '.join(said)}",
-                command=command,
-                stdout=stdout,
-                stderr=stderr,
-                code=done.returncode,
-            )
-        return stdout
+        return process.run(command, timeout=timeout or self.timeout, input=input).stdout
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return what podman knows of a container, or None if there is none of that name."""
         try:
             found: list[dict[str, Any]] = json.loads(self.run("container", "inspect", name))
-        except PodmanError as error:
+        except CommandFailedError as error:
             if "no such container" in error.stderr.lower():
                 return None
             raise
@@ -128,7 +76,7 @@ class Podman:
         """Return the id of an image, or None if it is not in the local storage."""
         try:
             return self.run("image", "inspect", "--format={{.Id}}", name).strip()
-        except PodmanError as error:
+        except CommandFailedError as error:
             if "no such image" in error.stderr.lower() or "image not known" in error.stderr.lower():
                 return None
             raise

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from dpp.model.errors import FatalError, RetriableError
 
 LOCALE = "C.UTF-8"
@@ -200,6 +202,32 @@ def daemon(command: Words, *, log: Path, ready: str, timeout: float) -> None:
     if said != ready:
         found = _with(f"it said {said!r}", log.read_text(errors="replace").strip())
         raise CommandFailedError(_name(command), found, repr(ready))
+
+
+def end(processes: list[psutil.Process], patience: float = 0.0) -> list[psutil.Process]:
+    """Wait `patience` seconds for processes to end by themselves; then ask those left, and then kill them; return all."""
+    alive = _outliving(processes, patience)
+    for verb in (psutil.Process.terminate, psutil.Process.kill):
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                verb(process)
+        alive = _outliving(alive, _GRACE_SECONDS)
+    return processes
+
+
+def _outliving(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return those that still run `seconds` later; a zombie does not, whoever may be late to bury it."""
+    deadline = time.monotonic() + seconds
+    while (alive := [one for one in processes if _lives(one)]) and time.monotonic() < deadline:
+        time.sleep(0.02)  # they are nobody's children here: there is no end to wait for but to look again
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_all() -> None:

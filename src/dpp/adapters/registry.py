@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
 
+from dpp.adapters.process import run
 from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.errors import FatalError, RetriableError
@@ -19,6 +19,7 @@ from dpp.model.folders import Folders
 
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 _ATTEMPTS = 3
+_PUSH_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,10 @@ class Registry:
             words = ["skopeo", "copy", "--quiet", "--preserve-digests", "--retry-times", str(_ATTEMPTS)]
             target = f"docker://{self.address}/{name}:{tag}"
             command = [*self.vantage.prefix(), *words, "--dest-cert-dir", folder, f"oci:{layout.folder}", target]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RetriableError(
-                f"registry {self.address}", f"{name}:{tag} was not taken: {said}", remedy="look at its log"
-            )
+            done = run(command, timeout=_PUSH_SECONDS, check=False)
+        if done.code != 0:
+            refused = f"{name}:{tag} was not taken: {done.said}"
+            raise RetriableError(f"registry {self.address}", refused, remedy="look at its log")
         if (found := self.digest(name, tag)) != layout.digest:
             raise FatalError(f"registry {self.address}", f"{name}:{tag} is {found}", layout.digest, "push it again")
         return True

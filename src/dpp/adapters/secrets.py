@@ -6,24 +6,26 @@ Every method returns what is there already, so that all callers, on any run, see
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import os
 import secrets
 import string
-import subprocess
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization.ssh import (
+    SSHCertificate,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from filelock import FileLock
 
 from dpp.model.errors import FatalError
 
@@ -33,6 +35,14 @@ _AUTHORITY_LIFETIME = timedelta(days=3650)
 _HOST_LIFETIME = timedelta(days=397)
 _RENEW_BEFORE = timedelta(days=60)
 _BACKDATE = timedelta(hours=1)
+_RIGHTS = (
+    b"permit-X11-forwarding",
+    b"permit-agent-forwarding",
+    b"permit-port-forwarding",
+    b"permit-pty",
+    b"permit-user-rc",
+)
+"""What a user's certificate allows besides logging in, as ssh-keygen has it."""
 
 
 class Certificate(NamedTuple):
@@ -63,8 +73,7 @@ class Secrets:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._guard = threading.RLock()
-        self._depth = 0
+        self._lock = FileLock(folder / ".lock", mode=0o600)
 
     def password(self, name: str) -> str:
         """Return the password of this name: 32 letters and digits."""
@@ -108,34 +117,22 @@ class Secrets:
 
     def ssh_authority(self) -> SshIdentity:
         """Return the SSH authority that signs users and hosts (its certificate is empty)."""
-        return self._ssh("authority", None)
+        return self._ssh("authority")
 
     def ssh_user_certificate(self, user: str) -> SshIdentity:
         """Return a key with a certificate that lets its owner log in as `user` on every host."""
-        return self._ssh(f"users/{_checked(user)}", ["-n", user])
+        return self._ssh(f"users/{_checked(user)}", [user], SSHCertificateType.USER)
 
     def ssh_host_certificate(self, host: str, addresses: Sequence[str] = ()) -> SshIdentity:
         """Return a host's SSH key and its certificate for its name and addresses."""
-        return self._ssh(f"hosts/{_checked(host)}", ["-h", "-n", ",".join([host, *addresses])])
+        return self._ssh(f"hosts/{_checked(host)}", [host, *addresses], SSHCertificateType.HOST)
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder alone, against other threads and processes; may be entered again by its holder."""
-        with self._guard:
-            if self._depth:
-                yield
-                return
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._depth += 1
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield
-            finally:
-                self._depth -= 1
-                os.close(descriptor)
+    def _locked(self) -> FileLock:
+        """Return what holds the folder alone, against other threads and processes; its holder may enter it again."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._lock
 
     def _once(self, path: Path, make: Callable[[], str]) -> str:
         if not path.exists():
@@ -166,29 +163,22 @@ class Secrets:
 
     # -- SSH ---------------------------------------------------------------------------------------------------------
 
-    def _ssh(self, name: str, certify: list[str] | None) -> SshIdentity:
-        """Return the key pair `name`; with `certify`, signed with these options of ssh-keygen."""
+    def _ssh(self, name: str, principals: Sequence[str] = (), kind: SSHCertificateType | None = None) -> SshIdentity:
+        """Return the key pair `name`; with a kind, certified by the authority for these principals."""
         path = self.folder / "ssh" / name
+        public, certificate = (path.with_name(f"{path.name}{suffix}") for suffix in (".pub", "-cert.pub"))
         with self._locked():
-            if not path.exists():
-                self._ssh_create(path, name)
-            certificate = path.with_name(path.name + "-cert.pub")
-            request = path.with_name(path.name + ".names")
-            if certify is not None and (not certificate.exists() or request.read_text() != " ".join(certify)):
-                authority = self.ssh_authority()
-                public = path.with_name(path.name + ".pub")
-                _keygen("-q", "-s", str(authority.path), "-I", name, *certify, "-V", "-1h:+3650d", str(public))
-                _write(request, " ".join(certify))
-            signed = certificate.read_text() if certify is not None else ""
-            return SshIdentity(path, path.read_text(), path.with_name(path.name + ".pub").read_text(), signed)
-
-    def _ssh_create(self, path: Path, name: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            fresh = Path(folder) / "key"
-            _keygen("-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(fresh))
-            fresh.with_name("key.pub").rename(path.with_name(path.name + ".pub"))
-            fresh.rename(path)
+            if not (path.exists() and public.exists()):
+                key = ed25519.Ed25519PrivateKey.generate()
+                _write(public, f"{_open_ssh(key.public_key())} {name}\n")
+                _write(path, _open_ssh_private(key))
+            if kind is not None:
+                authority = _private(self.ssh_authority().private)
+                if not (certificate.exists() and _certifies(certificate.read_text(), principals, authority)):
+                    made = _certified(_private(path.read_text()).public_key(), name, principals, kind, authority)
+                    _write(certificate, f"{made} {name}\n")
+            signed = certificate.read_text() if kind is not None else ""
+            return SshIdentity(path, path.read_text(), public.read_text(), signed)
 
 
 def _checked(name: str) -> str:
@@ -208,12 +198,51 @@ def _write(path: Path, text: str) -> None:
     Path(temporary).rename(path)
 
 
-def _keygen(*args: str) -> None:
-    done = subprocess.run(["ssh-keygen", *args], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise FatalError(
-            "ssh-keygen", done.stderr.strip() or f"exit code {done.returncode}", remedy="install openssh-client"
-        )
+def _open_ssh(key: ed25519.Ed25519PublicKey) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def _open_ssh_private(key: ed25519.Ed25519PrivateKey) -> str:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+def _private(text: str) -> ed25519.Ed25519PrivateKey:
+    key = serialization.load_ssh_private_key(text.encode(), None)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)  # noqa: S101 - we made it
+    return key
+
+
+def _certifies(certificate: str, principals: Sequence[str], authority: ed25519.Ed25519PrivateKey) -> bool:
+    known = serialization.load_ssh_public_identity(certificate.encode())
+    return (
+        isinstance(known, SSHCertificate)
+        and known.valid_principals == [name.encode() for name in principals]
+        and known.valid_before > (datetime.now(UTC) + _RENEW_BEFORE).timestamp()
+        and known.signature_key() == authority.public_key()
+    )
+
+
+def _certified(
+    key: ed25519.Ed25519PublicKey,
+    name: str,
+    principals: Sequence[str],
+    kind: SSHCertificateType,
+    authority: ed25519.Ed25519PrivateKey,
+) -> str:
+    now = datetime.now(UTC)
+    builder = (
+        SSHCertificateBuilder()
+        .public_key(key)
+        .type(kind)
+        .key_id(name.encode())
+        .valid_principals([one.encode() for one in principals])
+        .valid_after((now - _BACKDATE).timestamp())
+        .valid_before((now + _AUTHORITY_LIFETIME).timestamp())
+    )
+    for right in _RIGHTS if kind is SSHCertificateType.USER else ():
+        builder = builder.add_extension(right, b"")
+    return builder.sign(authority).public_bytes().decode()
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +19,10 @@ from pathlib import Path
 
 import yaml
 
+from dpp.adapters.locks import exclusive
 from dpp.adapters.podman import Podman
+from dpp.adapters.process import lines, run
 from dpp.adapters.progress import Reporter
-from dpp.build.process import exclusive, lines
 from dpp.build.tools.catalogue import TOOLS
 from dpp.model.folders import REPOSITORY, Folders
 
@@ -49,6 +48,9 @@ _FILES = {
 
 DRAFT = "dpp-image-"
 """How the names of the containers begin in which layers are made."""
+
+_PLAIN = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
+_STEP_SECONDS, _PLAY_SECONDS = 900, 3600
 
 _SEAL = "systemctl preset-all --preset-mode=full --quiet; rm -f /etc/ssh/ssh_host_*; : >/etc/machine-id"
 """Leaves nothing enabled and no identity behind: machines must not share one."""
@@ -126,7 +128,7 @@ class BaseImage:
 
     def __post_init__(self) -> None:
         self._folder = Folders.current().cache / "images"
-        self._podman = Podman(timeout=900)
+        self._podman = Podman(timeout=_STEP_SECONDS)
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -154,7 +156,7 @@ class BaseImage:
             A step failed: the error ends with what it printed.
         """
         if self._podman.image_id(self.reference) is None:
-            with exclusive(self._folder / ".lock", self.reporter):
+            with exclusive(self._folder / ".lock", tell=self.reporter.note):
                 self._build()
         return self.reference
 
@@ -185,11 +187,11 @@ class BaseImage:
             mirror = [line.split()[1] for line in sources if line.split()[2] == SUITE][:1]
             options = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--cache-dir={packages}"]
             with self.reporter.step(f"Debian {SUITE}", 400) as step:
-                for line in lines(["debootstrap", *options, SUITE, str(root), *mirror], self._folder, os.environ):
+                for line in lines(["debootstrap", *options, SUITE, root, *mirror], timeout=_PLAY_SECONDS):
                     step.advance(line, by=line.startswith(("I: Extracting", "I: Unpacking", "I: Configuring")))
             self._finish_system(root, sources)
             partial = archive.with_suffix(".partial")
-            subprocess.run(["tar", "-C", root, "--numeric-owner", "--one-file-system", "-cf", partial, "."], check=True)
+            run(["tar", "-C", root, "--numeric-owner", "--one-file-system", "-cf", partial, "."], timeout=_STEP_SECONDS)
             partial.rename(archive)
             shutil.rmtree(root)
         changes = ["CMD /sbin/init", "LABEL dpp.image=base", "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
@@ -203,9 +205,8 @@ class BaseImage:
         (root / "usr/sbin/policy-rc.d").chmod(0o755)
         if sources:
             (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
-        subprocess.run(
-            ["chroot", root, "sh", "-ec", f"{_SEAL}; apt-get clean; rm -f /etc/resolv.conf /etc/hostname"], check=True
-        )
+        seal = f"{_SEAL}; apt-get clean; rm -f /etc/resolv.conf /etc/hostname"
+        run(["chroot", root, "sh", "-ec", seal], timeout=_STEP_SECONDS)
         for folder in ("var/lib/apt/lists", "usr/share/man", "usr/share/locale"):
             shutil.rmtree(root / folder, ignore_errors=True)
 
@@ -253,7 +254,7 @@ class BaseImage:
             f"--extra-vars=image_role={role}",
         ]
         with self.reporter.step(f"install stage of {role}") as step:
-            for line in lines(command, REPOSITORY, os.environ | {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}):
+            for line in lines(command, timeout=_PLAY_SECONDS, cwd=REPOSITORY, env=_PLAIN):
                 if task := re.match(r"TASK \[(.*)]", line):
                     step.advance(task[1])
 
@@ -269,7 +270,7 @@ def _sources_of_apt() -> list[str]:
     """Return the package sources of this machine as lines of sources.list, as far as they are of our suite."""
     fields = "deb $(SITE) $(CODENAME) $(COMPONENT) $(ORIGIN)"
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    listed = run(command, timeout=60).stdout.splitlines()
     ours = [line.rsplit(" ", 1)[0] for line in listed if line.endswith(" main Debian")]
     return [line for line in ours if line.split()[2] in {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}]
 

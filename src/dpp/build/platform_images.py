@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from dpp.adapters import process
 from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
 from dpp.build.tools import tool, tool_folder
-from dpp.model.errors import FatalError
+from dpp.model.errors import DppError, FatalError
 from dpp.model.folders import Folders
 
 _PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REVISION = 1
 """Counted up when the way images are made changes."""
+_COMMAND_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class PlatformImages:
                 entrypoint = str(recipe.entrypoint.split()).replace("'", '"')
                 _run("buildah", "config", "--entrypoint", entrypoint, "--env", f"PATH={_PATH}", container)
                 image = _run("buildah", "commit", "--quiet", "--timestamp", "0", "--rm", container)
-            except FatalError:
+            except DppError:
                 _run("buildah", "rm", container)
                 raise
             _run("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
@@ -241,10 +242,10 @@ def _libraries(debian: Path, programs: list[str]) -> list[str]:
     """Return the libraries that dynamic programs of the tree `debian` load, as paths inside it."""
     found: set[str] = set()
     for program in programs:
-        done = subprocess.run(["chroot", str(debian), "ldd", program], capture_output=True, text=True, check=False)
+        done = process.run(["chroot", debian, "ldd", program], timeout=60, check=False)
         if "not a dynamic executable" in done.stdout + done.stderr or "statically linked" in done.stdout:
             continue
-        if done.returncode != 0 or "not found" in done.stdout:
+        if done.code != 0 or "not found" in done.stdout:
             raise FatalError(program, (done.stderr or done.stdout).strip(), "all its libraries in the Debian tree")
         words = [line.split() for line in done.stdout.splitlines()]
         found |= {line[2] if "=>" in line else line[0] for line in words if any(word.startswith("/") for word in line)}
@@ -275,8 +276,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])
-        raise FatalError(" ".join(command[:3]), f"exit code {done.returncode}: {said}")
-    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    """Run a command and return what it said last: the name of what it made."""
+    return (process.run(command, timeout=_COMMAND_SECONDS).stdout.strip().splitlines() or [""])[-1]

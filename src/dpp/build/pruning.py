@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpp.adapters.locks import exclusive
 from dpp.adapters.podman import Podman
 from dpp.adapters.progress import Reporter
 from dpp.build.base_image import BaseImage, remove_drafts
 from dpp.build.platform_images import RECIPES, PlatformImages
 from dpp.build.workload_images import FLAVOURS, WorkloadImages
+from dpp.model.errors import RetriableError
 from dpp.model.folders import Folders
 
 KEPT = 3
@@ -80,8 +81,11 @@ class Pruning:
 
     def run(self, current: Current) -> list[str]:
         """Delete and return the names of what was deleted; nothing happens while somebody builds images."""
-        with self._nobody_builds() as alone:
-            if not alone:
+        with ExitStack() as held:
+            try:
+                for name in _LOCKS:
+                    held.enter_context(exclusive(self.cache / name, seconds=0))
+            except RetriableError:
                 return []
             return [*remove_drafts(self.podman, self.cache), *self._images(current), *self._paths(current)]
 
@@ -101,18 +105,6 @@ class Pruning:
         for path in stale:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return [path.name for path in stale]
-
-    @contextmanager
-    def _nobody_builds(self) -> Iterator[bool]:
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
-            try:
-                for name in _LOCKS:
-                    fcntl.flock(held.enter_context((self.cache / name).open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
 
 
 def stale_images(listed: Iterable[dict[str, Any]], current: frozenset[str], used: set[str]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +18,10 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
+from dpp.adapters.locks import exclusive
+from dpp.adapters.process import run
 from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
-from dpp.build.process import exclusive
-from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY, Folders
 
 USER = 10001
@@ -32,6 +31,7 @@ _REVISION = 2
 _PYTHON = "3.11"
 _ENVIRONMENT, _CODE, _NUMBA = "/opt/dpp/env", "/opt/dpp/code", "/opt/dpp/numba"
 _SOURCE = REPOSITORY / "workloads" / "src"
+_COMMAND_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class WorkloadImages:
         """
         if self._missing():
             # Every site brings images to its own registry, side by side: the first builds, the others find them built.
-            with exclusive(self._folders.cache / "images" / ".workloads.lock", self._reporter):
+            with exclusive(self._folders.cache / "images" / ".workloads.lock", tell=self._reporter.note):
                 self._build_missing()
         for flavour in FLAVOURS:
             os.utime(self.layout(flavour).folder)  # pruning keeps those that were used last
@@ -132,7 +132,7 @@ class WorkloadImages:
             "dpp-workloads",
             *extras,
         ]
-        return _output(*words)
+        return run(words, timeout=_COMMAND_SECONDS, cwd=REPOSITORY).stdout
 
     def _digest(self, flavour: Flavour) -> str:
         return _hash(self._environment_digest(flavour), self._code_digest if flavour.compiles else self._light_digest)
@@ -245,10 +245,7 @@ def _hash(*parts: str) -> str:
 
 
 def _exists(image: str) -> bool:
-    return (
-        subprocess.run(["buildah", "inspect", "--type", "image", image], capture_output=True, check=False).returncode
-        == 0
-    )
+    return run(["buildah", "inspect", "--type", "image", image], timeout=60, check=False).code == 0
 
 
 @contextmanager
@@ -277,10 +274,5 @@ def _run(container: str, *command: str) -> None:
 
 
 def _output(*command: str) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=REPOSITORY
-    )
-    if done.returncode != 0:
-        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
-        raise FatalError(" ".join(command[:3]), f"exit code {done.returncode}: {said}")
-    return done.stdout if command[1:2] == ("export",) else (done.stdout.strip().splitlines() or [""])[-1]
+    """Run a command and return what it said last: the name of what it made."""
+    return (run(command, timeout=_COMMAND_SECONDS, cwd=REPOSITORY).stdout.strip().splitlines() or [""])[-1]

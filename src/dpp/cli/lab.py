@@ -208,7 +208,7 @@ def restart(host: Host, as_json: JsonOption = False) -> None:
 @app.command("stop-machine")
 def stop_machine(host: Host, as_json: JsonOption = False) -> None:
     """Shut a machine down; `dpp lab up` or `dpp lab restart` boots it."""
-    Machines(Folders.current()).stop(host)
+    Lab(Folders.current(), Reporter(quiet=as_json)).stop(host)
     _say(host, "stopped", as_json)
 
 

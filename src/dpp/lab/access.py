@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from dpp.adapters.podman import Podman, PodmanError
+from dpp.adapters.podman import Podman
+from dpp.adapters.process import CommandFailedError, run
 from dpp.adapters.secrets import Secrets
 from dpp.lab import wires
 from dpp.model.environment import Environment
@@ -25,6 +24,7 @@ from dpp.model.folders import Folders
 from dpp.model.types import Cluster
 
 USER = "operator"
+_FORWARD_SECONDS = 60
 _CONFIGURED = "/etc/ssh/dpp_user_authority.pub"
 """Stands on a host once its base system trusts our users."""
 _RELAY = "exec 3<>/dev/tcp/$0/$1 4<&0 && { cat <&4 >&3 & exec cat <&3; }"
@@ -93,7 +93,7 @@ def console_needed(folders: Folders, environment: Environment, hosts: Sequence[s
 def _configured(container: str) -> bool:
     try:
         Podman().execute(container, ["test", "-e", _CONFIGURED])
-    except PodmanError as error:
+    except CommandFailedError as error:
         if error.code == 1:
             return False
         raise
@@ -116,12 +116,9 @@ def forward(folders: Folders, host: str, port: int) -> int:
         local = int(probe.getsockname()[1])
     options = ["-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none", "-o", "ControlMaster=no"]
     words = ["ssh", "-F", str(folders.ssh_config), *options, "-f", "-N", "-L", f"127.0.0.1:{local}:{host}:{port}", host]
-    with tempfile.TemporaryFile("w+") as said:  # no pipe: the way that stays open would hold it
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, check=False)
-        said.seek(0)
-        reason = said.read().strip()
-    if done.returncode != 0:
-        raise RetriableError(f"way to {host}:{port}", reason, "a host that answers", "see dpp lab status")
+    done = run(words, timeout=_FORWARD_SECONDS, check=False)
+    if done.code != 0:
+        raise RetriableError(f"way to {host}:{port}", done.said, "a host that answers", "see dpp lab status")
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(str(local))
     return local

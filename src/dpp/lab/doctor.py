@@ -8,7 +8,6 @@ import platform
 import resource
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,9 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dpp.adapters.podman import Podman, PodmanTimeoutError
+from dpp.adapters.podman import Podman
+from dpp.adapters.process import run
+from dpp.lab.links.shaping import has_netem
 from dpp.model.environment import Environment
-from dpp.model.errors import FatalError
+from dpp.model.errors import DppError
 from dpp.model.folders import Folders
 
 PACKAGES: dict[str, str] = {
@@ -47,6 +48,7 @@ TEST_PACKAGES: dict[str, str] = {
 """What tests need besides: judges of FITS files, and the servers of the data plane that runs without machines."""
 
 _INOTIFY_PER_MACHINE, _INOTIFY_BESIDE = 3, 40
+_INSTALL_SECONDS, _TRIAL_SECONDS = 1800, 30
 _MEMORY_GIB, _DISK_GIB, _FILES = 14, 40, 10000
 _GIB = 1 << 30
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
@@ -125,17 +127,14 @@ def install_packages(packages: Sequence[str]) -> None:
 
     Raises
     ------
-    FatalError
-        If apt-get fails; the text ends with its reason.
+    CommandFailedError
+        If apt-get fails.
     """
     # Programs are wanted, not daemons beside those that the machine has: none is started in runlevel 1.
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     options = ["--yes", "--no-remove", "--no-install-recommends"]
     for command in (["apt-get", "update"], ["apt-get", "install", *options, *packages]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode != 0:
-            reason = " / ".join(done.stderr.strip().splitlines()[-3:])
-            raise FatalError(" ".join(command), reason, "installed packages", "install them by hand")
+        run(command, timeout=_INSTALL_SECONDS, env=environment, remedy="install them by hand")
 
 
 def inotify_in_use() -> int:
@@ -184,7 +183,7 @@ def _conflicts() -> list[Check]:
         "docker-ce",
         "moby-engine",
     ]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    listed = run(command, timeout=60, check=False).stdout
     present = [line.split()[0] for line in listed.splitlines() if line.endswith("ii ") or " ii" in line]
     if not present:
         return []
@@ -263,7 +262,7 @@ def _room(folders: Folders, *, standing: bool) -> list[Check]:
 def _image_store() -> Path:
     """Where podman keeps images: what it says, or its default while it cannot be asked."""
     if shutil.which("podman"):
-        with suppress(FatalError, PodmanTimeoutError):
+        with suppress(DppError):
             return Path(Podman(timeout=30).run("info", "--format", "{{.Store.GraphRoot}}").strip())
     return Path("/var/lib/containers")
 
@@ -276,7 +275,7 @@ def _kernel() -> Iterator[Check]:
     for name, trial in _TRIALS.items():
         error = _try(trial)
         yield _check(f"kernel: {name}", not error, error or "works", "works", missing)
-    means = "netem" if not _try(_netem) else "a user-space delay line (no netem in this kernel)"
+    means = "netem" if has_netem() else "a user-space delay line (no netem in this kernel)"
     yield Check("kernel: delay and loss of circuits", "ok", means, "netem or the delay line")
 
 
@@ -304,36 +303,25 @@ def _try(trial: Callable[[], None]) -> str:
     return message
 
 
-def _run(*command: str, text: str | None = None) -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise OSError(f"{' '.join(command[:6])}: {done.stderr.strip()[:200]}")
-
-
 def _veth() -> None:
-    _run("ip", "link", "add", "dppprobe0", "type", "veth", "peer", "name", "dppprobe1")
+    run(["ip", "link", "add", "dppprobe0", "type", "veth", "peer", "name", "dppprobe1"], timeout=_TRIAL_SECONDS)
 
 
 def _bridge() -> None:
-    _run("ip", "link", "add", "dppprobe0", "type", "bridge")
+    run(["ip", "link", "add", "dppprobe0", "type", "bridge"], timeout=_TRIAL_SECONDS)
 
 
 def _shaping() -> None:
     _veth()
-    _run(*_SHAPE_PROBE)
-
-
-def _netem() -> None:
-    _veth()
-    _run("tc", "qdisc", "add", "dev", "dppprobe0", "root", "netem", "delay", "1ms")
+    run(_SHAPE_PROBE, timeout=_TRIAL_SECONDS)
 
 
 def _tun() -> None:
-    _run("ip", "tuntap", "add", "mode", "tap", "dppprobe0")
+    run(["ip", "tuntap", "add", "mode", "tap", "dppprobe0"], timeout=_TRIAL_SECONDS)
 
 
 def _firewall() -> None:
-    _run("nft", "-f", "-", text=_NFT_PROBE)
+    run(["nft", "-f", "-"], timeout=_TRIAL_SECONDS, input=_NFT_PROBE)
 
 
 def _bpf() -> None:
@@ -357,10 +345,9 @@ def _overlay() -> None:
         for folder in folders:
             folder.mkdir()
         lower, upper, work, merged = folders
-        _run(
-            "mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", str(merged)
-        )
-        _run("umount", str(merged))
+        where = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        run(["mount", "-t", "overlay", "-o", where, "overlay", merged], timeout=_TRIAL_SECONDS)
+        run(["umount", merged], timeout=_TRIAL_SECONDS)
 
 
 def _packet_socket() -> None:

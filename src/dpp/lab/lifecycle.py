@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from dpp.adapters.locks import exclusive
 from dpp.adapters.phases import Phases
-from dpp.adapters.podman import PodmanError
+from dpp.adapters.process import CommandFailedError, end, run
 from dpp.adapters.progress import Reporter
 from dpp.build.base_image import BaseImage
 from dpp.build.pruning import prune
@@ -93,13 +94,12 @@ class Lab:
 
         Caches of tools and images stay.
         """
-        removed = self._end_processes(_session_processes(self.folders.instance))
+        removed = _named(end(_of_session(self.folders.instance)))
         with self.alone(seconds=_GRACE_SECONDS):
             removed += self._remove_containers()
-            self._end_processes(_monitors(self.folders.instance), patience=_MONITOR_SECONDS)
+            end(_monitors(self.folders.instance), patience=_MONITOR_SECONDS)
             Links.remove_all(self.folders)
-            inside = _inside(wires.namespaces(self.folders.instance))
-            removed += self._end_processes(inside)
+            removed += _named(end(_inside(wires.namespaces(self.folders.instance))))
             for name in wires.namespaces(self.folders.instance):
                 wires.remove_namespace(name)
                 removed.append(f"namespace {name}")
@@ -109,16 +109,29 @@ class Lab:
                 if folder.exists():
                     shutil.rmtree(folder)
                     removed.append(f"folder {folder}")
+            self._lock.unlink()  # who waits for it sees that it is gone, and makes it anew
         for parent in (self.folders.state.parent, self.folders.run.parent):
             with suppress(OSError):  # other instances are there
                 parent.rmdir()
         return removed
 
     def restart(self, host: str) -> None:
-        """Shut a machine down and boot it again."""
+        """Shut a machine down and boot it again; errors as of `stop`."""
         machines = Machines(self.folders)
-        machines.stop(host)
-        machines.start(host)
+        with self.alone():
+            machines.stop(host)
+            machines.start(host)
+
+    def stop(self, host: str) -> None:
+        """Shut a machine down.
+
+        Raises
+        ------
+        RetriableError
+            If another command is at work on the lab.
+        """
+        with self.alone():
+            Machines(self.folders).stop(host)
 
     # -- steps of up -------------------------------------------------------------------------------------------------
 
@@ -171,7 +184,7 @@ class Lab:
                     Machines(self.folders).podman.run(
                         "rm", "--force", "--time=0", "--ignore", *map(_name, left), timeout=_REMOVE_SECONDS
                     )
-                except PodmanError as error:  # one that is busy does not keep the others, and is tried again
+                except CommandFailedError as error:  # one that is busy does not keep the others, and is tried again
                     failure = error.found
                 left = self._containers()
                 step.advance(by=len(found) - len(left) - step.done)
@@ -183,40 +196,13 @@ class Lab:
     def _containers(self) -> list[dict[str, Any]]:
         return Machines(self.folders).podman.containers({f"{LABEL}instance": self.folders.instance})
 
-    @staticmethod
-    def _end_processes(pids: list[int], *, patience: float = 0.0) -> list[str]:
-        """Wait `patience` seconds for processes to end by themselves; then ask those left, and then kill them."""
-        alive = _outlive(pids, 0, patience)
-        for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            alive = _outlive(alive, signal_number, _GRACE_SECONDS)
-        return [f"process {pid}" for pid in pids]
+    def alone(self, seconds: float = 0.0) -> AbstractContextManager[None]:
+        """Hold the instance alone, after waiting so long for another holder; one that died holds nothing."""
+        return exclusive(self._lock, subject=f"lab {self.folders.instance}", seconds=seconds)
 
-    @contextmanager
-    def alone(self, seconds: float = 0.0) -> Iterator[None]:
-        """Hold the instance alone; a holder that died holds nothing."""
-        path = self.folders.run.with_name(f"{self.folders.instance}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+") as stream:
-            deadline = time.monotonic() + seconds
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        stream.seek(0)
-                        holder = stream.read().strip() or "another process"
-                        raise RetriableError(
-                            f"lab {self.folders.instance}", f"{holder} is at work on it", "nobody else", "wait for it"
-                        ) from None
-                    time.sleep(0.1)
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()} ({' '.join(sys.argv[1:]) or 'dpp'})")
-            stream.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+    @property
+    def _lock(self) -> Path:
+        return self.folders.run.with_name(f"{self.folders.instance}.lock")
 
 
 def _run_stacks(*, quiet: bool) -> dict[str, float]:
@@ -255,64 +241,36 @@ def session(instance: str) -> Iterator[None]:
         del os.environ[SESSION]
 
 
-def _lineage() -> set[int]:
-    """Return this process and all that it descends from."""
-    pids, pid = set(), os.getpid()
-    while pid > 1:
-        pids.add(pid)
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return pids
-
-
-def _processes(wanted: Callable[[Path], bool]) -> list[int]:
-    """Return the processes, other than those this one descends from, of whose folder in /proc `wanted` is true."""
-    own, found = _lineage(), []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and int(entry.name) not in own and wanted(entry):
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it ended while we looked
+def _processes(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """Return the processes of which `wanted` is true, other than this one and those that it descends from."""
+    here = psutil.Process()
+    own, found = {here, *here.parents()}, []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it ended while we looked
+            if process not in own and wanted(process):
+                found.append(process)
     return found
 
 
-def _session_processes(instance: str) -> list[int]:
+def _of_session(instance: str) -> list[psutil.Process]:
     """Return the processes that an `up` of the instance started and left behind."""
-    mark = f"{SESSION}={instance}".encode()
-    return _processes(lambda entry: mark in (entry / "environ").read_bytes().split(b"\0"))
+    return _processes(lambda process: process.environ().get(SESSION) == instance)
 
 
-def _inside(names: list[str]) -> list[int]:
+def _inside(names: list[str]) -> list[psutil.Process]:
     """Return the processes that live in these network namespaces."""
     inodes = {(wires.NAMESPACES / name).stat().st_ino for name in names}
-    return _processes(lambda entry: (entry / "ns/net").stat().st_ino in inodes)
+    return _processes(lambda process: Path(f"/proc/{process.pid}/ns/net").stat().st_ino in inodes)
 
 
-def _monitors(instance: str) -> list[int]:
+def _monitors(instance: str) -> list[psutil.Process]:
     """Return podman's monitors of an instance's machines: one ends a little after its machine was removed."""
-    mark = wires.namespace(instance, "").encode()
-    return _processes(
-        lambda entry: (entry / "comm").read_text() == "conmon\n" and mark in (entry / "cmdline").read_bytes()
-    )
+    mark = wires.namespace(instance, "")
+    return _processes(lambda process: process.name() == "conmon" and any(mark in word for word in process.cmdline()))
 
 
-def _outlive(pids: list[int], number: int, seconds: float) -> list[int]:
-    """Send processes a signal (0 is none) and return those that are still there `seconds` later."""
-    alive = [pid for pid in pids if _signal(pid, number)]
-    deadline = time.monotonic() + seconds
-    while alive and time.monotonic() < deadline:
-        time.sleep(0.05)  # they are nobody's children here, so there is no end to wait for but to look again
-        alive = [pid for pid in alive if _signal(pid, 0)]
-    return alive
-
-
-def _signal(pid: int, number: int) -> bool:
-    """Send a signal; return whether the process was there to take it (a zombie is not)."""
-    try:
-        os.kill(pid, number)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+def _named(processes: list[psutil.Process]) -> list[str]:
+    return [f"process {process.pid}" for process in processes]
 
 
 def _name(container: Mapping[str, Any]) -> str:
@@ -327,10 +285,11 @@ def _kill_machine(container: Mapping[str, Any]) -> None:
     except OSError:
         return
     if pid > 1 and own.st_ino == named.st_ino:
-        _signal(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _unmount_below(folder: Path) -> None:
     targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for target in sorted((t for t in targets if Path(t).is_relative_to(folder)), reverse=True):
-        subprocess.run(["umount", "--lazy", target], check=True)
+        run(["umount", "--lazy", target], timeout=_REMOVE_SECONDS)

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dpp.adapters.podman import Podman, PodmanError
+from dpp.adapters.podman import Podman
+from dpp.adapters.process import CommandFailedError
 from dpp.lab import wires
 from dpp.lab.doctor import inotify_in_use
 from dpp.lab.machine_spec import FLAGS, INIT, READY, MachineSpec, MachineState, limits
@@ -217,7 +218,7 @@ class Machines:
     def _system(self, name: str) -> str:
         try:
             return self.podman.execute(name, ["systemctl", "is-system-running"]).strip()
-        except PodmanError as error:  # it answers with words and a code for every state but running
+        except CommandFailedError as error:  # it answers with words and a code for every state but running
             return error.stdout.strip() or "booting"
 
     def _wait(self, name: str) -> None:

@@ -6,21 +6,21 @@ end directly in the machine's.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpp.model.errors import FatalError
+from dpp.adapters.locks import exclusive
+from dpp.adapters.process import Words, run
 from dpp.model.folders import Folders
 
 NAMESPACES = Path("/run/netns")
 _MAX_INTERFACE = 15
+_LOCK_SECONDS, _COMMAND_SECONDS = 300, 30
 
 
 def namespace(instance: str, host: str) -> str:
@@ -46,14 +46,10 @@ def hardware_address(name: str) -> str:
     return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
 
 
-@contextmanager
-def lock(instance: str) -> Iterator[None]:
+def lock(instance: str) -> AbstractContextManager[None]:
     """Hold an instance's wires alone, against other threads and processes."""
-    folder = Folders(instance).run
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "wires.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    path = Folders(instance).run / "wires.lock"
+    return exclusive(path, subject=f"wires of {instance}", seconds=_LOCK_SECONDS)
 
 
 def ip(*args: str) -> str:
@@ -62,7 +58,7 @@ def ip(*args: str) -> str:
     Raises
     ------
     FatalError
-        If it fails; the text holds the command and its reason.
+        If it fails.
     """
     return _run(["ip", *args])
 
@@ -177,7 +173,7 @@ def remove_namespace(name: str) -> None:
 def remove_folder() -> None:
     """Take away the folder of named namespaces, a mount of iproute2's, when the last of them is gone."""
     if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
-        subprocess.run(["umount", "--quiet", str(NAMESPACES)], check=False)
+        run(["umount", "--quiet", NAMESPACES], timeout=_COMMAND_SECONDS, check=False)
         with suppress(OSError):  # somebody made one meanwhile
             NAMESPACES.rmdir()
 
@@ -189,9 +185,5 @@ def namespaces(instance: str) -> list[str]:
     return sorted(path.name for path in NAMESPACES.iterdir() if path.name.startswith(f"dpp-{instance}-"))
 
 
-def _run(command: list[str], text: str | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode != 0:
-        reason = done.stderr.strip() or f"exit code {done.returncode}"
-        raise FatalError(" ".join(command), f"{reason}{f' in: {text}' if text else ''}", "root and iproute2")
-    return done.stdout
+def _run(command: Words, text: str | None = None) -> str:
+    return run(command, timeout=_COMMAND_SECONDS, input=text, remedy=f"in: {text}" if text else "").stdout

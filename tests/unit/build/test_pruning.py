@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
+from dpp.adapters.locks import exclusive
 from dpp.build.base_image import drafts_of
 from dpp.build.pruning import KEPT, Current, Pruning, stale_images, stale_paths
 
@@ -74,8 +74,7 @@ def test_nothing_is_deleted_while_somebody_builds(tmp_path):
     podman = NoPodman(killed, foreign)
     pruning = Pruning(tmp_path, podman)  # type: ignore[arg-type]
     nothing = Current(frozenset(), frozenset())
-    with (tmp_path / ".workloads.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(tmp_path / ".workloads.lock"):
         assert pruning.run(nothing) == []
     assert podman.asked == []
     assert pruning.run(nothing) == [killed, *(path.name for path in former[KEPT:])]

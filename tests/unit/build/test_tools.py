@@ -66,7 +66,7 @@ def test_a_jar_with_another_digest_is_refused(monkeypatch, tmp_path):
     kafka = TOOLS["kafka"]
     partial = tmp_path / "partial"
 
-    def assemble(*_):
+    def assemble(*_, **__):
         (partial / "libs").mkdir(parents=True)
         for name in kafka.jars:
             (partial / "libs" / name).write_bytes(b"not this jar")

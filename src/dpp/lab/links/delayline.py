@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
-import subprocess
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
+from dpp.adapters.process import Words, daemon, end
 from dpp.build.tools import tool_folder
 from dpp.lab.links.state import Condition, Wire
-from dpp.model.errors import FatalError
 
+_PROGRAM = "delayline"
 _START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
 _SLACK_MS = 100
 """Frames that a busy machine lets pile up beyond the delay, in milliseconds of the circuit's rate."""
 _SMALLEST_BUFFER = 1 << 20
@@ -37,36 +37,33 @@ class DelayLine:
 
     @property
     def pid(self) -> int | None:
-        """The process that carries this circuit, None where there is none: its command line is its identity."""
-        try:
-            pid = int(self._pid_file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self._parameters) in words else None
+        """The process that carries this circuit, None where there is none."""
+        return next((process.pid for process in self._processes()), None)
 
     def ensure(self, condition: Condition) -> None:
         """Start the process if it does not run; tell it delay and loss.
 
         Raises
         ------
-        FatalError
+        DppError
             If it does not start; the text holds what it said.
         """
         changed = self._write_parameters(condition)
-        pid = self.pid
-        if pid is None:
+        running = self._processes()
+        if not running:
             self._start()
         elif changed:
-            os.kill(pid, signal.SIGHUP)
+            for process in running:
+                process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End the process, if it runs."""
-        pid = self.pid
-        if pid is not None:
-            _end(pid)
-        for file in (self._pid_file, self._parameters, self.wire.file("log")):
+        end(self._processes())
+        for file in (self._parameters, self.wire.file("log")):
             file.unlink(missing_ok=True)
+
+    def _processes(self) -> list[psutil.Process]:
+        return _carriers(self._parameters.__eq__)
 
     def read(self) -> tuple[float, float] | None:
         """Return delay in milliseconds and loss in percent that the running process was told, else None."""
@@ -74,10 +71,6 @@ class DelayLine:
             return None
         told = json.loads(self._parameters.read_text())
         return told["delay_us"] / 1e3, round(told["loss"] * 100, 4)
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.wire.file("pid")
 
     @property
     def _parameters(self) -> Path:
@@ -102,67 +95,23 @@ class DelayLine:
         return True
 
     def _start(self) -> None:
-        program = tool_folder("delayline") / "bin" / "delayline"
         enter = ["nsenter", f"--net=/run/netns/{self.wire.namespace}", "--"]
-        log = self.wire.file("log")
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [*enter, str(program), str(self._parameters), *self.wire.ports],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd="/",
-                start_new_session=True,  # it outlives this tool
-            )
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        with process.stdout as stream:
-            ready, _, _ = select.select([stream], [], [], _START_SECONDS)
-            said = stream.readline() if ready else b""
-        if said != b"ready\n":
-            process.kill()
-            process.wait()
-            raise FatalError(
-                f"circuit {self.wire.circuit.name}",
-                f"its delay line does not start: {log.read_text().strip() or 'it says nothing'}",
-                remedy="see `dpp lab status`",
-            )
-        self._pid_file.write_text(str(process.pid))
+        program = tool_folder(_PROGRAM) / "bin" / _PROGRAM
+        command: Words = [*enter, program, self._parameters, *self.wire.ports]
+        daemon(command, log=self.wire.file("log"), ready="ready", timeout=_START_SECONDS)
 
 
 def stop_all(folder: Path) -> None:
     """End every delay line whose files lie in `folder`, the run folder's ``links``."""
-    for file in folder.glob("*.pid"):
-        parameters = os.fsencode(file.with_suffix(".json"))
-        try:
-            pid = int(file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            continue
-        if parameters in words:
-            _end(pid)
+    end(_carriers(lambda parameters: parameters.parent == folder))
 
 
-def _end(pid: int) -> None:
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-        gone, _, _ = select.select([handle], [], [], _STOP_SECONDS)
-        if not gone:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            select.select([handle], [], [], _STOP_SECONDS)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(handle)
-    # A child of this very process stays as a zombie until it is waited for.
-    deadline = time.monotonic() + _STOP_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                return
-        except ChildProcessError:
-            return
-        time.sleep(0.01)
+def _carriers(wanted: Callable[[Path], bool]) -> list[psutil.Process]:
+    """Return the delay lines whose parameters are wanted: the command line is their identity, from their first moment on."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ValueError):  # it ended while we looked, or has fewer words
+            program, parameters = process.cmdline()[-4:-2]
+            if program.endswith(f"/{_PROGRAM}") and wanted(Path(parameters)):
+                found.append(process)
+    return found

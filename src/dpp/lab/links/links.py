@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dpp.lab import wires
 from dpp.lab.links import shaping
@@ -12,6 +14,8 @@ from dpp.lab.links.state import DIRECTIONS, END_NAMES, Condition, Direction, Lin
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
+
+Interfaces = Mapping[str, Mapping[str, Any]]
 
 _MTU = 1500
 _MAX_SEGMENTS = 65535
@@ -51,13 +55,13 @@ class Links:
         with wires.lock(self.folders.instance):
             wires.ensure_wires(self.folders.instance)
             present = wires.links(wire.namespace)
-            owner = str(present.get(wire.ports[0], {}).get("ifalias", ""))
+            owner = _owner(wire, present)
             if urn and owner and owner != urn:
                 raise FatalError(f"circuit {name}", f"owned by {owner}", urn, "destroy it there first")
             if not self._plugged(wire, present):
                 self._plug(wire, present, urn or owner)
-            elif urn and not owner:
-                wires.ip("-n", wire.namespace, "link", "set", wire.ports[0], "alias", urn)
+            else:
+                wires.batch(wire.namespace, _own(wire, urn))
             self._carry(wire, declared, ())
         return self._state(wire)
 
@@ -147,7 +151,7 @@ class Links:
         return self._state(wire)
 
     def _carry(self, wire: Wire, condition: Condition, cut: tuple[Direction, ...]) -> None:
-        netem = shaping.has_netem(wire.namespace)
+        netem = shaping.has_netem()
         for port, way in zip(wire.ports, reversed(DIRECTIONS), strict=True):  # towards a leaves by port a
             shaping.apply(wire.namespace, port, condition, cut=way in cut, netem=netem)
         for end in wire.ends:
@@ -158,51 +162,48 @@ class Links:
             DelayLine(wire).ensure(condition)
 
     def _state(self, wire: Wire) -> LinkState:
-        declared = self._declared(wire.circuit.name)
+        declared, netem = self._declared(wire.circuit.name), shaping.has_netem()
         present = wires.links(wire.namespace)
-        netem = shaping.has_netem(wire.namespace)
-        faults = self._faults(wire, present, netem=netem)
         shapes = [shaping.read(wire.namespace, port) if port in present else None for port in wire.ports]
-        cut = tuple(
-            way for shape, way in zip(shapes, reversed(DIRECTIONS), strict=True) if shape is not None and shape.cut
-        )
-        actual = None
-        if not faults and shapes[0] is not None:
-            line = (shapes[0].delay_ms, shapes[0].loss_percent) if netem else DelayLine(wire).read()
-            delay, loss = line or (None, None)
-            actual = Condition(
-                rate_mbps=shapes[0].rate_mbps,
-                delay_ms=declared.delay_ms if delay is None else delay,  # all of a cut netem circuit's is lost
-                loss_percent=declared.loss_percent if loss is None else loss,
-            )
+        told = DelayLine(wire).read()
+        faults = [*self._missing(wire, present, shapes), *self._unjoined(wire, present, told, netem=netem)]
+        conditions = {_condition(shape, told, declared) for shape in shapes if shape is not None}
+        if len(conditions) > 1:
+            faults.append("its directions differ: " + " and ".join(sorted(map(str, conditions))))
         a, b = wire.ends
+        ways = zip(shapes, reversed(DIRECTIONS), strict=True)
+        cut = {way for shape, way in ways if shape is not None and shape.cut}
         return LinkState(
             circuit=wire.circuit.name,
             path=wire.circuit.path,
-            urn=str(present.get(wire.ports[0], {}).get("ifalias", "")),
+            urn=_owner(wire, present),
             ends=(f"{a.host}:{a.interface}", f"{b.host}:{b.interface}"),
             declared=declared,
-            actual=actual,
+            actual=None if faults else conditions.pop(),
             cut=tuple(way for way in DIRECTIONS if way in cut),
             means="netem" if netem else "delay line",
-            faults=faults,
+            faults=tuple(faults),
         )
 
-    def _faults(self, wire: Wire, present: dict[str, dict[str, object]], *, netem: bool) -> tuple[str, ...]:
-        faults = []
-        for port, end in zip(wire.ports, wire.ends, strict=True):
+    @staticmethod
+    def _missing(wire: Wire, present: Interfaces, shapes: Sequence[shaping.Shape | None]) -> Iterator[str]:
+        for port, end, shape in zip(wire.ports, wire.ends, shapes, strict=True):
             if port not in present:
-                faults.append(f"no port towards {end.host}")
+                yield f"no port towards {end.host}"
             elif not wires.exists(wire.router(end)) or end.interface not in wires.links(wire.router(end)):
-                faults.append(f"{end.host} has no {end.interface}")
-            elif shaping.read(wire.namespace, port) is None:
-                faults.append(f"the port towards {end.host} is not shaped")
-        if not netem and DelayLine(wire).pid is None:
-            faults.append("its delay line does not run")
-        return tuple(faults)
+                yield f"{end.host} has no {end.interface}"
+            elif shape is None:
+                yield f"the port towards {end.host} is not shaped"
 
     @staticmethod
-    def _plugged(wire: Wire, present: dict[str, dict[str, object]]) -> bool:
+    def _unjoined(wire: Wire, present: Interfaces, told: tuple[float, float] | None, *, netem: bool) -> Iterator[str]:
+        if not netem and told is None:
+            yield "its delay line does not run"
+        if netem and any(port in present and present[port].get("master") != wire.bridge for port in wire.ports):
+            yield "its ports are not joined"
+
+    @staticmethod
+    def _plugged(wire: Wire, present: Interfaces) -> bool:
         """Say whether both routers' interfaces lead to the ports."""
         return all(
             port in present and wires.exists(wire.router(end)) and end.interface in wires.links(wire.router(end))
@@ -210,7 +211,7 @@ class Links:
         )
 
     @staticmethod
-    def _plug(wire: Wire, present: dict[str, dict[str, object]], urn: str) -> None:
+    def _plug(wire: Wire, present: Interfaces, urn: str) -> None:
         DelayLine(wire).stop()  # it holds the interfaces that are about to go
         for end in wire.ends:
             if not wires.exists(wire.router(end)):
@@ -229,7 +230,7 @@ class Links:
                 f"link property add dev {port} altname {wire.circuit.name}.{letter}",
                 f"link set {port} arp off up",
             ]
-        wires.batch(wire.namespace, [*lines, *([f"link set {wire.ports[0]} alias {urn}"] if urn else [])])
+        wires.batch(wire.namespace, [*lines, *_own(wire, urn)])
         for end in wire.ends:
             wires.ip("-n", wire.router(end), "link", "set", end.interface, "up")
 
@@ -249,3 +250,21 @@ class Links:
 def _still(wire: Wire, port: str) -> bool:
     """Say whether the port is there: deleting a router's end takes it along."""
     return port in wires.links(wire.namespace)
+
+
+def _owner(wire: Wire, present: Interfaces) -> str:
+    return next((str(present[port]["ifalias"]) for port in wire.ports if present.get(port, {}).get("ifalias")), "")
+
+
+def _own(wire: Wire, urn: str) -> list[str]:
+    return [f"link set {port} alias {urn}" for port in wire.ports if urn]
+
+
+def _condition(shape: shaping.Shape, told: tuple[float, float] | None, declared: Condition) -> Condition:
+    """Return what one direction carries; where it is cut, netem's delay and loss are gone and count as declared."""
+    delay, loss = told or (shape.delay_ms, shape.loss_percent)
+    return Condition(
+        rate_mbps=shape.rate_mbps,
+        delay_ms=declared.delay_ms if delay is None else delay,
+        loss_percent=declared.loss_percent if loss is None else loss,
+    )

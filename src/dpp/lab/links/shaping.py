@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from functools import cache
 from typing import Any, NamedTuple
 
+from dpp.adapters.process import Words, run
 from dpp.lab.links.state import Condition
 from dpp.model.errors import FatalError
 
@@ -16,6 +16,8 @@ _SMALLEST_BURST = 65_536 + 4_096  # bytes: one segment as offloading hands it ov
 _QUEUE_MS = 50
 _SMALLEST_QUEUE = 1 << 20  # bytes
 _NETEM_QUEUE = 100_000  # packets
+_COMMAND_SECONDS = 30
+_REFUSED = 2  # by the kernel, as tc says
 _RATE = re.compile(r"rate (\d+(?:\.\d+)?)([KMGT]?)bit")
 _UNITS = {"": 1e-6, "K": 1e-3, "M": 1.0, "G": 1e3, "T": 1e6}
 
@@ -75,15 +77,19 @@ def read(namespace: str, port: str) -> Shape | None:
 
 
 @cache
-def has_netem(namespace: str) -> bool:
-    """Say whether this kernel has netem, by trying it on the loopback of `namespace`."""
-    command = ["tc", "-n", namespace, "qdisc"]
-    tried = subprocess.run(
-        [*command, "replace", "dev", "lo", "root", "netem", "delay", "1ms"], capture_output=True, check=False
-    )
-    if tried.returncode == 0:
-        subprocess.run([*command, "delete", "dev", "lo", "root"], capture_output=True, check=True)
-    return tried.returncode == 0
+def has_netem() -> bool:
+    """Say whether this kernel has netem, by trying it in a network namespace that ends with the trial.
+
+    Raises
+    ------
+    FatalError
+        If it cannot be tried.
+    """
+    trial = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
+    done = run(["unshare", "--net", *trial], timeout=_COMMAND_SECONDS, check=False)
+    if done.code not in {0, _REFUSED}:
+        raise FatalError("netem", done.said, "a kernel that can be asked for it", "run it as root")
+    return done.code == 0
 
 
 def _disciplines(namespace: str, port: str) -> list[dict[str, Any]]:
@@ -103,10 +109,6 @@ def _batch(namespace: str, lines: list[str]) -> None:
     _run(["tc", "-n", namespace, "-batch", "-"], "\n".join(lines) + "\n")
 
 
-def _run(command: list[str], text: str | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode != 0:
-        raise FatalError(
-            " ".join(command), done.stderr.strip() + (f" in: {text}" if text else ""), "root and a kernel with HTB"
-        )
-    return done.stdout
+def _run(command: Words, text: str | None = None) -> str:
+    remedy = f"in: {text}" if text else ""
+    return run(command, timeout=_COMMAND_SECONDS, input=text, remedy=remedy).stdout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
-from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.connection import ConnectionBase
+
+from dpp.adapters.process import LOCALE, Done, run
+from dpp.model.errors import DppError
 
 DOCUMENTATION = """
 name: dpp_console
@@ -29,6 +30,7 @@ options:
 _NAMESPACES = Path("/run/netns")
 _RUN = Path("/run/dpp")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TASK_SECONDS = 3600
 _ENTER = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd=/")
 
 
@@ -46,22 +48,22 @@ class Connection(ConnectionBase):  # type: ignore[misc]
         """Run a shell command as root; return its exit code and what it printed."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         done = self._enter(["/bin/sh", "-c", cmd], in_data)
-        return done.returncode, done.stdout, done.stderr
+        return done.code, done.output, done.errors
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file to the machine."""
         super().put_file(in_path, out_path)
         done = self._enter(["/bin/sh", "-c", 'cat > "$0"', out_path], Path(in_path).read_bytes())
-        if done.returncode != 0:
-            raise AnsibleConnectionFailure(f"{out_path} of {self._name}: {done.stderr.decode(errors='replace')}")
+        if done.code != 0:
+            raise AnsibleConnectionFailure(f"{out_path} of {self._name}: {done.stderr}")
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file from the machine."""
         super().fetch_file(in_path, out_path)
         done = self._enter(["cat", in_path], None)
-        if done.returncode != 0:
-            raise AnsibleConnectionFailure(f"{in_path} of {self._name}: {done.stderr.decode(errors='replace')}")
-        Path(out_path).write_bytes(done.stdout)
+        if done.code != 0:
+            raise AnsibleConnectionFailure(f"{in_path} of {self._name}: {done.stderr}")
+        Path(out_path).write_bytes(done.output)
 
     def close(self) -> None:
         """Forget the machine."""
@@ -71,19 +73,19 @@ class Connection(ConnectionBase):  # type: ignore[misc]
     def _name(self) -> str:
         return str(self.get_option("remote_addr"))
 
-    def _enter(self, command: list[str], data: bytes | None) -> subprocess.CompletedProcess[bytes]:
+    def _enter(self, command: list[str], data: bytes | None) -> Done:
         enter = ["nsenter", f"--target={self._pid()}", *_ENTER, "--", "env", "-i", f"PATH={_PATH}", "HOME=/root"]
-        streams: dict[str, Any] = {"input": data} if data is not None else {"stdin": subprocess.DEVNULL}
-        return subprocess.run([*enter, "LANG=C.UTF-8", *command], capture_output=True, check=False, **streams)
+        try:
+            return run([*enter, f"LANG={LOCALE}", *command], timeout=_TASK_SECONDS, input=data, check=False)
+        except DppError as error:
+            raise AnsibleConnectionFailure(str(error)) from error
 
     def _pid(self) -> int:
         """Return the machine's first process; remembered, and checked by the network namespace that it lives in."""
         memory = _RUN / self._name.split("-")[1] / "consoles" / self._name
         if memory.exists() and self._is_first(int(memory.read_text())):
             return int(memory.read_text())
-        asked = subprocess.run(
-            ["podman", "inspect", "--format={{.State.Pid}}", self._name], capture_output=True, text=True, check=False
-        )
+        asked = run(["podman", "inspect", "--format={{.State.Pid}}", self._name], timeout=60, check=False)
         pid = int(asked.stdout.strip() or 0)
         if not pid or not self._is_first(pid):
             found = asked.stderr.strip() or "it does not run"
