@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dpp.model.errors import FatalError
+from dpp.adapters.process import run
 
 Manifest = dict[str, Any]
 
 _CLUSTER_WIDE = frozenset({"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
 """Kinds that live in no namespace, but that kustomize's list of such kinds is too old to know."""
+_SECONDS = 60.0
 
 
 def render(folder: Path, kubectl: Path | str = "kubectl") -> list[Manifest]:
@@ -29,13 +29,11 @@ def render(folder: Path, kubectl: Path | str = "kubectl") -> list[Manifest]:
 
     Raises
     ------
-    FatalError
-        If kustomize refuses.
+    CommandFailedError
+        If kustomize refuses; it names the file, the remedy the folder.
     """
     command = [str(kubectl), "kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise FatalError(str(folder), done.stderr.strip(), "a kustomization", "mend the file it names")
+    done = run(command, timeout=_SECONDS, remedy=f"mend {folder}")
     objects = [one for one in yaml.safe_load_all(done.stdout) if one]
     for one in objects:
         if one["kind"] in _CLUSTER_WIDE:
