@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
+from dpp.adapters.process import Done, beside, lines, run
 from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.environment import Environment
-from dpp.model.errors import RetriableError
 from dpp.model.folders import REPOSITORY, Folders
 from dpp.model.site_config import as_yaml, site_settings
 
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
-"""A killed command leaves no program behind that goes on without it."""
+"""A command that is killed takes its programs with it."""
+_PATIENCE_SECONDS = 30.0
 
 
 class DataPlane:
@@ -32,48 +32,30 @@ class DataPlane:
     def __init__(self, environment: Environment, site: str, folders: Folders) -> None:
         self._environment, self._site, self._folders = environment, site, folders
 
-    def start(self, *words: str, out: IO[bytes] | int, errors: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-        """Start ``python -m WORDS`` there; it ends with this process."""
-        command = [*_ENDS_WITH_US, *self._command(words)]
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=self._variables, cwd=REPOSITORY
+    def run(self, *words: str, seconds: float, check: bool = True) -> Done:
+        """Run ``python -m WORDS`` there to its end; errors as of `process.run`."""
+        return run(self._command(words), timeout=seconds, env=self._variables, cwd=REPOSITORY, check=check)
+
+    def lines(self, *words: str, seconds: float) -> Iterator[str]:
+        """Yield what ``python -m WORDS`` prints there, line by line; errors as of `process.lines`."""
+        return lines(self._command(words), timeout=seconds, env=self._variables, cwd=REPOSITORY)
+
+    def beside(self, *words: str, output: Path, errors: Path) -> AbstractContextManager[Callable[[], int | None]]:
+        """Run ``python -m WORDS`` there beside the body of the ``with``, as `process.beside` does."""
+        return beside(
+            self._command(words), output=output, errors=errors, env=self._variables, patience=_PATIENCE_SECONDS
         )
-
-    def run(self, *words: str, seconds: float) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m WORDS`` there and return what it printed and how it ended.
-
-        Raises
-        ------
-        RetriableError
-            If it does not end in `seconds`.
-        """
-        command = [*_ENDS_WITH_US, *self._command(words)]
-        try:
-            return subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                env=self._variables,
-                cwd=REPOSITORY,
-                timeout=seconds,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RetriableError(
-                " ".join(words[:2]), f"not done in {seconds:g} s", remedy="see `dpp status` for what is away"
-            ) from error
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         vantage = Vantage.at(self._site, self._environment.name, self._folders)
-        return [*vantage.prefix(), sys.executable, "-m", *words]
+        return [*_ENDS_WITH_US, *vantage.prefix(), sys.executable, "-m", *words]
 
     @cached_property
     def _variables(self) -> dict[str, str]:
         place = self._folders.state / "operators" / self._site
         own = write_settings(self._environment, self._site, self._folders, place)
         source = str(REPOSITORY / "workloads" / "src")
-        return {**os.environ, **own, "PYTHONPATH": source, "DPP_SCRATCH": str(place / "scratch")}
+        return {**own, "PYTHONPATH": source, "DPP_SCRATCH": str(place / "scratch")}
 
 
 def write_settings(environment: Environment, site: str, folders: Folders, place: Path) -> dict[str, str]:

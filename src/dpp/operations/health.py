@@ -120,6 +120,5 @@ class Health:
             except (LookupError, TypeError, ValueError) as error:
                 return f"an answer of another shape: {error!r}"
             return ""
-        done = self._plane.run("workloads.health", service, str(number), seconds=_SECONDS)
-        said = done.stdout.strip() or " ".join(done.stderr.split())[-500:]
-        return (said or f"exit code {done.returncode}") if done.returncode else ""
+        done = self._plane.run("workloads.health", service, str(number), seconds=_SECONDS, check=False)
+        return (done.stdout.strip() or done.said or f"exit code {done.code}") if done.code else ""

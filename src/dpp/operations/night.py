@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 from dpp.adapters.kubernetes import Cluster, Key, Manifest
 from dpp.adapters.kustomize import containers
+from dpp.adapters.process import run
 from dpp.adapters.progress import Reporter, Step
 from dpp.build.base_image import BaseImage
 from dpp.build.workload_images import WorkloadImages
@@ -41,6 +41,7 @@ _CAMERA = Key("batch/v1", "Job", NAMESPACE, "camera")
 _POLL_SECONDS = 2.0
 _STARTUP_SECONDS = 300.0
 _CALIBRATION_SECONDS = 3600.0
+_COPY_SECONDS = 120.0
 _REPORT_SECONDS = 900.0
 """Longer than a step of the report can take: a night's last exposures may wait for a store that comes back."""
 
@@ -239,23 +240,17 @@ class Night:
     @contextmanager
     def _consumer(self) -> Iterator[Callable[[], dict[str, int]]]:
         """Run the independent consumer; what is yielded returns its newest counts."""
-        log, progress = self.folder / "consumer.log", self.folder / "consumer.progress"
-        with log.open("wb") as errors, progress.open("wb") as out:
-            process = self._plane.start("workloads.report", "follow", str(self.folder), out=out, errors=errors)
-        try:
+        progress, log = self.folder / "consumer.progress", self.folder / "consumer.log"
+        words = ("workloads.report", "follow", str(self.folder))
+        with self._plane.beside(*words, output=progress, errors=log) as code:
             with self._reporter.step("independent consumer") as step:
-                self._until(partial(self._not_following, process), "consumer", 60.0, step)
+                self._until(partial(self._not_following, code), "consumer", 60.0, step)
             yield lambda: _newest(progress)
-        finally:
-            process.terminate()
-            process.wait(30)
 
-    def _not_following(self, process: subprocess.Popen[bytes]) -> str:
-        if process.poll() is not None:
+    def _not_following(self, code: Callable[[], int | None]) -> str:
+        if code() is not None:
             said = (self.folder / "consumer.log").read_text()[-500:]
-            raise FatalError(
-                "independent consumer", f"ended with {process.returncode}: {said}", "a consumer for the whole night"
-            )
+            raise FatalError("independent consumer", f"ended with {code()}: {said}", "a consumer for the whole night")
         return "" if (self.folder / "following").exists() else "joins its group"
 
     def _watch(self, news: Callable[[], dict[str, int]]) -> None:
@@ -275,45 +270,32 @@ class Night:
 
     def _drain(self, news: Callable[[], dict[str, int]]) -> None:
         """Wait until every exposure is archived and answered, or its loss has a name."""
-        with (
-            self._reporter.step("archived and answered") as step,
-            self._plane.start("workloads.report", "settle", str(self.folder), out=subprocess.PIPE) as process,
-        ):
-            assert process.stdout is not None  # noqa: S101 - PIPE was asked for
-            for line in process.stdout:
-                counts = json.loads(line)
-                step.advance(f"{news()['alerts']} alerts", by=counts["settled"] - step.done, total=counts["of"])
-        if process.returncode:
-            raise FatalError("report, settle", f"exit code {process.returncode}", remedy="see what it printed")
+        words = ("workloads.report", "settle", str(self.folder))
+        with self._reporter.step("archived and answered") as step:
+            for line in self._plane.lines(*words, seconds=_REPORT_SECONDS):
+                if line.startswith('{"settled"'):
+                    counts = json.loads(line)
+                    step.advance(f"{news()['alerts']} alerts", by=counts["settled"] - step.done, total=counts["of"])
         time.sleep(2.0)  # the consumer's last lines
 
     # -- after -----------------------------------------------------------------------------------------------------
 
     def _fetch_records(self) -> None:
         """Bring the camera's own records, which no pipeline can read, from the summit's node."""
-        pack = subprocess.Popen([*self._ssh, f"sudo tar -C {RECORDS}/{self._plan.name} -c ."], stdout=subprocess.PIPE)
-        done = subprocess.run(
-            ["tar", "-C", str(self.folder), "--no-same-owner", "-x"],
-            stdin=pack.stdout,
-            capture_output=True,
-            text=True,
-            check=False,
+        remedy = "see `dpp status`"
+        packed = run(
+            [*self._ssh, f"sudo tar -C {RECORDS}/{self._plan.name} -c ."], timeout=_COPY_SECONDS, remedy=remedy
         )
-        if pack.wait() or done.returncode:
-            raise RetriableError(
-                f"night {self._plan.name}",
-                f"no records from the summit: {done.stderr.strip()}",
-                remedy="see `dpp status`",
-            )
+        run(["tar", "-C", self.folder, "--no-same-owner", "-x"], input=packed.output, timeout=_COPY_SECONDS)
 
     def _report_step(self, step: str) -> None:
         """Run one step of the report; exit code 1 with a report means requirements that are not met, which it names."""
         report = self.folder / "report.json"
         if step == "build":
             report.unlink(missing_ok=True)
-        done = self._plane.run("workloads.report", step, str(self.folder), seconds=_REPORT_SECONDS)
-        if done.returncode and not (step == "build" and done.returncode == 1 and report.exists()):
-            raise FatalError(f"report, {step}", f"exit code {done.returncode}: {done.stderr.strip()[-800:]}")
+        done = self._plane.run("workloads.report", step, str(self.folder), seconds=_REPORT_SECONDS, check=False)
+        if done.code and not (step == "build" and done.code == 1 and report.exists()):
+            raise FatalError(f"report, {step}", f"exit code {done.code}: {done.said}")
 
     @property
     def _ssh(self) -> list[str]:

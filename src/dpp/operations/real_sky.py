@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpp.model.errors import FatalError, RetriableError
+from dpp.adapters.process import run
+from dpp.model.errors import FatalError
 from dpp.operations.data_plane import DataPlane
 
 IN_CAMERA = "/var/lib/dpp/night/.skies"
@@ -43,8 +43,8 @@ def to_archive(folder: Path, archive: DataPlane) -> Delivered:
     FatalError
         If the directory cannot be replayed; the workload's own words are in the message.
     """
-    done = archive.run("workloads.calibration", "--deliver", str(folder), seconds=_DELIVERY_SECONDS)
-    if done.returncode:
+    done = archive.run("workloads.calibration", "--deliver", str(folder), seconds=_DELIVERY_SECONDS, check=False)
+    if done.code:
         raise FatalError(f"real sky {folder}", _said(done.stderr), "exposures of two epochs that the camera can replay")
     facts = json.loads(done.stdout.splitlines()[-1])
     return Delivered(facts["sky"], facts["files"])
@@ -64,17 +64,13 @@ def to_camera(folder: Path, delivered: Delivered, volume: str, ssh: list[str]) -
 
     Raises
     ------
-    RetriableError
+    CommandFailedError
         If the node does not take them.
     """
     target = f"{volume}/.skies/{delivered.name}"
     unpack = f"sudo mkdir -p {target} && sudo tar -C {target} --no-same-owner -x && sudo chmod -R a+rX {volume}/.skies"
-    pack = subprocess.run(["tar", "-C", str(folder), "-c", *delivered.files], capture_output=True, check=True)
-    done = subprocess.run([*ssh, unpack], input=pack.stdout, capture_output=True, check=False)
-    if done.returncode:
-        raise RetriableError(
-            f"real sky {folder}", f"not taken by the summit: {done.stderr.decode().strip()}", remedy="see `dpp status`"
-        )
+    packed = run(["tar", "-C", folder, "-c", *delivered.files], timeout=_DELIVERY_SECONDS)
+    run([*ssh, unpack], input=packed.output, timeout=_DELIVERY_SECONDS, remedy="see `dpp status`")
 
 
 def _said(log: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +17,14 @@ from dpp.model.folders import Folders
 from dpp.operations.night import Night, Plan
 
 _PROGRAM = """
-import subprocess, sys
+import sys
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 from dpp.operations.data_plane import DataPlane
 plane = DataPlane(Environment.load("production"), "ncsa", Folders("sample"))
-child = plane.start("timeit", "-n1", "-r1", "import time; print('begun', flush=True); time.sleep(600)", out=sys.stdout.fileno())
-child.wait()
+program = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+for line in plane.lines("timeit", "-n1", "-r1", program, seconds=600):
+    print(line, flush=True)
 """
 
 
@@ -36,13 +37,13 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
 
 def test_a_workload_ends_with_the_command_that_started_it(folders: Folders) -> None:
     del folders
-    reading, writing = os.pipe()
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=writing) as process:
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            assert said.readline() == "begun\n"
-            process.send_signal(signal.SIGKILL)
-            assert said.read() == "", "the pipe ends with the last process that holds it"
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workload = os.pidfd_open(int(process.stdout.readline()))
+        process.kill()
+        ended, _, _ = select.select([workload], [], [], 60)
+    os.close(workload)
+    assert ended
 
 
 def test_one_night_at_a_time_and_a_killed_one_keeps_nobody_out(folders: Folders) -> None:
