@@ -46,6 +46,15 @@ _FILES = {
 }
 """Files of the bare system."""
 
+ORDER = (
+    "base_system", "border_router", "container_registry", "postgresql", "operations_host", "object_store", "kafka_broker",
+    "summit_storage", "container_runtime", "kubernetes_node", "kubernetes_control_plane",
+)  # fmt: skip
+"""Roles by how seldom their install stages change, as their history has it: a change redoes what comes after it.
+
+What only takes Debian's packages comes first, then what takes tools and programs of ours. A new role goes to the end.
+"""
+
 DRAFT = "dpp-image-"
 """How the names of the containers begin in which layers are made."""
 
@@ -110,8 +119,8 @@ def _sources(role: Path) -> Iterator[bytes]:
             yield file.read_bytes()
 
 
-def _order(role: Path) -> tuple[bool, str]:
-    return role.name != "base_system", role.name
+def _order(role: Path) -> tuple[int, str]:
+    return ORDER.index(role.name) if role.name in ORDER else len(ORDER), role.name
 
 
 @dataclass

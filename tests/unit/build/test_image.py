@@ -4,6 +4,7 @@ import pytest
 
 from dpp.adapters.progress import Reporter
 from dpp.build import base_image as image
+from dpp.model.folders import REPOSITORY
 
 INSTALL = "- ansible.builtin.apt: {name: '{{ one_packages }}'}\n"
 
@@ -27,6 +28,12 @@ def digests():
 @pytest.mark.usefixtures("roles")
 def test_the_base_system_comes_first():
     assert list(digests()) == ["", "base_system", "another", "one"]
+
+
+def test_every_installing_role_has_its_place_and_a_new_one_redoes_no_other():
+    installing = {path.parents[1].name for path in REPOSITORY.glob("roles/*/tasks/install.yml")}
+    assert sorted(image.ORDER) == sorted(installing), "a new role goes to the end of ORDER, one that is gone leaves it"
+    assert [layer.role for layer in image.BaseImage(Reporter(quiet=True)).layers] == ["", *image.ORDER]
 
 
 @pytest.mark.parametrize(
