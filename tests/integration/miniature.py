@@ -21,10 +21,11 @@ import boto3
 import yaml
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
+from dpp.model.principals import Principals
 
 SITES = ("summit", "base", "ncsa")
-_TOPICS = REPOSITORY / "inventories/lab/group_vars/all/topics.yml"
 
 
 def free_port() -> int:
@@ -122,8 +123,7 @@ class Miniature:
                     for home in ("summit", "ncsa")
                 },
                 "object_stores": {
-                    name: {"endpoint": f"http://127.0.0.1:{port}", "buckets": ["raw"]}
-                    for name, port in self.store_ports.items()
+                    name: {"endpoint": f"http://127.0.0.1:{port}"} for name, port in self.store_ports.items()
                 },
                 "postgresql": {"host": "127.0.0.1", "port": self.database_port, "sslmode": "disable"},
                 "schema_registry": f"http://127.0.0.1:{self.registry_port}",
@@ -222,8 +222,8 @@ transaction.state.log.num.partitions=4
 
     def _make_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}"})
-        declared = yaml.safe_load(_TOPICS.read_text())["dpp_topics"]
-        topics = [NewTopic(name, topic["partitions"], 1) for name, topic in declared.items()]
+        declared = Principals.load(Environment.load("lab")).topics.values()
+        topics = [NewTopic(topic.name, topic.partitions, 1) for topic in declared]
         for future in admin.create_topics(topics).values():
             future.result(timeout=60)
 

@@ -48,7 +48,7 @@ class SmallStore:
             "environment": "small",
             "site": "summit",
             "kafka": {},
-            "object_stores": {"summit": {"endpoint": f"http://127.0.0.1:{self.port}", "buckets": [BUCKET]}},
+            "object_stores": {"summit": {"endpoint": f"http://127.0.0.1:{self.port}"}},
             "postgresql": {"host": "127.0.0.1"},
         }
         (folder / "site.yml").write_text(yaml.safe_dump(site))

@@ -10,8 +10,8 @@ import typer
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
+from dpp.model.principals import Principals
 from dpp.model.problems import DeclarationError
-from dpp.model.services import Catalogue
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and show what the inventories declare.")
 EnvironmentArgument = Annotated[str, typer.Argument(help="Folder of inventories/.", metavar="ENVIRONMENT")]
@@ -24,17 +24,17 @@ def check(
     root: Annotated[Path, typer.Option(help="Root of the repository to read.", exists=True)] = REPOSITORY,
     as_json: JsonOption = False,
 ) -> None:
-    """Read an environment and the service catalogue and report every mistake in their files."""
+    """Read an environment, the service catalogue and its contracts, and report every mistake in their files."""
     try:
         loaded = Environment.load(environment, root)
-        services = Catalogue.load(root).services
+        principals = Principals.load(loaded, root)
     except DeclarationError as error:
         if not as_json:
             raise
         print_json({"environment": environment, "problems": [vars(problem) for problem in error.problems]})
         raise typer.Exit(1) from error
     nouns = ("sites", "hosts", "networks", "circuits", "clusters", "storage", "topics", "pools")
-    counts = {noun: len(getattr(loaded, noun)) for noun in nouns} | {"services": len(services)}
+    counts = {noun: len(getattr(loaded, noun)) for noun in nouns} | {"principals": len(principals.present)}
     if as_json:
         print_json({"environment": environment, "problems": [], "counts": counts})
     else:
@@ -77,3 +77,11 @@ def site_config(
         print_json(settings)
     else:
         print(as_yaml(settings), end="")
+
+
+@app.command("data-flow")
+def data_flow() -> None:
+    """Print the page with the picture of how data flows, as the contracts of the services say."""
+    from dpp.model.flows import page  # noqa: PLC0415
+
+    print(page(Principals.load(Environment.load())), end="")

@@ -23,7 +23,19 @@ STORE_GROUPS: Final = frozenset({"object_store", "summit_storage"})
 
 def findings(environment: Environment, origin: Sources, *, complete: bool) -> Iterator[Finding]:
     """Yield every contradiction; without `complete` (objects were refused) what counts objects is left out."""
-    for check in (_prefixes, _networks, _hosts, _circuits, _clusters, _storage, _topics, _asns, _transit, _platforms):
+    for check in (
+        _prefixes,
+        _networks,
+        _hosts,
+        _circuits,
+        _clusters,
+        _storage,
+        _outside,
+        _volumes,
+        _asns,
+        _transit,
+        _platforms,
+    ):
         yield from check(environment)
     yield from _groups(environment, origin)
     if complete:
@@ -212,34 +224,24 @@ def _storage(environment: Environment) -> Iterator[Finding]:
             host = environment.hosts.get(name)
             group = next(iter(sorted(STORE_GROUPS & host.groups)), "object_store") if host else "object_store"
             yield from _member(environment, (*keys, "hosts"), name, group, store.site)
-        if not store.notify:
-            continue
-        if store.notify.bucket not in store.buckets:
-            expected = f"one of {', '.join(store.buckets)}"
-            yield Finding((*keys, "notify", "bucket"), store.notify.bucket, expected, "correct the bucket")
-        topic = environment.topics.get(store.notify.topic)
-        if topic is None or topic.home != store.site:
-            found = f"{store.notify.topic}, " + (f"whose home is {topic.home}" if topic else "which does not exist")
-            expected = f"a topic whose home is {store.site}"
-            yield Finding(
-                (*keys, "notify", "topic"), found, expected, "correct it or topics.yml", (store.notify.topic,)
-            )
 
 
-def _topics(environment: Environment) -> Iterator[Finding]:
-    for topic in environment.topics.values():
-        keys = ("dpp_topics", topic.name)
-        for field, site in (("home", topic.home), *(("mirrored_to", site) for site in topic.mirrored_to)):
-            yield from _site_exists(environment, (*keys, field), site)
-            if site in environment.sites and not environment.hosts_of(site, "kafka_broker"):
-                brokers = ", ".join(s for s in environment.sites if environment.hosts_of(s, "kafka_broker"))
-                yield Finding(
-                    (*keys, field), f"{site}, which has no broker", f"one of {brokers}", "choose a site with brokers"
-                )
-        if topic.home in topic.mirrored_to:
-            yield Finding(
-                (*keys, "mirrored_to"), f"its home {topic.home}", "other sites only", "remove it: a topic must not loop"
-            )
+def _outside(environment: Environment) -> Iterator[Finding]:
+    for outside in environment.outside.values():
+        keys = ("dpp_outside", outside.name)
+        yield from _site_exists(environment, (*keys, "site"), outside.site)
+        taken = next((host.name for host in environment.hosts.values() if host.address == outside.address), None)
+        if taken:
+            found, expected = f"{outside.address}, used by {taken} too", "an address of its own"
+            yield Finding((*keys, "address"), found, expected, "choose another")
+
+
+def _volumes(environment: Environment) -> Iterator[Finding]:
+    nodes = {host for cluster in environment.clusters.values() for host in cluster.hosts}
+    for volume in environment.volumes.values():
+        if volume.node not in nodes:
+            keys = ("dpp_volumes", volume.name, "node")
+            yield Finding(keys, f"{volume.node}, no node of a cluster", "a node", "correct the name", (volume.node,))
 
 
 def _asns(environment: Environment) -> Iterator[Finding]:

@@ -20,12 +20,14 @@ from dpp.model.types import (
     Host,
     Model,
     Network,
+    Outside,
     Pool,
     Provisioning,
     Routing,
     Site,
     StorageSite,
-    Topic,
+    TopicFigures,
+    VolumeFigures,
 )
 
 
@@ -50,7 +52,9 @@ class Environment(Model):
     )
     clusters: dict[str, Cluster]
     storage: dict[str, StorageSite] = Field(description="By site.")
-    topics: dict[str, Topic]
+    topics: dict[str, TopicFigures] = Field(description="By role.")
+    volumes: dict[str, VolumeFigures]
+    outside: dict[str, Outside]
     camera: Camera
     routing: Routing
     pools: dict[str, Pool]
@@ -167,17 +171,10 @@ class Environment(Model):
         """Return the address of every host by name: what /etc/hosts and CoreDNS know."""
         return {host.name: str(host.address) for host in self.hosts.values()}
 
-    def topics_at(self, site: str) -> tuple[Topic, ...]:
-        """Return the topics whose home is `site`."""
-        return tuple(topic for topic in self.topics.values() if topic.home == site)
-
-    def mirrors_into(self, site: str) -> dict[str, tuple[Topic, ...]]:
-        """Return the topics that `site` copies, by the home they are copied from."""
-        homes = {topic.home for topic in self.topics.values() if site in topic.mirrored_to}
-        return {
-            home: tuple(t for t in self.topics.values() if t.home == home and site in t.mirrored_to)
-            for home in sorted(homes)
-        }
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the words in braces of contracts stand for."""
+        return {"camera": self.camera.component, "instrument": self.camera.instrument}
 
     def prompt_capacity(self) -> int:
         """Return how many prompt processing workers the pools hold at once."""

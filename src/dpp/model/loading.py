@@ -19,12 +19,14 @@ from dpp.model.types import (
     Cluster,
     Host,
     Network,
+    Outside,
     Pool,
     Provisioning,
     Routing,
     Site,
     StorageSite,
-    Topic,
+    TopicFigures,
+    VolumeFigures,
 )
 
 TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
@@ -33,7 +35,9 @@ TABLES: Final[dict[str, tuple[str, type[BaseModel], str]]] = {
     "dpp_circuits": ("circuits", Circuit, "name"),
     "dpp_clusters": ("clusters", Cluster, "name"),
     "dpp_storage": ("storage", StorageSite, "site"),
-    "dpp_topics": ("topics", Topic, "name"),
+    "dpp_topics": ("topics", TopicFigures, "role"),
+    "dpp_volumes": ("volumes", VolumeFigures, "name"),
+    "dpp_outside": ("outside", Outside, "name"),
     "dpp_pools": ("pools", Pool, "name"),
 }
 """Variables that are tables: the field of the environment, the model of a row, and the field that holds a row's key."""
@@ -45,7 +49,7 @@ SINGLES: Final[dict[str, tuple[str, type[BaseModel] | None]]] = {
 }
 M = TypeVar("M", bound=BaseModel)
 HOST_KEY: Final = "dpp_address"
-OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_routing": {}, "dpp_provisioning": {}}
+OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_outside": {}, "dpp_routing": {}, "dpp_provisioning": {}}
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 
 

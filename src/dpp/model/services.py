@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
+from dpp.model.contracts import Contract
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 from dpp.model.problems import DeclarationError, Problem
 from dpp.model.types import Kebab, Model
+
+_GROUND: Final = {
+    "publishes": "event-streaming",
+    "consumes": "event-streaming",
+    "stores": "object-storage",
+    "reads": "relational-databases",
+    "writes": "relational-databases",
+}
+"""By what a workload's contract names: the service that it stands on."""
+_PLATFORM: Final = "container-platform"
 
 
 class Objective(Model):
@@ -51,13 +62,21 @@ class Service(Model):
     )
     description: str = Field(min_length=60)
     objectives: tuple[Objective, ...] = Field(min_length=1)
-    dependencies: tuple[Kebab, ...] = ()
-    workloads: tuple[Kebab, ...] = Field(default=(), description="Folders of k8s/ that implement it.")
+    dependencies: tuple[Kebab, ...] = Field(
+        default=(), description="Services that it needs; those that follow from its contracts are not named."
+    )
+    contracts: dict[Kebab, Contract] = Field(default={}, description="One for each of its workloads.")
+    manifests: tuple[Kebab, ...] = Field(default=(), description="Folders of k8s/ with no workload in them.")
     roles: tuple[str, ...] = Field(default=(), description="Roles that implement it.")
     runbook: str | None = Field(default=None, description="Path of the page for 03:00.")
     test: str | None = Field(
         default=None, description="`path::function` of the end-to-end test that fails when it is down."
     )
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """Folders of k8s/ that implement it."""
+        return (*self.manifests, *(one.name for one in self.contracts.values() if one.group is None))
 
 
 class Catalogue(Model):
@@ -66,27 +85,36 @@ class Catalogue(Model):
     services: dict[str, Service]
 
     @classmethod
+    def read(cls, root: Path = REPOSITORY) -> Catalogue:
+        """Read ``services/`` without a look at the rest of the tree.
+
+        Raises
+        ------
+        DeclarationError
+            With every mistake: shape, unknown or circular dependencies, two contracts of one name.
+        """
+        problems: list[Problem] = []
+        paths = sorted((root / "services").glob("*.yml"))
+        services = {service.name: service for path in paths if (service := _read(path, root, problems))}
+        problems += _owners(services)
+        services = {name: _completed(service, services, problems) for name, service in services.items()}
+        known = {path.stem for path in paths}
+        problems += [_problem(one.name, *found) for one in services.values() for found in _dependencies(one, known)]
+        _refuse([*problems, *_cycle(services)])
+        return cls(services=services)
+
+    @classmethod
     def load(cls, root: Path = REPOSITORY) -> Catalogue:
         """Read and check ``services/``.
 
         Raises
         ------
         DeclarationError
-            With every mistake: shape, unknown or circular dependencies, names that the tree does not have.
+            With every mistake: those of `read`, and names that the tree does not have.
         """
-        problems: list[Problem] = []
-        paths = sorted((root / "services").glob("*.yml"))
-        read = [(path, _read(path, root, problems)) for path in paths]
-        services = {service.name: service for _, service in read if service}
-        known = {path.stem for path in paths}
-        for service in services.values():
-            problems += [
-                _problem(service.name, *found) for found in (*_dependencies(service, known), *_tree(service, root))
-            ]
-        problems += _cycle(services)
-        if problems:
-            raise DeclarationError("services", sorted(problems, key=lambda p: (p.file, p.subject)))
-        return cls(services=services)
+        catalogue = cls.read(root)
+        _refuse([_problem(one.name, *what) for one in catalogue.services.values() for what in _tree(one, root)])
+        return catalogue
 
     def service(self, name: str) -> Service:
         """Return the service `name`; ``FatalError`` where there is none."""
@@ -101,8 +129,41 @@ class Catalogue(Model):
         return tuple(service.name for service in self.services.values() if name in service.dependencies)
 
 
+def _refuse(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise DeclarationError("services", sorted(problems, key=lambda p: (p.file, p.subject)))
+
+
 def _problem(service: str, key: str, found: str, expected: str, remedy: str) -> Problem:
     return Problem(f"services/{service}.yml", None, key, found, expected, remedy)
+
+
+def _owners(services: dict[str, Service]) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    for service in services.values():
+        for name in service.contracts:
+            if owners.setdefault(name, service.name) != service.name:
+                found = f"a contract that {owners[name]} has too"
+                yield _problem(service.name, f"contracts/{name}", found, "a name of its own", "rename one of the two")
+
+
+def _completed(service: Service, services: dict[str, Service], problems: list[Problem]) -> Service:
+    """Return a service with the dependencies that follow from its contracts."""
+    derived: set[str] = set()
+    for contract in service.contracts.values():
+        if contract.group is None:  # what runs on hosts is part of the ground
+            derived |= {_PLATFORM, *(ground for field, ground in _GROUND.items() if getattr(contract, field))}
+            derived |= {
+                other.name
+                for other in services.values()
+                for name in contract.calls
+                if name in other.contracts and other.contracts[name].stands_in_for is None
+            }
+    derived.discard(service.name)
+    for name in sorted(derived & set(service.dependencies)):
+        expected = "what does not follow from its contracts"
+        problems.append(_problem(service.name, "dependencies", name, expected, "delete it"))
+    return service.model_copy(update={"dependencies": (*service.dependencies, *sorted(derived))})
 
 
 def _read(path: Path, root: Path, problems: list[Problem]) -> Service | None:
@@ -111,7 +172,8 @@ def _read(path: Path, root: Path, problems: list[Problem]) -> Service | None:
     file = str(path.relative_to(root))
     try:
         content: Any = yaml.load(path.read_text(), yaml.CSafeLoader)
-        return Service.model_validate({**content, "name": path.stem})
+        contracts = {name: {**one, "name": name} for name, one in (content.get("contracts") or {}).items()}
+        return Service.model_validate({**content, "name": path.stem, "contracts": contracts})
     except ValidationError as error:
         for detail in error.errors():
             key = "/".join(map(str, detail["loc"]))

@@ -23,7 +23,7 @@ def site_settings(environment: Environment, site: str) -> dict[str, Any]:
         "environment": environment.name,
         "site": site,
         "kafka": {name: {"bootstrap": ",".join(hosts)} for name, hosts in brokers.items() if hosts},
-        "object_stores": {store.site: {"endpoint": store.endpoint, "buckets": [*store.buckets]} for store in stores},
+        "object_stores": {store.site: {"endpoint": store.endpoint} for store in stores},
         "postgresql": {"host": databases[0].name},
         "camera": {
             "size": environment.camera.detector_pixels,

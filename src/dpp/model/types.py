@@ -17,7 +17,6 @@ Kebab = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_lengt
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*[0-9]{2,3}\.[a-z][a-z0-9]*$", max_length=40)]
 """``<function><nn>.<site>``."""
 Interface = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)]
 SCIENCE_RAFTS: Final = tuple(
     f"R{row}{column}" for row in range(5) for column in range(5) if f"{row}{column}" not in ("00", "04", "40", "44")
 )
@@ -139,6 +138,7 @@ class Camera(Model):
     """The detectors that the facility processes, and how fast they come."""
 
     instrument: str
+    component: str = Field(description="Its name among the observatory's components, which topics are named after.")
     rafts: tuple[Annotated[str, Field(pattern="^R(0[1-3]|[1-3][0-4]|4[1-3])$")], ...] = Field(
         min_length=1, description="Science rafts of nine detectors each."
     )
@@ -162,25 +162,16 @@ def _detector(raft: str, place: int) -> Detector:
     )
 
 
-class Notification(Model):
-    """Bucket notifications: an event per new object."""
-
-    bucket: str
-    topic: TopicName
-
-
 class StorageSite(Model):
     """The object store of a site."""
 
     site: str
     hosts: tuple[HostName, ...] = Field(min_length=1, description="The first one's name is the endpoint.")
     port: int = Field(gt=0, lt=65536)
-    buckets: tuple[str, ...] = Field(min_length=1)
     capacity_gib: Positive = Field(description="Usable, over all hosts, in GiB.")
     nights: Positive | None = Field(
         default=None, description="Goal: nights of raw data that fit while the links are cut."
     )
-    notify: Notification | None = None
 
     @property
     def endpoint(self) -> str:
@@ -188,14 +179,28 @@ class StorageSite(Model):
         return f"https://{self.hosts[0]}:{self.port}"
 
 
-class Topic(Model):
-    """A Kafka topic: written at its home only, so that nothing loops."""
+class TopicFigures(Model):
+    """How large a topic is here; a contract says everything else of it."""
 
-    name: TopicName
-    home: str = Field(description="Site whose brokers it is written to.")
+    role: str = Field(description="Its name in the contracts.")
     partitions: Positive
-    retention_hours: Positive
-    mirrored_to: tuple[str, ...] = Field(description="Sites that get a copy under the same name.")
+    retention_hours: Positive | None = Field(default=None, description="Where it is not what the contract says.")
+
+
+class VolumeFigures(Model):
+    """Where a volume lies, and how large it is; a contract says everything else of it."""
+
+    name: Kebab = Field(description="`<workload>-<volume>`.")
+    node: HostName = Field(description="Node that has it, and so the pod.")
+    gib: Positive
+
+
+class Outside(Model):
+    """A workload that the facility does not run, but deals with."""
+
+    name: Kebab = Field(description="Its name in the contracts.")
+    site: str = Field(description="Site at which it comes in.")
+    address: IPv4Address | None = Field(default=None, description="Where its ports are, if it is called.")
 
 
 class Host(Model):

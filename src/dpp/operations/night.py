@@ -31,7 +31,7 @@ from dpp.operations.products import exchange_products
 from dpp.rendering.clusters import NAMESPACE, cluster_objects, service_objects, with_images
 
 SYNTHETIC = "synthetic"
-RECORDS = "/var/lib/dpp/volumes/night-runs"
+RECORDS = "/var/lib/dpp/volumes/camera-records"
 """Where the camera's records lie on the summit's node."""
 ARCHIVE = "ncsa"
 _CAMERA_CLUSTER = "summit"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
+from dpp.model.principals import clusters_of_workloads
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
 from dpp.operations.health import QUESTIONS
@@ -75,31 +75,23 @@ def test_what_is_proved_is_proved_end_to_end() -> None:
             assert (service.test or "").startswith(("tests/lab/", "tests/network/")), service.name
 
 
-def _runs_in_the_lab() -> dict[str, set[str]]:
-    """Return the folders of k8s/ that each cluster of the lab runs."""
-    clusters = (REPOSITORY / "k8s/clusters/lab").glob("*/kustomization.yaml")
-    return {
-        path.parent.name: {Path(one).name for one in yaml.safe_load(path.read_text())["resources"]} for path in clusters
-    }
-
-
 def test_what_is_proved_runs_in_the_lab() -> None:
-    running = set().union(*_runs_in_the_lab().values()) | {"archiver"}  # its Job comes with a night
+    running = clusters_of_workloads(Environment.load("lab"))
     for service in Catalogue.load().services.values():
         if service.status == "lab":
-            assert set(service.workloads) <= running, f"services/{service.name}.yml: not in k8s/clusters/lab"
+            assert set(service.workloads) <= set(running), f"services/{service.name}.yml: not in k8s/clusters/lab"
 
 
 def test_what_is_proved_fails_without_its_workload() -> None:
-    catalogue = Catalogue.load().services
+    catalogue, lab = Catalogue.load().services, Environment.load("lab")
     assert set(WORKLOADS) == {name for name, service in catalogue.items() if service.status == "lab"}
     for name, workload in WORKLOADS.items():
         if isinstance(workload, Deployed):
             assert workload.name in catalogue[name].workloads, name
-            assert workload.name in _runs_in_the_lab()[workload.cluster], name
+            assert workload.cluster in clusters_of_workloads(lab)[workload.name], name
         else:
             assert workload.role in catalogue[name].roles, name
-            assert Environment.load("lab").hosts_of(workload.site, workload.role), name
+            assert lab.hosts_of(workload.site, workload.role), name
 
 
 def test_every_service_of_the_lab_has_a_question() -> None:
@@ -122,7 +114,8 @@ def _write(root: Path, name: str, **changes: str) -> None:
         ({"dependencies": "[nobody]"}, "dependencies", "service nobody, which does not exist"),
         ({"status": "lab"}, "test", "nothing"),
         ({"status": "lab", "test": "tests/lab/test_night.py::test_x"}, "test", "tests/lab/test_night.py::test_x"),
-        ({"workloads": "[nowhere]"}, "workloads", "nowhere"),
+        ({"contracts": "{nowhere: {about: does nothing}}"}, "workloads", "nowhere"),
+        ({"contracts": "{one: {about: does nothing, group: g, may: 1}}"}, "contracts/one/may", "1"),
         ({"roles": "[nothing]"}, "roles", "nothing"),
         ({"runbook": "docs/runbooks/none.md"}, "runbook", "docs/runbooks/none.md"),
         ({"tier": "soon"}, "tier", "'soon'"),
@@ -131,6 +124,7 @@ def _write(root: Path, name: str, **changes: str) -> None:
     ],
 )
 def test_a_mistake_in_a_service_is_refused(tmp_path: Path, changes: dict[str, str], subject: str, found: str) -> None:
+    _write(tmp_path, "container-platform")
     _write(tmp_path, "one", **changes)
 
     with pytest.raises(DeclarationError) as caught:

@@ -133,8 +133,8 @@ def test_check_exits_with_1_and_prints_every_problem_as_json(root: Path) -> None
     assert problem["subject"] == "dpp_sites/base/asn"
 
 
-def test_check_exits_with_0_when_all_is_well(root: Path) -> None:
-    result = CliRunner().invoke(app, ["model", "check", "lab", "--root", str(root)])
+def test_check_exits_with_0_when_all_is_well() -> None:
+    result = CliRunner().invoke(app, ["model", "check", "lab"])
 
     assert result.exit_code == 0
     assert "consistent" in result.stdout

@@ -11,6 +11,7 @@ import yaml
 
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
+from dpp.model.principals import Principals
 from dpp.model.types import Host
 
 ROLES = sorted(path.parents[1].name for path in REPOSITORY.glob("roles/*/meta/argument_specs.yml"))
@@ -111,12 +112,13 @@ def test_brokers_of_production_outlive_one_of_them() -> None:
 def test_a_store_notifies_only_a_broker_of_its_own_host() -> None:
     for environment in ("lab", "production"):
         model = Environment.load(environment)
+        principals = Principals.load(model)
         for store in model.storage.values():
             told = {h: values(environment, "object_store", h, NOTIFY)[NOTIFY] for h in store.hosts[:5]}
             brokers = {host.name for host in model.hosts_of(store.site, "kafka_broker")}
             assert all(not topic or host in brokers for host, topic in told.items())
-            if store.notify:
-                assert told[store.hosts[0]] == store.notify.topic, f"{store.hosts[0]} is the endpoint: it must notify"
+            arrivals = principals.arrivals_at(store.site)
+            assert told[store.hosts[0]] == (arrivals or ("",))[0], f"{store.hosts[0]} is the endpoint: it must notify"
 
 
 def test_long_haul_hosts_fill_the_longest_path() -> None:

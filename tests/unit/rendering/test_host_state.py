@@ -42,7 +42,7 @@ def test_digest_is_the_same_in_every_process() -> None:
 @pytest.fixture
 def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
     """Replace text in a file of a copy of the repository; return the hosts whose digest is another then."""
-    for name in ("inventories", "roles", "playbooks"):
+    for name in ("inventories", "roles", "playbooks", "services", "k8s"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, symlinks=True)
     monkeypatch.setattr(state, "REPOSITORY", tmp_path)
 
@@ -67,8 +67,12 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
     [
         ("inventories/lab/group_vars/all/camera.yml", "visit_seconds: 45", "visit_seconds: 40", set()),
         ("inventories/lab/group_vars/all/circuits.yml", "rate_mbps: 20000", "rate_mbps: 30000", ROUTERS),
-        ("inventories/lab/group_vars/all/topics.yml", "dpp.raw.ingested: {home: ncsa, partitions: 9", "dpp.raw.ingested: {home: ncsa, partitions: 8", BROKERS),
-        ("inventories/lab/group_vars/all/storage.yml", "capacity_gib: 8}", "capacity_gib: 9}", {*STORES, *BROKERS, "st01.summit"}),
+        ("inventories/lab/group_vars/all/topics.yml", "ingested: {partitions: 9", "ingested: {partitions: 8", {"svc01.ncsa"}),
+        ("inventories/lab/group_vars/all/storage.yml", "capacity_gib: 8}", "capacity_gib: 9}", {*STORES, "st01.summit"}),
+        ("services/main-camera-archiving.yml", "mirrors: [ncsa]", "mirrors: []", {"svc01.ncsa"}),
+        ("services/data-backbone.yml", "butler: {sites: [ncsa]}", "butler: {sites: [ncsa, base]}", {"svc01.base"}),
+        ("services/data-backbone.yml", "btree_gist", "btree_gin", {"svc01.ncsa"}),
+        ("services/data-backbone.yml", "one writer", "only writer", set()),
         ("inventories/lab/group_vars/all/connection.yml", "operator", "somebody", set()),
         ("inventories/lab/group_vars/postgresql/figures.yml", "max_connections: 120", "max_connections: 121", {"svc01.ncsa"}),
         ("inventories/lab/hosts.yml", "dpp_address: 10.84.0.21", "dpp_address: 10.84.0.22", set(HOSTS)),

@@ -58,7 +58,7 @@ def _marks(port: int) -> set[int]:
 @pytest.mark.parametrize("dscp", [0, AF41])
 def test_packets_to_a_store_are_marked(tmp_path: Path, port: int, dscp: int) -> None:
     (tmp_path / "s3-ncsa").write_text("secret\n")
-    stores = {"ncsa": {"endpoint": f"http://127.0.0.1:{port}", "buckets": ["raw"]}}
+    stores = {"ncsa": {"endpoint": f"http://127.0.0.1:{port}"}}
     site = {"environment": "small", "site": "summit", "kafka": {}, "object_stores": stores, "postgresql": {"host": "h"}}
     (tmp_path / "site.yml").write_text(yaml.safe_dump(site))
     store = Store(Settings(tmp_path / "site.yml", tmp_path, tmp_path / "ca.crt"), "ncsa", dscp)

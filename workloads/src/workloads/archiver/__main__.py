@@ -38,7 +38,7 @@ def main() -> int:
     serve_health(health)
     ended = threading.Event()
     commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")
-    readouts = bus.receiver("archiver", "lsst.sal.CCCamera.logevent_endReadout", start="latest")
+    readouts = bus.receiver("archiver", "lsst.sal.MTCamera.logevent_endReadout", start="latest")
     threads = [
         threading.Thread(target=device.follow, args=(readouts, bus.codec.decode, ended.is_set), name="follow"),
         threading.Thread(target=device.store, args=(ended.is_set,), name="store"),

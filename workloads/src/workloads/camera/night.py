@@ -24,7 +24,7 @@ LEAD_SECONDS = 20.0
 READOUT_SECONDS = 2.0
 _TOPIC_NEXT = "lsst.sal.ScriptQueue.logevent_nextVisit"
 _TOPIC_CANCEL = "lsst.sal.ScriptQueue.logevent_nextVisitCanceled"
-_TOPIC_READOUT = "lsst.sal.CCCamera.logevent_endReadout"
+_TOPIC_READOUT = "lsst.sal.MTCamera.logevent_endReadout"
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,9 @@ class KafkaCluster(_Strict):
 
 
 class ObjectStore(_Strict):
-    """One site's S3 endpoint and buckets."""
+    """One site's S3 endpoint."""
 
     endpoint: str
-    buckets: list[str]
 
 
 class Database(_Strict):

@@ -78,7 +78,7 @@ class NextVisitCanceled(SalTopic):
 
 
 class EndReadout(SalTopic):
-    """`lsst.sal.CCCamera.logevent_endReadout`: the pixels of an image are in the camera's memory. Times are TAI."""
+    """`lsst.sal.MTCamera.logevent_endReadout`: the pixels of an image are in the camera's memory. Times are TAI."""
 
     imageName: str  # noqa: N815
     imageSource: str = "MC"  # noqa: N815

@@ -25,7 +25,7 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
     handlers = {
         "lsst.sal.ScriptQueue.logevent_nextVisit": keeper.next_visit,
         "lsst.sal.ScriptQueue.logevent_nextVisitCanceled": keeper.cancelled,
-        "lsst.sal.CCCamera.logevent_endReadout": keeper.end_readout,
+        "lsst.sal.MTCamera.logevent_endReadout": keeper.end_readout,
         "dpp.archiver.events": keeper.archiver_event,
     }
     receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)

@@ -17,7 +17,7 @@ DOCUMENTATION = """
 module: dpp_kafka
 short_description: Users, rights and topics of a Kafka cluster
 description:
-  - Makes topics that are missing, adds partitions, sets retention; deletes no topic and removes no partition.
+  - Makes topics that are missing, adds partitions, sets what is kept of them; deletes no topic and removes no partition.
   - Gives users their passwords where those do not work, and rights where they are missing.
   - Waits for a broker that is still starting. Supports check mode and diff.
 options:
@@ -26,7 +26,11 @@ options:
   admin_password: {description: Password of the user C(admin)., type: str, required: true}
   users: {description: Passwords by user., type: dict, default: {}}
   trusted_users: {description: Those of them who may do anything by the broker's configuration., type: list, elements: str, default: []}
-  topics: {description: Topics by name with C(partitions) and C(retention_hours)., type: dict, default: {}}
+  topics:
+    description:
+      - Topics by name with C(partitions) and C(retention_hours); without the latter the newest of each key is kept.
+    type: dict
+    default: {}
   replicas: {description: Replicas of new topics., type: int, default: 1}
   local_topics: {description: Topics that programs of the brokers' hosts may write to without a password., type: list, elements: str, default: []}
   patience: {description: Seconds to wait for the broker., type: int, default: 120}
@@ -101,13 +105,12 @@ class Cluster:
                 return
 
     def topics(self) -> None:
-        """Make topics, add partitions and set retention."""
+        """Make topics, add partitions and set what is kept."""
         present = self.admin.list_topics(timeout=TIMEOUT).topics
         for name, topic in sorted(self.wanted["topics"].items()):
             after = topic["partitions"]
             if name not in present:
-                settings = {"retention.ms": _retention(topic)}
-                new = kafka.NewTopic(name, after, self.wanted["replicas"], config=settings)
+                new = kafka.NewTopic(name, after, self.wanted["replicas"], config=_kept(topic))
                 self.apply(f"topic {name}: made with {after} partitions", self.admin.create_topics, [new])
                 continue
             before = len(present[name].partitions)
@@ -118,21 +121,22 @@ class Cluster:
                 self.module.warn(
                     f"topic {name} has {before} partitions, {after} are wanted; partitions cannot be removed"
                 )
-        self.retention([name for name in sorted(self.wanted["topics"]) if name in present])
+        self.keep([name for name in sorted(self.wanted["topics"]) if name in present])
 
-    def retention(self, names: list[str]) -> None:
-        """Set the retention of topics that exist."""
+    def keep(self, names: list[str]) -> None:
+        """Set what is kept of topics that exist."""
         if not names:
             return
         resources = [kafka.ConfigResource(kafka.ResourceType.TOPIC, name) for name in names]
         for resource, future in self.admin.describe_configs(resources).items():
-            before = future.result(timeout=TIMEOUT)["retention.ms"].value
-            after = _retention(self.wanted["topics"][resource.name])
-            if before != after:
-                entry = kafka.ConfigEntry("retention.ms", after, incremental_operation=kafka.AlterConfigOpType.SET)
-                change = kafka.ConfigResource(kafka.ResourceType.TOPIC, resource.name, incremental_configs=[entry])
-                sentence = f"topic {resource.name}: retention.ms {before} became {after}"
-                self.apply(sentence, self.admin.incremental_alter_configs, [change])
+            found = future.result(timeout=TIMEOUT)
+            for key, after in _kept(self.wanted["topics"][resource.name]).items():
+                before = found[key].value
+                if before != after:
+                    entry = kafka.ConfigEntry(key, after, incremental_operation=kafka.AlterConfigOpType.SET)
+                    change = kafka.ConfigResource(kafka.ResourceType.TOPIC, resource.name, incremental_configs=[entry])
+                    sentence = f"topic {resource.name}: {key} {before} became {after}"
+                    self.apply(sentence, self.admin.incremental_alter_configs, [change])
 
     def users(self) -> None:
         """Set the passwords that do not work."""
@@ -187,8 +191,11 @@ class Cluster:
                 future.result(timeout=TIMEOUT)
 
 
-def _retention(topic: dict[str, Any]) -> str:
-    return str(topic["retention_hours"] * 3600 * 1000)
+def _kept(topic: dict[str, Any]) -> dict[str, str]:
+    hours = topic.get("retention_hours")
+    if hours is None:
+        return {"cleanup.policy": "compact", "retention.ms": "-1"}
+    return {"cleanup.policy": "delete", "retention.ms": str(hours * 3600 * 1000)}
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Variables plugins, by the names that Ansible calls them."""

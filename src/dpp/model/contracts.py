@@ -1,0 +1,131 @@
+"""Contracts: all that a workload of a service may touch, as `services/<service>.yml` declares it.
+
+Each workload is a principal of its own. Names of topics, buckets and databases are names of roles; what stands for them in
+an environment follows from its parameters and figures.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from dpp.model.types import Kebab, Model
+
+OWN: Final = "own"
+"""Stands for the site where a principal runs, each where there are several."""
+EVERYWHERE: Final = "everywhere"
+"""Stands for all sites that have what is asked for."""
+GroupName = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9-]*\*?$", description="With `*` at its end, all that begin so.")
+]
+Prefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9_{}-]+\*?/)*$", description="Of keys; braces hold parameters.")]
+Verb = Literal["read", "write", "list", "delete"]
+
+
+class OwnedTopic(Model):
+    """A topic as its owner declares it: written at its home only, so that nothing loops."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._{}-]+$")] = Field(
+        description="In Kafka; words in braces are parameters of the environment."
+    )
+    home: str = Field(description="Site whose brokers it is written to; `own`: one at each site where the owner runs.")
+    mirrors: tuple[str, ...] = Field(default=(), description="Sites that get a copy under the same name.")
+    content: Literal["avro", "alert-packets", "arrivals", "registry-log"] = Field(
+        description="What its records are; `avro` ones have a schema file named after the topic's role."
+    )
+    retention_hours: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="How long records are kept; without it the newest of each key, for ever."
+    )
+    partitions: str = Field(min_length=10, description="What a partition means, and so what an order may be relied on.")
+    arrivals_in: str | None = Field(
+        default=None, description="Bucket of whose new objects the store at its home tells here."
+    )
+
+
+class OwnedBucket(Model):
+    """A bucket as its owner declares it."""
+
+    sites: Literal["everywhere"] | tuple[str, ...] = Field(description="Whose stores have it.")
+
+
+class OwnedDatabase(Model):
+    """A database as its owner declares it."""
+
+    site: str = Field(description="Whose server has it.")
+    extensions: tuple[str, ...] = ()
+
+
+class Store(Model):
+    """What a principal may do with the objects of a bucket."""
+
+    bucket: str
+    may: tuple[Verb, ...] = Field(min_length=1, description="`list` is of the whole bucket: stores know no less.")
+    prefixes: tuple[Prefix, ...] = Field(default=("",), description="What the keys begin with.")
+    sites: Literal["own"] | tuple[str, ...] = Field(default=OWN, description="At whose stores.")
+
+
+class Port(Model):
+    """A port that a principal serves."""
+
+    port: int = Field(gt=0, lt=65536)
+    to: Literal["callers", "everyone"] | tuple[Kebab, ...] = Field(
+        description="`callers`: those whose contracts say that they call it; `everyone`: from anywhere; or by name."
+    )
+
+
+class Volume(Model):
+    """What a principal keeps on a disk of its node, whatever becomes of its pod."""
+
+    path: Annotated[str, Field(pattern=r"^/")] = Field(description="Where its pod finds it.")
+    because: str = Field(min_length=10, description="What would be lost with it.")
+
+
+class Contract(Model):
+    """All that one principal may touch."""
+
+    name: Kebab
+    about: str = Field(min_length=10)
+    group: str | None = Field(
+        default=None, description="Inventory group on whose hosts it runs; without it, it is a folder of k8s/."
+    )
+    stands_in_for: str | None = Field(
+        default=None,
+        description="What it plays, where that is no part of the facility; where it is real, it runs outside.",
+    )
+    topics: dict[Kebab, OwnedTopic] = Field(default={}, description="Topics that it owns.")
+    publishes: tuple[Kebab, ...] = ()
+    consumes: dict[Kebab, tuple[GroupName, ...]] = Field(
+        default={}, description="Topics, each with its consumer groups."
+    )
+    observes: tuple[GroupName, ...] = Field(default=(), description="Groups of others whose offsets it may read.")
+    transactions: tuple[GroupName, ...] = Field(default=(), description="Transactional ids.")
+    mirrors: bool = Field(
+        default=False, description="Whether it copies to its site every topic that is mirrored there."
+    )
+    catalogues: bool = Field(
+        default=False, description="Whether it knows the name of every topic, without any right to it."
+    )
+    buckets: dict[Kebab, OwnedBucket] = Field(default={}, description="Buckets that it owns.")
+    stores: tuple[Store, ...] = Field(default=(), description="What it may do in which bucket.")
+    databases: dict[Kebab, OwnedDatabase] = Field(default={}, description="Databases that it owns.")
+    writes: tuple[Kebab, ...] = Field(default=(), description="Databases in which it may read, write and make tables.")
+    reads: tuple[Kebab, ...] = Field(default=(), description="Databases that it may read.")
+    volumes: dict[Kebab, Volume] = Field(default={}, description="By name.")
+    serves: dict[Kebab, Port] = Field(default={}, description="Ports by name.")
+    calls: dict[Kebab, Kebab] = Field(
+        default={}, description="Principals whose ports it calls: the port's name by theirs."
+    )
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All its consumer groups."""
+        return tuple(dict.fromkeys(group for groups in self.consumes.values() for group in groups))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Say whether two names, each perhaps ending in ``*``, can name the same thing."""
+    return one == other or any(
+        wide.endswith("*") and narrow.removesuffix("*").startswith(wide.removesuffix("*"))
+        for wide, narrow in ((one, other), (other, one))
+    )
