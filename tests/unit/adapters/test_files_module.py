@@ -63,3 +63,15 @@ def test_unknown_owner_names_the_file(tmp_path):
     assert str(tmp_path / "a") in result["msg"]
     assert not (tmp_path / "a").exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_is_refused_before_it_is_in_its_place(tmp_path):
+    path = tmp_path / "sudoers"
+    path.write_text("good\n")
+    wanted = {"path": str(path), "content": "bad\n", "validate": "grep -q good %s || { echo no good word; exit 3; }"}
+    result = _run([wanted])
+    assert result["failed"]
+    assert result["msg"] == f"{path}: refused: no good word"
+    assert path.read_text() == "good\n"
+    assert list(tmp_path.iterdir()) == [path]
+    assert _run([{**wanted, "content": "as good\n"}])["changed"]

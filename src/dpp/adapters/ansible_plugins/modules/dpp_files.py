@@ -30,6 +30,7 @@ options:
       owner: {description: Its owner., type: str, default: root}
       group: {description: Its group., type: str, default: root}
       mode: {description: "Its mode, octal.", type: str, default: "0644"}
+      validate: {description: "A shell command that refuses a mistake, %s in it for the file, before it is in its place.", type: str}
 """
 
 EXAMPLES = """
@@ -53,6 +54,7 @@ OPTIONS = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str", "default": "0644"},
+    "validate": {"type": "str"},
 }
 
 
@@ -69,7 +71,7 @@ def main() -> None:
             if before != after:
                 differences.append((wanted["path"], before, after))
                 if not module.check_mode:
-                    _write(wanted)
+                    _write(module, wanted)
         except (OSError, KeyError, ValueError) as error:
             module.fail_json(msg=f"{wanted['path']}: {error}", paths=[path for path, _, _ in differences])
     module.exit_json(
@@ -103,7 +105,7 @@ def _intended(wanted: dict[str, Any]) -> tuple[str, ...]:
     return ("file", wanted["owner"], wanted["group"], f"{int(wanted['mode'], 8):04o}", wanted["content"])
 
 
-def _write(wanted: dict[str, Any]) -> None:
+def _write(module: AnsibleModule, wanted: dict[str, Any]) -> None:
     path = Path(wanted["path"])
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if wanted["link"]:
@@ -119,10 +121,18 @@ def _write(wanted: dict[str, Any]) -> None:
             stream.write(wanted["content"])
         os.chown(fresh, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
         fresh.chmod(int(wanted["mode"], 8))
+        _validate(module, wanted["validate"], name)
         fresh.rename(path)
     except BaseException:
         fresh.unlink()
         raise
+
+
+def _validate(module: AnsibleModule, command: str | None, name: str) -> None:
+    if command:
+        code, said, complaint = module.run_command(command.replace("%s", name), use_unsafe_shell=True)
+        if code != 0:
+            raise ValueError(f"refused: {(complaint or said).strip() or command}")
 
 
 def _name(lookup: Any, number: int) -> str:

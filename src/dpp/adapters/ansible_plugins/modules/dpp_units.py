@@ -1,9 +1,13 @@
-"""Ansible module that brings many units of systemd to their state in one task, and restarts those whose files changed."""
+"""Ansible module that brings many units of systemd to their state in one task, and restarts those whose files are newer."""
 
 from __future__ import annotations
 
-import re
+import fnmatch
+import glob
+import os
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -13,11 +17,12 @@ module: dpp_units
 short_description: Bring many units of systemd to their state
 description:
   - Each unit is masked, enabled and started as asked for; what is not asked for is left alone.
-  - A unit that reads files which a task before has changed is restarted or reloaded, unless it is to be stopped.
-  - Reads units again (daemon-reload) if a changed file lies below /etc/systemd/system. Supports check mode and diff.
+  - A unit that reads files is restarted or reloaded where one of them changed after it began, whoever changed it and
+    whenever: a play that was cut short between file and unit forgets nothing. One that is to be stopped is not.
+  - Reads units again (daemon-reload) where systemd says that it should. Supports check mode and diff.
 options:
   changed:
-    description: Paths of files that changed, as dpp_files returns them.
+    description: Paths that check mode would have changed, as dpp_files returns them, so that it tells what follows.
     type: list
     elements: path
     default: []
@@ -31,16 +36,16 @@ options:
       masked: {description: Whether nothing may start it., type: bool}
       enabled: {description: Whether it starts at boot., type: bool}
       running: {description: Whether it runs., type: bool}
-      restart_on: {description: Restart it if this regular expression is found in a changed path., type: str}
-      reload_on: {description: Reload it if this regular expression is found in a changed path., type: str}
+      restart_on: {description: Patterns of paths that it reads as it starts., type: list, elements: str, default: []}
+      reload_on: {description: Patterns of paths that it reads again when told to., type: list, elements: str, default: []}
 """
 
 EXAMPLES = """
 - dpp_units:
     changed: "{{ app_configuration.paths }}"
     units:
-      - {name: app, enabled: true, running: true, restart_on: ^/etc/app/}
-      - {name: systemd-sysctl, restart_on: ^/etc/sysctl.d/}
+      - {name: app, enabled: true, running: true, restart_on: [/etc/app/*]}
+      - {name: systemd-sysctl, restart_on: [/etc/sysctl.d/*]}
 """
 
 RETURN = """
@@ -55,11 +60,14 @@ OPTIONS = {
     "masked": {"type": "bool"},
     "enabled": {"type": "bool"},
     "running": {"type": "bool"},
-    "restart_on": {"type": "str"},
-    "reload_on": {"type": "str"},
+    "restart_on": {"type": "list", "elements": "str", "default": []},
+    "reload_on": {"type": "list", "elements": "str", "default": []},
 }
 
-_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
+_BEGUN = "InactiveExitTimestampMonotonic"
+_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", _BEGUN)
+_RELOADED = Path("/run/dpp/reloaded")
+"""Holds a file for each unit that was reloaded, as old as that: systemd keeps no time of it."""
 _ENABLED = frozenset({"enabled", "alias", "generated"})
 _RUNNING = frozenset({"active", "activating", "reloading"})
 
@@ -74,17 +82,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     changed, units = module.params["changed"], module.params["units"]
-    if not module.check_mode and any(path.startswith("/etc/systemd/system/") for path in changed):
+    found = _found(module, [unit["name"] for unit in units])
+    if not module.check_mode and any(
+        one["NeedDaemonReload"] == "yes" or one["LoadState"] == "not-found" for one in found
+    ):
         _systemctl(module, "daemon-reload")
+        found = _found(module, [unit["name"] for unit in units])
     actions, failures = [], []
-    for unit, found in zip(units, _found(module, [unit["name"] for unit in units]), strict=True):
-        if found["LoadState"] == "not-found" and not module.check_mode:  # in check mode it may not be installed yet
+    for unit, state in zip(units, found, strict=True):
+        if state["LoadState"] == "not-found" and not module.check_mode:  # in check mode it may not be installed yet
             failures.append(f"unit {unit['name']}: systemd knows none of this name")
             continue
-        for verb in _verbs(unit, found, changed):
+        for verb in _verbs(unit, state, changed):
             actions.append(f"{verb} {unit['name']}")
-            if not module.check_mode and (failure := _call(module, verb, unit["name"])[1]):
-                failures.append(failure)  # the others have their turn: nobody will tell them again what changed
+            if not module.check_mode and (failure := _act(module, verb, unit["name"])):
+                failures.append(failure)  # the others have their turn
                 break
     if failures:
         module.fail_json(msg="; ".join(failures), actions=actions)
@@ -109,9 +121,9 @@ def _verbs(unit: dict[str, Any], found: dict[str, str], changed: Sequence[str]) 
     if unit["running"] is False:
         if running:
             yield "stop"
-    elif _matches(unit["restart_on"], changed):
+    elif running and _stale(unit["restart_on"], changed, _begun(found)):
         yield "restart"
-    elif _matches(unit["reload_on"], changed):
+    elif running and _stale(unit["reload_on"], changed, max(_begun(found), _reloaded(unit["name"]))):
         yield "reload-or-restart"
     elif unit["running"] and not running:
         yield "start"
@@ -119,8 +131,34 @@ def _verbs(unit: dict[str, Any], found: dict[str, str], changed: Sequence[str]) 
         yield "mask"
 
 
-def _matches(pattern: str | None, changed: Sequence[str]) -> bool:
-    return pattern is not None and any(re.search(pattern, path) for path in changed)
+def _stale(patterns: Sequence[str], changed: Sequence[str], since: float) -> bool:
+    """Say whether a file of these patterns changed after that time: its content, or what else its inode says of it."""
+    files = [file for pattern in patterns for file in glob.glob(pattern)]  # noqa: PTH207 - the patterns are absolute
+    would = any(fnmatch.fnmatch(path, pattern) for path in changed for pattern in patterns)
+    return would or any(Path(file).lstat().st_ctime > since for file in files)
+
+
+def _begun(found: dict[str, str]) -> float:
+    """Return when the unit began to start, by the clock as it goes now: it may have been set since."""
+    return time.time() - time.monotonic() + int(found[_BEGUN] or 0) / 1e6
+
+
+def _reloaded(name: str) -> float:
+    try:
+        return (_RELOADED / name).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _act(module: AnsibleModule, verb: str, name: str) -> str:
+    """Let systemctl act on a unit; return why it failed or nothing."""
+    begun = time.time()
+    failure = _call(module, verb, name)[1]
+    if verb == "reload-or-restart" and not failure:
+        _RELOADED.mkdir(parents=True, exist_ok=True)
+        (_RELOADED / name).touch()
+        os.utime(_RELOADED / name, (begun, begun))
+    return failure
 
 
 def _systemctl(module: AnsibleModule, *words: str) -> str:
