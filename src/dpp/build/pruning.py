@@ -54,7 +54,7 @@ class Current:
         workloads = WorkloadImages(folders, system.reference, reporter)
         platform = PlatformImages(folders, base.reference, reporter)
         return cls(
-            frozenset({base.reference, *(one.reference for one in base.layers), *workloads.environments()}),
+            frozenset({base.reference, *(one.reference for one in base.layers), *workloads.stages()}),
             frozenset({
                 *(workloads.layout(flavour).folder for flavour in FLAVOURS),
                 *(platform.layout(recipe).folder for recipe in RECIPES),

@@ -1,7 +1,7 @@
-"""The two images of the workloads: a small Debian with Python, the locked environment above it, the code on top.
+"""The two images of the workloads: a small Debian with Python, the locked environment, compiled kernels, the code on top.
 
-Each is a layer of its own, so that a change of code rebuilds and sends kilobytes. Built with buildah, kept in the cache by
-digest of all that goes in, brought to a site's registry from the site's own vantage.
+Each is a layer of its own, so that a change of code compiles no kernel, and rebuilds and sends kilobytes. Built with
+buildah, kept in the cache by digest of all that goes in, brought to a site's registry from the site's own vantage.
 """
 
 from __future__ import annotations
@@ -27,10 +27,21 @@ from dpp.model.folders import REPOSITORY, Folders
 USER = 10001
 """User and group that workloads run as."""
 
-_REVISION = 2
+_REVISION = 3
 _PYTHON = "3.11"
 _ENVIRONMENT, _CODE, _NUMBA = "/opt/dpp/env", "/opt/dpp/code", "/opt/dpp/numba"
 _SOURCE = REPOSITORY / "workloads" / "src"
+_COMPILER = ("__init__.py", "pixels/__init__.py", "pixels/compile.py", "pixels/parallel.py")
+"""What compiles kernels, and needs nothing else of the code."""
+_KERNELS = "pixels/kernels"
+_COMPILED = shutil.ignore_patterns("__pycache__")
+_VARIABLES = {
+    "PYTHONPATH": f"{_CODE}:{_ENVIRONMENT}",
+    "NUMBA_CACHE_DIR": _NUMBA,
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "HOME": "/tmp",  # noqa: S108 - in the container
+}
 _COMMAND_SECONDS = 1800
 
 
@@ -95,10 +106,13 @@ class WorkloadImages:
         missing = self._missing()
         if not missing:
             return
-        with self._reporter.step("workload images", 3 * len(missing)) as step:
+        with self._reporter.step("workload images", 4 * len(missing)) as step:
             for flavour in missing:
+                step.advance(f"{flavour.name}: environment", by=0)
                 below = self._environment(flavour)
-                step.advance(f"{flavour.name}: environment", by=2)
+                step.advance(f"{flavour.name}: kernels", by=2)
+                below = self._kernels(flavour, below)
+                step.advance(f"{flavour.name}: code")
                 self._build(flavour, below)
                 step.advance(flavour.name)
 
@@ -114,9 +128,10 @@ class WorkloadImages:
         """Return where an image lies in the cache, whether built or not."""
         return Layout(self._folders.cache / "images" / f"{flavour.name}-{self._digest(flavour)}")
 
-    def environments(self) -> list[str]:
-        """Return the names of the images with the locked environments, in podman's storage."""
-        return [self._environment_name(flavour) for flavour in FLAVOURS]
+    def stages(self) -> list[str]:
+        """Return the names of the images that these are built on, in podman's storage: environments, compiled kernels."""
+        kernels = [self._kernels_name(flavour) for flavour in FLAVOURS if flavour.compiles]
+        return [*(self._environment_name(flavour) for flavour in FLAVOURS), *kernels]
 
     def requirements(self, flavour: Flavour) -> str:
         """Return the locked requirements of an image, with digests, as `uv export` writes them."""
@@ -166,26 +181,42 @@ class WorkloadImages:
             with _container(self._base) as container, tempfile.TemporaryDirectory(prefix="dpp-env-") as scratch:
                 wanted = Path(scratch) / "requirements.txt"
                 wanted.write_text(self.requirements(flavour))
-                root = Path(_output("buildah", "mount", container))
-                target = root / _ENVIRONMENT.lstrip("/")
-                words = [
-                    find_uv_bin(),
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--no-deps",
-                    "--link-mode",
-                    "copy",
-                    "--python-version",
-                    _PYTHON,
-                    "--target",
-                    str(target),
-                    "-r",
-                    str(wanted),
-                ]
-                _output(*words)
-                _output("buildah", "umount", container)
+                with _mounted(container) as root:
+                    words = [
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--no-deps",
+                        "--link-mode=copy",
+                        f"--python-version={_PYTHON}",
+                    ]
+                    target = root / _ENVIRONMENT.lstrip("/")
+                    _output(find_uv_bin(), *words, f"--target={target}", f"--requirement={wanted}")
                 _compile(container, _ENVIRONMENT)
+                _output("buildah", "commit", "--quiet", "--timestamp", "0", container, name)
+        return name
+
+    def _kernels_name(self, flavour: Flavour) -> str:
+        sources = [line for line in _tree(_SOURCE / "workloads") if line.startswith((*_COMPILER, f"{_KERNELS}/"))]
+        return f"localhost/dpp/{flavour.name}-kernels:{_hash(self._environment_digest(flavour), *sources)}"
+
+    def _kernels(self, flavour: Flavour, below: str) -> str:
+        """Return the image with the compiled kernels, built if it is not there; `below` where nothing is compiled."""
+        if not flavour.compiles:
+            return below
+        name = self._kernels_name(flavour)
+        if not _exists(name):
+            with _container(below) as container:
+                with _mounted(container) as root:
+                    target = root / _CODE.lstrip("/") / "workloads"
+                    shutil.copytree(_SOURCE / "workloads" / _KERNELS, target / _KERNELS, ignore=_COMPILED)
+                    for file in _COMPILER:
+                        shutil.copy(_SOURCE / "workloads" / file, target / file)
+                    numba = root / _NUMBA.lstrip("/")
+                    numba.mkdir(parents=True)
+                    shutil.chown(numba, USER, USER)
+                _configure(container)
+                _run(container, "python3", "-m", "workloads.pixels.compile")
                 _output("buildah", "commit", "--quiet", "--timestamp", "0", container, name)
         return name
 
@@ -196,35 +227,10 @@ class WorkloadImages:
             _container(below) as container,
             tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{flavour.name}-") as scratch,
         ):
-            root = Path(_output("buildah", "mount", container))
-            shutil.copytree(_SOURCE, root / _CODE.lstrip("/"), ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-            numba = root / _NUMBA.lstrip("/")
-            numba.mkdir(parents=True)
-            shutil.chown(numba, USER, USER)
-            _output("buildah", "umount", container)
+            with _mounted(container) as root:
+                shutil.copytree(_SOURCE, root / _CODE.lstrip("/"), ignore=_COMPILED, dirs_exist_ok=True)
             _compile(container, _CODE)
-            environment = {
-                "PYTHONPATH": f"{_CODE}:{_ENVIRONMENT}",
-                "NUMBA_CACHE_DIR": _NUMBA,
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "HOME": "/tmp",  # noqa: S108 - in the container
-            }
-            variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
-            _output(
-                "buildah",
-                "config",
-                *variables,
-                "--user",
-                f"{USER}:{USER}",
-                "--entrypoint",
-                '["python3", "-m"]',
-                "--cmd",
-                "",
-                container,
-            )
-            if flavour.compiles:
-                _run(container, "python3", "-m", "workloads.pixels.compile")
+            _configure(container)
             image = _output("buildah", "commit", "--quiet", "--timestamp", "0", container)
             partial = Path(scratch) / "layout"
             _output("buildah", "push", "--quiet", "--compression-format", "zstd", image, f"oci:{partial}")
@@ -255,6 +261,19 @@ def _container(image: str) -> Iterator[str]:
         yield container
     finally:
         _output("buildah", "rm", container)
+
+
+@contextmanager
+def _mounted(container: str) -> Iterator[Path]:
+    yield Path(_output("buildah", "mount", container))
+    _output("buildah", "umount", container)
+
+
+def _configure(container: str) -> None:
+    """Say what a container of the image runs, with which variables, and as whom."""
+    variables = [word for name, value in _VARIABLES.items() for word in ("--env", f"{name}={value}")]
+    entry = ["--user", f"{USER}:{USER}", "--entrypoint", '["python3", "-m"]', "--cmd", ""]
+    _output("buildah", "config", *variables, *entry, container)
 
 
 def _compile(container: str, folder: str) -> None:
