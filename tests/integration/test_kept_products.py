@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from dpp.model.folders import REPOSITORY
 from workloads.calibration.frames import PreNight
 from workloads.calibration.kept import exchange
 from workloads.calibration.prepare import Preparation
+from workloads.calibration.version import version_of
 from workloads.common.errors import NonRetriableError
 from workloads.common.plan import FIELDS
 from workloads.common.settings import Settings
@@ -94,11 +92,6 @@ def test_what_is_not_as_it_was_kept_is_refused_and_forgotten(
     assert exchange(archive, wanted, root) == "neither"
 
 
-@pytest.fixture(scope="module")
-def version() -> str:
-    return _version(REPOSITORY / "workloads/src")
-
-
 @pytest.mark.parametrize(
     ("file", "another"),
     [
@@ -114,18 +107,13 @@ def version() -> str:
     ],
 )
 def test_what_shapes_products_and_nothing_else_makes_another_version(
-    tmp_path: Path, version: str, file: str, another: bool
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, file: str, another: bool
 ) -> None:
-    source = Path(shutil.copytree(REPOSITORY / "workloads/src", tmp_path / "src"))
-    with (source / "workloads" / file).open("a") as stream:
-        stream.write("# changed\n")
-    assert (_version(source) != version) is another
+    def version() -> str:
+        return version_of(settings.site.camera, "", "workloads.calibration.frames")
 
-
-def _version(source: Path) -> str:
-    program = (
-        "from workloads.calibration.version import *; print(version_of(Camera(), '', 'workloads.calibration.frames'))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    return done.stdout
+    before, read = version(), Path.read_bytes
+    edited = REPOSITORY / "workloads/src/workloads" / file
+    assert edited.exists()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"# changed\n" * (path == edited))
+    assert (version() != before) is another
