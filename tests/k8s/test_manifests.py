@@ -96,4 +96,4 @@ def test_a_broken_kustomization_names_the_folder(tmp_path: Path):
     (tmp_path / "kustomization.yaml").write_text("resources: [missing.yaml]\n")
     with pytest.raises(FatalError, match=r"missing.yaml") as caught:
         render(tmp_path, program("kubectl"))
-    assert str(tmp_path) in caught.value.subject
+    assert str(tmp_path) in caught.value.remedy

@@ -30,10 +30,10 @@ def render(folder: Path, kubectl: Path | str = "kubectl") -> list[Manifest]:
     Raises
     ------
     CommandFailedError
-        If kustomize refuses.
+        If kustomize refuses; it names the file, the remedy the folder.
     """
     command = [kubectl, "kustomize", "--load-restrictor=LoadRestrictionsNone", folder]
-    done = run(command, timeout=_RENDER_SECONDS, remedy="mend the file it names")
+    done = run(command, timeout=_RENDER_SECONDS, remedy=f"mend {folder}")
     objects = [one for one in yaml.safe_load_all(done.stdout) if one]
     for one in objects:
         if one["kind"] in _CLUSTER_WIDE:

@@ -14,8 +14,8 @@ import typer
 from dpp import cli
 from dpp.engine.environments import Environment
 
-WITHOUT_JSON = {("stack", "export"), ("stack", "env"), ("lab", "shell")}
-"""The first two print for programs anyway; the third is another program."""
+WITHOUT_JSON = {("stack", "export"), ("stack", "env"), ("model", "data-flow"), ("lab", "shell")}
+"""The first three print files for others; the last is another program."""
 
 
 def verbs() -> Iterator[tuple[tuple[str, ...], Any]]:
