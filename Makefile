@@ -11,8 +11,9 @@ KERNELS := .venv/kernels
 
 VISITS ?= 6
 TESTS ?= tests
+PROOFS_OF_TREE := PYTHONPATH=tests python -m proofs
 
-.PHONY: help lab lab-down test test-slow check environment update fix
+.PHONY: help lab lab-down test prove owed check environment update fix
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,20 +26,17 @@ lab: environment ## Bring up the whole observatory on this machine, and a night 
 lab-down: environment ## Take the lab down; leave nothing but the caches
 	dpp lab down
 
-# Two lanes: tests with routers and labs, one after the other, and beside them all others, which mostly wait. A night of the lab
-# has the machine to itself (tests/quiet.py).
-test: environment ## Prove everything (root): from lint to roles, routers, kills, and a lab of its own with a night through it
-	dpp doctor --fix --tests
-	dpp tools build
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest --numprocesses=2 -m "not slow" $(TESTS)
+test: environment ## Prove a change in minutes (root): lint to a night on loopback, one real lab, and owed proofs that fit
+	@$(PROOFS_OF_TREE) test
 
-test-slow: environment ## Prove the rest: Ansible's lint, long series of crashes, every service without its workload, real sky without a lab
-	dpp doctor --fix --tests
-	dpp tools build
-	DPP_LAB=$${DPP_LAB:-dpptest} python -m pytest -m slow $(TESTS)
+prove: environment ## Prove the rest (root), each in a tree of its own files: what is owed, or PROOFS="id ..."
+	@$(PROOFS_OF_TREE) prove $(PROOFS)
+
+owed: environment ## Say which proofs the tree owes; exit code 3 if any
+	@$(PROOFS_OF_TREE) owed
 
 check: environment ## Lint, types and fast tests: no root, no lab, under two minutes
-	python -m pytest --numprocesses=2 -m "not root and not lab and not slow" $(TESTS)
+	python -m pytest --numprocesses=2 --unproven -m "not root and not lab" $(TESTS)
 
 fix: environment ## Let the formatters mend what they can
 	ruff check --fix . && ruff format .

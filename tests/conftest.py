@@ -1,52 +1,46 @@
-"""One test session: the stages in order from the fastest to the whole observatory, and a ledger of where the time went."""
+"""One test session: stages in order from the fastest to the whole observatory, and an end to what hangs."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-import quiet
-
 HERE = Path(__file__).parent
-STAGES = ("lint", "unit", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab", "bench")
+STAGES = ("lint", "unit", "contracts", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab")
 """Folders of tests in the order in which they run: what fails fastest comes first."""
-FIRST = "test_night.py"
-"""What a lab is for is tried before it is tampered with."""
-NEEDS = {
-    "network": ["root"],
-    "roles": ["root"],
-    "lab": ["root", "lab"],
-    "chaos": ["root", "lab"],
-    "integration": ["root"],
-}
-"""Markers that every test of a folder carries."""
-MACHINES = {"network", "lab"}
-"""Folders whose tests make many machines: one after the other, for a host's inotify instances suffice for one lab.
-
-The one to three machines of a role or of a killed engine find room beside it.
-"""
+LONGEST = "integration"
+"""Begun first where there are several processes: it mostly waits, and nothing takes longer."""
+SHARING = {"integration", "k8s"}
+"""Folders whose modules share servers: one process runs them all, so that they are started once."""
+MACHINES = {"network", "roles", "chaos", "lab"}
+"""Folders whose tests make machines."""
+NEEDS = {"integration": "root", "network": "root", "roles": "root", "chaos": "root", "lab": "lab"}
+"""The marker that every test of a folder carries."""
+HUNG_SECONDS = {"lint": 1200, "integration": 3600, "network": 3600, "roles": 9000, "chaos": 3600, "lab": 9000}
+"""Ten times what the longest test of a folder, with the servers that it begins with, usually takes."""
+HUNG_ELSE_SECONDS = 900
+LAST = "test_going.py"
+"""A lab goes when everything has been asked of it."""
 
 _SHOWN = 4000
 """Characters of a failure, from its end."""
-
-_seconds: dict[str, float] = defaultdict(float)
-_counts: dict[str, int] = defaultdict(int)
 
 
 def _stage(path: Path) -> str:
     return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else "other"
 
 
-class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Hand tests to processes by module, and all tests with machines to one process, in the order of their stages.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tell the tests of `make test` from those that belong to proofs."""
+    parser.addoption("--unproven", action="store_true", help="leave out the tests that belong to a proof")
 
-    In that order a folder's modules follow each other, so that the servers they share are started once.
-    """
+
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hand tests to processes by module, or by folder where modules share servers, in the order of their stages."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         super().__init__(config, log)
@@ -54,7 +48,8 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         path = Path(nodeid.partition("::")[0])
-        return "machines" if _stage(HERE.parent / path) in MACHINES else str(path)
+        stage = _stage(HERE.parent / path)
+        return stage if stage in SHARING else str(path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
@@ -63,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 
 
 class FailuresAtOnce:
-    """Shows why a test failed when it fails: the summary comes an hour later.
+    """Shows why a test failed when it fails: the summary comes minutes later.
 
     Parameters
     ----------
@@ -83,52 +78,52 @@ class FailuresAtOnce:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Show failures at once, in the process that has the terminal; share quiet between those that run tests."""
-    if hasattr(config, "workerinput"):
-        quiet.share(Path(config.option.basetemp).parent / "quiet")
+    """Show failures at once, in the process that has the terminal."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(terminal), "failures-at-once")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
-    """Be at work while a test, its set-up and its tear-down run."""
-    with quiet.work():
-        return (yield)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by folder, then order by stage (the order inside a stage stays, but for what comes first).
+    """Mark by folder, leave out what belongs to proofs where that is asked for, then order by stage."""
+    if config.option.unproven:
+        from proofs.catalogue import Catalogue
 
-    In several processes those with machines come before all others: theirs is the longest way.
-    """
-    lanes = hasattr(config, "workerinput")
+        catalogue = Catalogue.load()
+        left_out = {item for item in items if catalogue.of(item.nodeid, slow=bool(item.get_closest_marker("slow")))}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    several = hasattr(config, "workerinput")
 
     def place(item: pytest.Item) -> tuple[bool, int, bool]:
         stage = _stage(item.path)
         rank = STAGES.index(stage) if stage in STAGES else len(STAGES)
-        return not (lanes and stage in MACHINES), rank, item.path.name != FIRST
+        return not (several and stage == LONGEST), rank, item.path.name == LAST
 
     for item in items:
-        for marker in NEEDS.get(_stage(item.path), []):
-            item.add_marker(marker)
+        stage = _stage(item.path)
+        if stage in NEEDS:
+            item.add_marker(NEEDS[stage])
+        if stage in MACHINES and isinstance(item, pytest.Function):
+            item.fixturenames.insert(0, "machines")
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(HUNG_SECONDS.get(stage, HUNG_ELSE_SECONDS)))
     items.sort(key=place)
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add a test's set-up, call and tear-down to its stage."""
-    stage = Path(report.nodeid.split("::")[0]).parts
-    name = stage[1] if len(stage) > 1 and stage[0] == "tests" else stage[0]
-    _seconds[name] += report.duration
-    _counts[name] += report.when == "call"
+@pytest.fixture(scope="session")
+def machines() -> Iterator[None]:
+    """Be the only one on this host who makes machines."""
+    from instances import turn
+
+    with turn():
+        yield
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the ledger of time per stage and every reason for a skip."""
-    terminalreporter.section("time per stage")
-    for stage in sorted(_seconds, key=lambda s: STAGES.index(s) if s in STAGES else len(STAGES)):
-        terminalreporter.write_line(f"{stage:12s} {_counts[stage]:5d} tests {_seconds[stage]:8.1f} s")
-    for report in terminalreporter.stats.get("skipped", []):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        terminalreporter.write_line(f"skipped: {report.nodeid}: {reason}")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Say of a test that was ended that it hung: no limit here judges how fast a thing is."""
+    report = yield
+    if call.excinfo is not None and str(call.excinfo.value).startswith("Timeout ("):
+        report.longrepr = f"{item.nodeid} hung: {call.excinfo.value}\n{report.longrepr}"
+    return report

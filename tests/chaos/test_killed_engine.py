@@ -22,8 +22,9 @@ from dpp.lab.links import Links
 from dpp.lab.machines import Machines
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
+from instances import instance
 
-INSTANCE = "dppkill"
+INSTANCE = instance("k")
 STACK = "lab.killed"
 CIRCUIT = "ncsa-in2p3-primary"
 KILLS = 5

@@ -20,8 +20,9 @@ from dpp.lab.machines import Machines
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, RetriableError
 from dpp.model.folders import Folders
+from instances import instance
 
-INSTANCE = "dpplife"
+INSTANCE = instance("c")
 HOSTS = ["svc01.summit", "k8s01.summit"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos import host
 from lab.observatory import Observatory
 
 
@@ -13,11 +14,12 @@ from lab.observatory import Observatory
 def observatory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observatory]:
     """Yield the standing lab of the instance; one that stood before is left standing."""
     found = Observatory(tmp_path_factory.mktemp("commands"))
-    stood = found.stands()
+    if found.stands():
+        yield found
+        return
+    found.before = host.snapshot()
     try:
-        if not stood:
-            found.up(interrupt_at="lab.chilean-itc", after=20.0)
+        found.dpp("lab", "up")
         yield found
     finally:
-        if not stood:
-            found.dpp("lab", "down")
+        found.dpp("lab", "down")

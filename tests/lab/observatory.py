@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import quiet
 from dpp.adapters.vantage import Vantage
 from dpp.build.tools import tool_folder
 from dpp.model.environment import Environment
@@ -20,15 +18,7 @@ from dpp.model.folders import REPOSITORY, Folders
 _TAIL = 60
 RETURN_SECONDS = 300.0
 _AVAILABLE = ("wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s")
-_DPP = str(Path(sys.executable).with_name("dpp"))
-
-
-@dataclass(frozen=True)
-class Interruption:
-    """How a command ended that somebody had enough of."""
-
-    code: int
-    said: str
+DPP = str(Path(sys.executable).with_name("dpp"))
 
 
 class Observatory:
@@ -42,32 +32,17 @@ class Observatory:
 
     def __init__(self, logs: Path) -> None:
         self.logs, self.folders, self.environment = logs, Folders.current(), Environment.load("lab")
-        self.interruption: Interruption | None = None
+        self.before: dict[str, Any] | None = None
+        """The host before the lab came; None where the lab was there first."""
 
     def _log(self, words: tuple[str, ...]) -> Path:
         return self.logs / f"{len(list(self.logs.iterdir())):02d}-{'-'.join(words[:3])}.log"
-
-    def up(self, *, interrupt_at: str, after: float) -> None:
-        """Bring the lab up as somebody would who presses Ctrl-C `after` seconds of a stack, and starts it again."""
-        words = ("lab", "up")
-        log = self._log(words)
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [_DPP, *words], stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, start_new_session=True
-            )
-            while interrupt_at not in log.read_text():
-                assert process.poll() is None, f"dpp lab up: code {process.returncode}\n{log.read_text()[-3000:]}"
-                time.sleep(0.2)
-            time.sleep(after)
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that the command started
-            self.interruption = Interruption(process.wait(timeout=300), log.read_text())
-        self.dpp(*words)
 
     def dpp(self, *words: str, code: int | None = 0) -> str:
         """Run ``dpp`` and return what it printed on both streams; `code` None allows every exit code."""
         log = self._log(words)
         with log.open("wb") as stream:
-            command = [_DPP, *words]
+            command = [DPP, *words]
             done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, cwd=REPOSITORY, check=False)
         text = log.read_text()
         tail = "\n".join(text.splitlines()[-_TAIL:])
@@ -75,9 +50,8 @@ class Observatory:
         return text
 
     def night(self, *options: str) -> Path:
-        """Take a night, nothing else being at work, and return its folder; the exit code is judged with the report in it."""
-        with quiet.alone():
-            said = self.dpp("night", "run", *options, code=None)
+        """Take a night and return its folder; the exit code is judged with the report in it."""
+        said = self.dpp("night", "run", *options, code=None)
         path = Path(said.splitlines()[-1])
         assert path.name == "report.json", said[-3000:]
         return path.parent

@@ -12,13 +12,13 @@ import pytest
 from lab.observatory import Observatory
 
 SKY = os.environ.get("DPP_SKY", "-")
-VISITS, INTERVAL = 6, 25
+VISITS, INTERVAL, SEED = 6, 25, 4711
 pytestmark = pytest.mark.skipif(not Path(SKY).is_dir(), reason="DPP_SKY names no directory of real exposures")
 
 
 @pytest.fixture(scope="module")
 def report(observatory: Observatory) -> dict[str, Any]:
-    folder = observatory.night(f"--visits={VISITS}", f"--interval={INTERVAL}", f"--sky={SKY}")
+    folder = observatory.night(f"--visits={VISITS}", f"--interval={INTERVAL}", f"--seed={SEED}", f"--sky={SKY}")
     content: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return content
 

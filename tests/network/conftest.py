@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from dpp.model.folders import Folders
+from instances import instance
 from network.topology import Topology
 
 
 @pytest.fixture(scope="package")  # gone before a lab comes: inotify instances do not suffice for both
 def topology() -> Iterator[Topology]:
-    made = Topology(Folders("dppnet"))
+    made = Topology(Folders(instance("n")))
     made.down()
     try:
         made.up()

@@ -22,7 +22,7 @@ from dpp.adapters.devices import DeviceConfigurations
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 
-devices = DeviceConfigurations(Environment.load("lab"), Folders("dppnet"), site="ncsa")
+devices = DeviceConfigurations(Environment.load("lab"), Folders.current(), site="ncsa")
 devices.push("rt01.summit", sys.stdin.read(), 25)
 """
 
@@ -111,7 +111,7 @@ def test_a_change_that_cuts_off_its_operator_is_undone_by_the_device_itself(netw
         [sys.executable, "-c", CUT_OFF],
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": "src"},
+        env=os.environ | {"PYTHONPATH": "src", "DPP_LAB": network.folders.instance},
     )
     process.stdin.write(cutting.encode())
     process.stdin.close()

@@ -20,6 +20,7 @@ from dpp.lab.links.measure import Measurement
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
+from instances import instance
 from network.topology import Topology, wait
 
 CIRCUIT = "base-ncsa-primary"
@@ -30,7 +31,7 @@ ATTEMPTS = 5
 @pytest.fixture
 def links() -> Links:
     """Circuits between bare namespaces."""
-    folders = Folders("dpplink")
+    folders = Folders(instance("l"))
     made = Links(folders, Environment.load("lab"))
     circuit = made.environment.circuit(CIRCUIT)
     for end in (circuit.a, circuit.b):
@@ -70,7 +71,7 @@ def test_a_cut_is_silent_and_one_way_if_asked(links: Links):
     found = links.measure(CIRCUIT)
     assert found.rate_mbps[0] is None
     assert found.rate_mbps[1] is not None
-    carrier = wires.links(wires.namespace("dpplink", "rt01.base"))["wan1"]
+    carrier = wires.links(wires.namespace(links.folders.instance, "rt01.base"))["wan1"]
     assert "LOWER_UP" in carrier["flags"]
     assert links.cut(CIRCUIT).cut == ("a-to-b", "b-to-a")
     assert links.restore(CIRCUIT).sound
@@ -104,7 +105,7 @@ def test_a_killed_delay_line_is_found_and_started_again(links: Links):
 
 
 def test_an_unplugged_end_is_found_and_mended(links: Links):
-    wires.ip("-n", wires.namespace("dpplink", "rt01.base"), "link", "delete", "wan1")
+    wires.ip("-n", wires.namespace(links.folders.instance, "rt01.base"), "link", "delete", "wan1")
     assert "no port towards rt01.base" in links.read(CIRCUIT).faults
     assert links.ensure(CIRCUIT, URN).sound
     assert links.measure(CIRCUIT).probes_lost == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import quiet
+from instances import instance
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.parents[2].name for path in ROOT.glob("roles/*/molecule/default/molecule.yml"))
@@ -30,9 +30,7 @@ def test_role(role: str, tmp_path: Path):
         return
     begun = CONTINUED[role]
     try:
-        _molecule("destroy", begun, states=tmp_path)  # machines of a run that was killed
         _molecule("test", begun, "--destroy=never", states=tmp_path)
-        quiet.rest()
         _molecule("test", role, states=tmp_path)
     except BaseException:
         _molecule("destroy", role, states=tmp_path)
@@ -45,7 +43,7 @@ def _molecule(verb: str, role: str, *options: str, states: Path) -> None:
     Left to itself it remembers in the home folder by the role's name alone: what other runs, clones and labs did to machines of theirs.
     """
     environment = os.environ | {
-        "DPP_LAB": "dppmol",
+        "DPP_LAB": instance("m"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(states / role),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_FORCE_COLOR": "0",

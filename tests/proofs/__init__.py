@@ -1,0 +1,1 @@
+"""What is proven, by what, and which proofs a change owes: `make test`, `make prove`, `make owed`."""

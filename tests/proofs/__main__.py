@@ -1,0 +1,54 @@
+"""``python -m proofs test|prove|owed``, as make calls it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from proofs.catalogue import Catalogue, Tree
+from proofs.records import End, Owed, Records, statement
+
+_PENDING = 3
+
+
+def main() -> int:
+    """Run one verb and return the exit code: 0 done, 1 failed, 2 usage, 3 something is owed."""
+    parser = argparse.ArgumentParser(prog="proofs", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("test", help="what proves every change, then what is owed and cheap")
+    verbs.add_parser("prove", help="run the proofs named, else all that are owed").add_argument("id", nargs="*")
+    verbs.add_parser("owed", help="say what is owed").add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.verb == "test":
+        from proofs.gate import Gate, new_folder
+
+        return Gate(new_folder()).run()
+    return _prove(options.id) if options.verb == "prove" else _owed(as_json=options.json)
+
+
+def _all_owed() -> list[Owed]:
+    return Records().owed(Catalogue.load(), Tree())
+
+
+def _prove(names: list[str]) -> int:
+    from proofs.gate import new_folder
+    from proofs.proving import Prover
+
+    proofs = Catalogue.load().find(names) if names else [one.proof for one in _all_owed()]
+    folder, ends = new_folder(), []
+    for outcome in Prover(folder).run(proofs):
+        print(outcome, flush=True)
+        ends.append(outcome.end)
+    print("\n".join([f"logs: {folder}", *statement(_all_owed())]))
+    print(f"{len(ends) - ends.count(End.RED) - ends.count(None)} passed, {ends.count(End.RED)} failed")
+    return 1 if End.RED in ends else 0
+
+
+def _owed(*, as_json: bool) -> int:
+    owed = _all_owed()
+    print(json.dumps([one.as_row() for one in owed], indent=1) if as_json else "\n".join(statement(owed)))
+    return _PENDING if owed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
