@@ -13,7 +13,4 @@ environment, _, unit = pulumi.get_stack().partition(".")
 if unit not in UNITS:
     expected = f"<environment>.<unit>, the unit one of {', '.join(UNITS)}"
     raise UsageError(f"stack {pulumi.get_stack()}", f"unit {unit!r}", expected)
-model = Environment.load(kebab(environment))
-if not pulumi.runtime.is_dry_run():
-    model.require_apply()
-import_module(f"units.{snake(unit)}").provision(model)
+import_module(f"units.{snake(unit)}").provision(Environment.load(kebab(environment)))

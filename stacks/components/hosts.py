@@ -8,9 +8,11 @@ import pulumi
 
 from dpp.adapters.progress import Reporter
 from dpp.build.base_image import BaseImage
+from dpp.lab.machine_spec import recipe, volumes_of
 from dpp.model.environment import Environment
 from dpp.model.types import Host
-from dpp.rendering.hosts import host_state
+from dpp.provider import kinds
+from dpp.rendering.hosts import host_digests
 from resources import Convergence, Machine
 
 
@@ -37,13 +39,16 @@ class HostLayer(pulumi.ComponentResource):
     ) -> None:
         super().__init__("dpp:hosts:HostLayer", name, None, opts)
         self.machines = {host.name: self._machine(environment, host) for host in hosts}
+        digests = host_digests(environment.name)
         self.convergence = Convergence(
             name,
-            environment=environment.name,
-            layer=name,
-            digests={name: host_state(environment.name, name).digest for name in self.machines},
-            machines={host: machine.identity for host, machine in self.machines.items()},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
+            kinds.Convergence(
+                environment=environment.name,
+                layer=name,
+                digests={host: digests[host] for host in self.machines},
+                machines={host: machine.identity for host, machine in self.machines.items()},
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
         )
         self.addresses = {host.name: str(host.address) for host in hosts}
         self.register_outputs({"addresses": self.addresses})
@@ -53,14 +58,18 @@ class HostLayer(pulumi.ComponentResource):
         is_router = "border_router" in host.groups
         return Machine(
             host.name,
-            environment=environment.name,
-            host=host.name,
-            site=host.site,
-            network=attachment.network.name,
-            address=str(attachment.address),
-            gateway="" if is_router else str(attachment.gateway),
-            functions=sorted(host.groups),
-            image=BaseImage(Reporter()).reference if environment.name == "lab" else "",
-            operations=environment.operations_host(host.site) == host,
-            opts=pulumi.ResourceOptions(parent=self),
+            kinds.Machine(
+                environment=environment.name,
+                host=host.name,
+                site=host.site,
+                network=attachment.network.name,
+                address=str(attachment.address),
+                gateway="" if is_router else str(attachment.gateway),
+                functions=sorted(host.groups),
+                operations=environment.operations_host(host.site) == host,
+                image=BaseImage(Reporter()).reference if environment.made else "",
+                volumes=list(volumes_of(tuple(host.groups))) if environment.made else [],
+                recipe=recipe() if environment.made else "",
+            ),
+            pulumi.ResourceOptions(parent=self),
         )

@@ -10,6 +10,7 @@ from components.hosts import HostLayer
 from dpp.build.platform_images import RECIPES
 from dpp.model.environment import Environment
 from dpp.model.types import Cluster, Host
+from dpp.provider import kinds
 from resources import PlatformImages
 
 CLUSTER_GROUPS = frozenset({"kubernetes_control_plane", "kubernetes_node"})
@@ -38,15 +39,14 @@ class Site(pulumi.ComponentResource):
             f"{site}-services", environment, service_hosts(environment, site), opts=pulumi.ResourceOptions(parent=self)
         )
         self.images: list[pulumi.Resource] = []
-        if environment.registry(site):
+        if registry := environment.registry(site):
             self.images = [
                 PlatformImages(
                     f"{site}-platform",
-                    environment=environment.name,
-                    site=site,
-                    registry=environment.registry(site),
-                    recipes=platform_recipes(),
-                    opts=pulumi.ResourceOptions(parent=self, depends_on=[self.services.convergence]),
+                    kinds.PlatformImages(
+                        environment=environment.name, site=site, registry=registry, recipes=platform_recipes()
+                    ),
+                    pulumi.ResourceOptions(parent=self, depends_on=[self.services.convergence]),
                 )
             ]
         self.register_outputs({"addresses": self.services.addresses})

@@ -13,8 +13,10 @@ from dpp.build.base_image import BaseImage
 from dpp.build.workload_images import FLAVOURS
 from dpp.build.workload_images import WorkloadImages as Images
 from dpp.model.environment import Environment
+from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 from dpp.model.types import Cluster
+from dpp.provider import kinds
 from dpp.rendering.clusters import GROUND, with_images
 from resources import Manifests, WorkloadImages
 
@@ -50,25 +52,25 @@ class ClusterWorkloads(pulumi.ComponentResource):
     def _manifests(self, service: str, objects: Sequence[Manifest], after: Sequence[pulumi.Resource] = ()) -> Manifests:
         return Manifests(
             f"{self._cluster.name}-{service}",
-            environment=self._environment.name,
-            cluster=self._cluster.name,
-            service=service,
-            objects=self._images.references.apply(
-                lambda references: {str(Key.of(one)): one for one in with_images(objects, references)}
+            kinds.Manifests(
+                environment=self._environment.name,
+                cluster=self._cluster.name,
+                service=service,
+                objects=self._images.references.apply(
+                    lambda references: {str(Key.of(one)): one for one in with_images(objects, references)}
+                ),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+            pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
 
 def workload_images(environment: Environment, site: str) -> WorkloadImages:
     """Return the images of the workloads in the registry of `site`."""
-    return WorkloadImages(
-        f"{site}-workloads",
-        environment=environment.name,
-        site=site,
-        registry=environment.registry(site),
-        sources=_sources(),
-    )
+    registry = environment.registry(site)
+    if registry is None:
+        raise FatalError(f"site {site}", "no container registry", "one where a cluster is", "declare a host for it")
+    given = kinds.WorkloadImages(environment=environment.name, site=site, registry=registry, sources=_sources())
+    return WorkloadImages(f"{site}-workloads", given)
 
 
 @cache

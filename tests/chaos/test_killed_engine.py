@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
-import subprocess
+import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import yaml
 
 from chaos import tiny
 from dpp.adapters.progress import Reporter
-from dpp.engine import Workspace
+from dpp.adapters.pulumi import Backend, Event, Result, Stacks
+from dpp.adapters.pulumi.locks import holders
 from dpp.lab.access import write_access
 from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Links
@@ -23,6 +24,7 @@ from dpp.lab.machines import Machines
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
 from instances import instance
+from stacks.projects import engine
 
 INSTANCE = instance("k")
 STACK = "lab.killed"
@@ -34,73 +36,75 @@ sys.path.insert(0, {stacks!r})
 import pulumi
 from resources import Link, Machine
 
+from dpp.lab.machine_spec import recipe, volumes_of
 from dpp.model.environment import Environment
+from dpp.provider import kinds
 
 environment = Environment.load("lab")
 circuit = environment.circuits[{circuit!r}]
 machines = {{}}
 for name in (circuit.a.host, circuit.b.host):
     host, place = environment.host(name), environment.attachment(name)
-    machines[name] = Machine(
-        name, environment="lab", host=name, site=host.site, network=place.network.name, address=str(place.address),
-        gateway="", functions=sorted(host.groups), image={image!r}, operations=False,
-    )
-Link(
-    circuit.name, environment="lab", circuit=circuit.name, rate_mbps=circuit.rate_mbps * environment.circuit_scale,
+    machines[name] = Machine(name, kinds.Machine(
+        environment="lab", host=name, site=host.site, network=place.network.name, address=str(place.address),
+        gateway="", functions=sorted(host.groups), operations=False, image={image!r},
+        volumes=list(volumes_of(tuple(host.groups))), recipe=recipe(),
+    ))
+Link(circuit.name, kinds.Link(
+    environment="lab", circuit=circuit.name, rate_mbps=circuit.rate_mbps * environment.circuit_scale,
     delay_ms=circuit.delay_ms, loss_percent=circuit.loss_percent,
     ends={{end.host: {{"interface": end.interface, "machine": machines[end.host].identity}} for end in (circuit.a, circuit.b)}},
-    opts=pulumi.ResourceOptions(depends_on=list(machines.values())),
-)
+), pulumi.ResourceOptions(depends_on=list(machines.values())))
 """
-OPERATION = (
-    "import sys; from pathlib import Path; from dpp.engine import Workspace;"
-    "result = getattr(Workspace(Path(sys.argv[1]), sys.argv[2]), sys.argv[3])(sys.argv[4], print);"
-    "sys.exit('; '.join(result.errors) or None)"
-)
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stacks]:
     """Return a stack of two routers and the circuit between them, in an instance of its own."""
-    image = tiny.base_image()
+    command, image = engine(), tiny.base_image()
     monkeypatch.setenv("DPP_LAB", INSTANCE)
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of this test")
     folders = Folders.current()
     Lab(folders, Reporter(quiet=True)).down()
     write_access(folders, Environment.load("lab"))
     project = tmp_path / "project"
     project.mkdir()
-    plugin = {"name": "dpp", "path": os.path.relpath(REPOSITORY / "src/dpp/provider", project)}
-    settings = {"name": "killed", "runtime": "python", "plugins": {"providers": [plugin]}}
-    (project / "Pulumi.yaml").write_text(yaml.safe_dump(settings))
+    provider = {"name": "dpp", "path": os.path.relpath(REPOSITORY / "src/dpp/provider", project)}
+    language = {"name": "python", "path": str(Path(sys.executable).parent)}
+    declared = {"name": "killed", "runtime": "python", "plugins": {"providers": [provider], "languages": [language]}}
+    (project / "Pulumi.yaml").write_text(yaml.safe_dump(declared))
     text = PROGRAM.format(stacks=str(REPOSITORY / "stacks"), circuit=CIRCUIT, image=image)
     (project / "__main__.py").write_text(text)
-    yield Workspace(project, (tmp_path / "state").as_uri())
+    yield Stacks(Backend("lab", tmp_path / "state", command, project))
     Lab(folders, Reporter(quiet=True)).down()
 
 
-def run(workspace: Workspace, operation: str, seconds: float | None) -> bool:
-    """Run an operation, and kill it after `seconds`; return whether it was killed."""
-    arguments = [str(workspace.project_dir), workspace.backend_url, operation, STACK]
-    process = subprocess.Popen(
-        [sys.executable, "-c", OPERATION, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        text, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        workspace.cancel(STACK)
-        return True
-    assert process.returncode == 0, text
-    return False
+class Killer:
+    """Counts the news of an operation, and kills the engine at one."""
+
+    def __init__(self, stacks: Stacks, at: int = 0) -> None:
+        self._stacks, self._at = stacks, at
+        self._count = itertools.count(1)
+        self.heard = 0
+
+    def __call__(self, _: Event) -> None:
+        self.heard = next(self._count)
+        if self.heard == self._at:
+            [holder] = holders(self._stacks.backend.locks(STACK))
+            os.kill(holder.pid, signal.SIGKILL)
 
 
-def compare(workspace: Workspace) -> None:
+def run(stacks: Stacks, operation: str, at: int = 0) -> tuple[Result, int]:
+    killer = Killer(stacks, at)
+    result: Result = getattr(stacks, operation)(STACK, killer)
+    assert result.ok or at, result.errors
+    return result, killer.heard
+
+
+def compare(stacks: Stacks) -> None:
     """Hold state and reality side by side."""
     folders = Folders.current()
-    exported = workspace.export(STACK)["deployment"]
-    custom = [found for found in exported["resources"] if found["custom"] and "provider" in found]
+    state = stacks.backend.checkpoint(STACK) or {}
+    custom = [found for found in state["resources"] if found["custom"] and "provider" in found]
     recorded = {found["id"]: found["urn"] for found in custom if ":Machine::" in found["urn"]}
     machines = Machines(folders).all()
     assert {state.name: state.urn for state in machines} == recorded
@@ -109,25 +113,20 @@ def compare(workspace: Workspace) -> None:
     assert link
     assert link.sound
     assert [found["id"] for found in custom if ":Link::" in found["urn"]] == [CIRCUIT]
-    assert "pending_operations" not in exported
+    assert not state.get("pending_operations")
 
 
-def seconds_of(workspace: Workspace, operation: str) -> float:
-    begun = time.monotonic()
-    run(workspace, operation, None)
-    return time.monotonic() - begun
-
-
-def test_killed_at_five_instants(workspace: Workspace) -> None:
+def test_killed_at_five_instants(stacks: Stacks) -> None:
     chance = random.Random(1605)  # noqa: S311 - the same parts of an operation every time
-    lasts = {operation: seconds_of(workspace, operation) for operation in ("up", "destroy")}
+    news = {operation: run(stacks, operation)[1] for operation in ("up", "destroy")}
     killed = 0
     for attempt in range(KILLS):
         operation = "destroy" if attempt % 2 else "up"
-        killed += run(workspace, operation, chance.uniform(0.2, 0.9) * lasts[operation])
-        run(workspace, "up", None)
-        compare(workspace)
+        result, _ = run(stacks, operation, chance.randint(2, max(2, news[operation] - 1)))
+        killed += not result.ok
+        run(stacks, "up")
+        compare(stacks)
         if operation == "destroy":
-            run(workspace, "destroy", None)
+            run(stacks, "destroy")
             assert not Machines(Folders.current()).all()
-    assert killed >= KILLS // 2, lasts
+    assert killed >= KILLS // 2, news

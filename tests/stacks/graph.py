@@ -66,10 +66,11 @@ def _short(urn: str) -> str:
     return "" if kind in ("", "Stack") else f"{kind} {name}"
 
 
-async def graph(stack: str, *, preview: bool) -> list[dict[str, Any]]:
+async def graph(stack: str) -> list[dict[str, Any]]:
     """Return the resources that the program of `stack` registers, in the order of their names."""
     sys.path.insert(0, str(STACKS))
     notes = Notes()
+    preview = not stack.startswith("lab.")  # others are never applied
     mocks.set_mocks(Answers(), project="observatory", stack=stack, preview=preview, monitor=notes)
     runpy.run_path(str(STACKS / "__main__.py"), run_name="__main__")
     await wait_for_rpcs()
@@ -77,14 +78,10 @@ async def graph(stack: str, *, preview: bool) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (row["type"], row["name"]))
 
 
-def graphs(stacks: list[str], *, apply: bool) -> dict[str, list[dict[str, Any]]]:
+def graphs(stacks: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the resources of several stacks; the SDK keeps its settings per context."""
-    preview = {stack: not apply and not stack.startswith("lab.") for stack in stacks}  # others are never applied
-    return {
-        stack: contextvars.copy_context().run(asyncio.run, graph(stack, preview=preview[stack])) for stack in stacks
-    }
+    return {stack: contextvars.copy_context().run(asyncio.run, graph(stack)) for stack in stacks}
 
 
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if word != "--apply"]
-    json.dump(graphs(words, apply="--apply" in sys.argv), sys.stdout)
+    json.dump(graphs(sys.argv[1:]), sys.stdout)

@@ -9,7 +9,7 @@ from dpp.adapters.kubernetes import Difference, Key
 from dpp.adapters.secrets import Secrets
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
-from dpp.provider.resources.manifests import Manifests, _note
+from dpp.provider.resources.manifests import _note, _resolved
 from dpp.rendering.clusters import AUTHORITIES, SECRET, with_images
 
 
@@ -26,7 +26,8 @@ def deployment(name: str, image: str) -> dict[str, Any]:
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    return Folders("sample")
+    monkeypatch.setenv("DPP_LAB", "sample")
+    return Folders.current()
 
 
 def test_images_become_references_of_the_sites_registry_and_nothing_else_changes() -> None:
@@ -51,7 +52,7 @@ def test_secrets_are_resolved_by_the_provider_only(folders: Folders) -> None:
         "ConfigMap workloads/site": {"kind": "ConfigMap", "data": {"ca.crt": AUTHORITIES, "site.yml": "---\n"}},
     }
 
-    secret, settings = Manifests(folders)._objects({"objects": objects})
+    secret, settings = _resolved("lab", objects)
 
     secrets = Secrets(folders.secrets)
     assert secret["stringData"] == {"kafka-workloads": secrets.password("kafka-workloads")}

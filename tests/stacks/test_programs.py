@@ -4,6 +4,7 @@ The graphs of the lab are kept whole, those of production by layer. ``DPP_UPDATE
 writes them anew: look at the difference before it is committed.
 """
 
+import importlib
 import json
 import os
 import re
@@ -84,10 +85,16 @@ def test_programs_give_each_kind_exactly_its_inputs(graphs: dict[str, list[Row]]
         for row in rows:
             if row["custom"]:
                 assert row["type"] in kinds, f"{stack}: no kind of the provider is {row['type']}"
-                assert set(row["inputs"]) - kinds[row["type"]].outputs == kinds[row["type"]].inputs, (
-                    stack,
-                    row["name"],
-                )
+                kind = kinds[row["type"]]
+                assert set(row["inputs"]) - kind.outputs == set(kind.model_fields), (stack, row["name"])
+
+
+def test_programs_see_exactly_the_outputs_of_each_kind() -> None:
+    sys.path.append(str(REPOSITORY / "stacks"))
+    resources = importlib.import_module("resources")
+    for kind in KINDS:
+        seen = getattr(resources, kind.__name__).__annotations__
+        assert set(seen) == kind.outputs, kind
 
 
 def test_a_convergence_waits_for_all_its_machines(graphs: dict[str, list[Row]]) -> None:

@@ -13,7 +13,7 @@ LAYERS = (
     ("adapters",),
     ("build",),
     ("lab", "rendering"),
-    ("engine", "provider"),
+    ("provider",),
     ("operations",),
     ("cli",),
 )

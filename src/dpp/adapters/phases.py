@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,11 +30,6 @@ class Phases:
             yield
         finally:
             self.seconds[name] = time.monotonic() - begun
-
-    def split(self, name: str, parts: Mapping[str, float]) -> None:
-        """Put parts that were measured elsewhere in the place of a phase; what they leave of it keeps its name."""
-        rest = self.seconds.pop(name) - sum(parts.values())
-        self.seconds |= {**parts, name: max(rest, 0.0)}
 
     @property
     def total(self) -> float:

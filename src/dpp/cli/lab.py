@@ -11,6 +11,7 @@ import typer
 
 from dpp.adapters.progress import Reporter
 from dpp.cli.output import JsonOption, print_json, print_rows
+from dpp.cli.up import shown as apply_shown
 from dpp.lab import access
 from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Direction, Links
@@ -19,6 +20,7 @@ from dpp.lab.reports import keep_nights, reported_nights
 from dpp.model.environment import Environment
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
+from dpp.operations.up import Applied
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The one-machine observatory: up, down, in, and its links cut."
@@ -40,10 +42,19 @@ def _require_lab(folders: Folders) -> None:
 @app.command()
 def up(as_json: JsonOption = False) -> None:
     """Bring the whole observatory up; what is there already is left alone, what a reboot stopped comes back."""
-    phases = Lab(Folders.current(), Reporter(quiet=as_json)).up(quiet=as_json)
+    applied: list[Applied] = []
+
+    def apply(environment: Environment) -> bool:
+        applied.append(apply_shown(environment, as_json=as_json))
+        return applied[0].ok
+
+    phases = Lab(Folders.current(), Reporter(quiet=as_json)).up(apply)
     seconds = round(phases.total, 1)
     if as_json:
-        print_json({"instance": Folders.current().instance, "seconds": seconds, "phases": phases.rows()})
+        stacks = applied[0].as_json()
+        print_json(
+            {"instance": Folders.current().instance, "seconds": seconds, "phases": phases.rows(), "stacks": stacks}
+        )
     else:
         print_rows(phases.rows(), ("phase", "seconds", "share"), as_json=False)
         print(f"the lab stands ({seconds:.0f} s)")

@@ -6,19 +6,16 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dpp.adapters.pulumi import Listener, Result, Stacks, environment_of, ignore, mask
+from dpp.cli.display import Display
 from dpp.cli.output import JsonOption, print_json
-from dpp.engine.display import Display
-from dpp.engine.environments import Environment, vendor_command
-from dpp.engine.events import Listener, Result
-from dpp.engine.values import mask
-from dpp.engine.vendor import VendorWorkspace
-from dpp.engine.workspace import Workspace, ignore
+from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
+from dpp.operations.stacks import backend_of, stacks_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Preview, apply, refresh and destroy single stacks.")
 
@@ -28,23 +25,18 @@ Full = Annotated[bool, typer.Option("--diff", help="Show whole differences and w
 ExpectNone = Annotated[bool, typer.Option("--expect-no-changes", help="Fail if anything changes, or would.")]
 Reread = Annotated[bool, typer.Option("--refresh", help="Read every object before it is compared.")]
 Parallel = Annotated[int, typer.Option("--parallel", min=1, help="How many steps change things at once.")]
+Wait = Annotated[bool, typer.Option("--wait-for-lock", help="Wait for others that work on it, in place of an error.")]
 Target = Annotated[list[str] | None, typer.Option("--target", hidden=True)]
 
 _PENDING = 3
 
 
-def workspace_of(stack: str, parallel: int = 8) -> Workspace | VendorWorkspace:
-    """Return the engine for a stack: the vendor's command where it is to be used, else the offline one."""
-    environment = Environment.of_stack(stack)
-    command = vendor_command()
-    return VendorWorkspace(environment, command) if command else environment.workspace(parallel)
-
-
-def require_apply(environment: str) -> None:
-    """Refuse, with a ``FatalError``, to change an environment that does not exist or is for previews only."""
-    from dpp.model.environment import Environment as Inventory  # noqa: PLC0415 - only verbs that change things need it
-
-    Inventory.load(environment).require_apply()
+def _stacks(stack: str, *, changing: bool, parallel: int = 8, wait: bool = False) -> Stacks:
+    """Return the stacks that one belongs to; for a verb that changes something only where that is permitted."""
+    environment = Environment.load(environment_of(stack))
+    if changing:
+        environment.require_apply()
+    return stacks_of(environment, parallel=parallel, wait=wait)
 
 
 def _refuse_targets(target: list[str] | None) -> None:
@@ -52,14 +44,6 @@ def _refuse_targets(target: list[str] | None) -> None:
         raise UsageError(
             "--target", "part of a stack", "whole stacks", "a stack is applied as a whole; split it if it is too large"
         )
-
-
-def _changing(stack: str, target: list[str] | None, parallel: int = 8) -> Workspace | VendorWorkspace:
-    """Return the engine for a verb that changes a stack or its state."""
-    _refuse_targets(target)
-    workspace = workspace_of(stack, parallel)
-    require_apply(stack.partition(".")[0])
-    return workspace
 
 
 def _confirm(question: str, yes: bool, as_json: bool) -> None:
@@ -78,8 +62,7 @@ def _shown(operation: Callable[[Listener], Result], as_json: bool, full: bool) -
         return result
     with Display(full=full) as display:
         result = operation(display)
-    if result.engine == "dpp" or result.operation == "preview":
-        display.finish(result)
+    display.finish(result)
     return result
 
 
@@ -102,7 +85,8 @@ def preview(
 ) -> None:
     """Show what `up` would do. Exit code 3 if it would change something."""
     _refuse_targets(target)
-    result = _shown(partial(workspace_of(stack).preview, stack, refresh=refresh), as_json, diff)
+    stacks = _stacks(stack, changing=False)
+    result = _shown(partial(stacks.preview, stack, refresh=refresh), as_json, diff)
     _end(result, expect_no_changes)
     if result.changes:
         raise typer.Exit(_PENDING)
@@ -117,16 +101,18 @@ def up(
     refresh: Reread = False,
     expect_no_changes: ExpectNone = False,
     parallel: Parallel = 8,
+    wait_for_lock: Wait = False,
     target: Target = None,
 ) -> None:
     """Bring a stack to what its program asks for. Interrupted or killed, it goes on where it was."""
-    workspace = _changing(stack, target, parallel)
+    _refuse_targets(target)
+    stacks = _stacks(stack, changing=True, parallel=parallel, wait=wait_for_lock)
     if not yes:
-        planned = _shown(partial(workspace.preview, stack, refresh=refresh), as_json, diff)
+        planned = _shown(partial(stacks.preview, stack, refresh=refresh), as_json, diff)
         _end(planned)
         if planned.changes:
             _confirm(f"Apply to {stack}?", yes, as_json)
-    _end(_shown(partial(workspace.up, stack, refresh=refresh), as_json, diff), expect_no_changes)
+    _end(_shown(partial(stacks.up, stack, refresh=refresh), as_json, diff), expect_no_changes)
 
 
 @app.command()
@@ -135,27 +121,35 @@ def refresh(
     as_json: JsonOption = False,
     diff: Full = False,
     expect_no_changes: ExpectNone = False,
+    wait_for_lock: Wait = False,
     target: Target = None,
 ) -> None:
     """Read every object of a stack, show what drifted, and note it in the state; the next `up` repairs it."""
-    workspace = _changing(stack, target)
-    _end(_shown(partial(workspace.refresh, stack), as_json, diff), expect_no_changes)
+    _refuse_targets(target)
+    stacks = _stacks(stack, changing=True, wait=wait_for_lock)
+    _end(_shown(partial(stacks.refresh, stack), as_json, diff), expect_no_changes)
 
 
 @app.command()
 def destroy(
-    stack: Stack, yes: Yes = False, as_json: JsonOption = False, diff: Full = False, target: Target = None
+    stack: Stack,
+    yes: Yes = False,
+    as_json: JsonOption = False,
+    diff: Full = False,
+    wait_for_lock: Wait = False,
+    target: Target = None,
 ) -> None:
     """Delete everything that a stack has."""
-    workspace = _changing(stack, target)
+    _refuse_targets(target)
+    stacks = _stacks(stack, changing=True, wait=wait_for_lock)
     _confirm(f"Delete everything that {stack} has?", yes, as_json)
-    _end(_shown(partial(workspace.destroy, stack), as_json, diff))
+    _end(_shown(partial(stacks.destroy, stack), as_json, diff))
 
 
 @app.command()
 def cancel(stack: Stack, as_json: JsonOption = False) -> None:
     """Break the lock of an operation whose process is gone."""
-    broken = Environment.of_stack(stack).workspace().cancel(stack)
+    broken = _stacks(stack, changing=False).cancel(stack)
     if as_json:
         print_json([str(holder) for holder in broken])
     else:
@@ -169,7 +163,7 @@ def outputs(
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Show secrets in plain text.")] = False,
 ) -> None:
     """Show what a stack exports to other stacks and people."""
-    found = mask(Environment.of_stack(stack).workspace().outputs(stack, show_secrets=show_secrets))
+    found = mask(_stacks(stack, changing=False).outputs(stack, show_secrets=show_secrets))
     if as_json:
         print_json(found)
     else:
@@ -183,8 +177,8 @@ def outputs(
 
 @app.command("export")
 def export_(stack: Stack) -> None:
-    """Print a stack's state in the vendor's exchange form, secrets encrypted."""
-    print_json(Environment.of_stack(stack).workspace().export(stack))
+    """Print a stack's state in the engine's exchange form, secrets encrypted."""
+    print_json(_stacks(stack, changing=False).export(stack))
 
 
 @app.command("import")
@@ -198,7 +192,7 @@ def import_(
         exported = json.load(file)
     except json.JSONDecodeError as error:
         raise UsageError(file.name, f"no JSON: {error}", "what `dpp stack export` printed") from error
-    count = Environment.of_stack(stack).workspace().import_(stack, exported)
+    count = _stacks(stack, changing=True).import_(stack, exported)
     if as_json:
         print_json({"stack": stack, "imported": count})
     else:
@@ -210,7 +204,4 @@ def env(
     environment: Annotated[str, typer.Argument(help="An environment, as lab, or one of its stacks.")],
 ) -> None:
     """Print the shell exports that the plain `pulumi` command needs: eval "$(dpp stack env lab)"."""
-    name = environment.partition(".")[0]
-    if not (Path(Environment.named(name).project) / "inventories" / name / "hosts.yml").is_file():
-        raise UsageError("environment", repr(name), "a folder of inventories/")
-    print(Environment.named(name).exports())
+    print(backend_of(Environment.load(environment.partition(".")[0])).exports())

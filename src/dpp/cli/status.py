@@ -8,7 +8,6 @@ import typer
 
 from dpp.cli.output import JsonOption, print_rows
 from dpp.model.environment import Environment
-from dpp.model.folders import Folders
 from dpp.operations.status import pieces
 
 app = typer.Typer(add_completion=False)
@@ -21,7 +20,7 @@ def status(
     everything: Annotated[bool, typer.Option("--all", help="Also what is as it should be, piece by piece.")] = False,
 ) -> None:
     """Say how stacks, machines, circuits and clusters are. Exit code 1 if something is amiss."""
-    found = pieces(Environment.load(environment), Folders.current())
+    found = pieces(Environment.load(environment))
     amiss = [piece for piece in found if not piece.sound]
     if as_json:
         print_rows([vars(piece) for piece in found], (), as_json=True)

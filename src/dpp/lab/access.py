@@ -33,7 +33,7 @@ _RELAY = "exec 3<>/dev/tcp/$0/$1 4<&0 && { cat <&4 >&3 & exec cat <&3; }"
 
 def write_access(folders: Folders, environment: Environment) -> None:
     """Write hosts file, known hosts and ssh configuration of a lab; elsewhere operators sit on the network already."""
-    if environment.name != "lab":
+    if not environment.made:
         return
     secrets = Secrets(folders.secrets)
     addresses = "".join(f"{address} {name}\n" for name, address in environment.addresses().items())
@@ -82,7 +82,7 @@ def _write(path: Path, text: str) -> None:
 
 def console_needed(folders: Folders, environment: Environment, hosts: Sequence[str]) -> bool:
     """Say whether `hosts` can only be reached by their console: one was never configured, or its site has no way in yet."""
-    if environment.name != "lab":
+    if not environment.made:
         return False
     sites = {environment.host(host).site for host in hosts}
     if not all((folders.run / "vantages" / site).exists() for site in sites):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -58,10 +55,15 @@ class Lab:
     folders: Folders
     reporter: Reporter
 
-    def up(self, *, quiet: bool = False) -> Phases:
+    def up(self, apply: Callable[[Environment], bool]) -> Phases:
         """Bring everything up: machine checked, tools, base image, machines that a reboot stopped, all stacks.
 
         Images of earlier builds are deleted at the end. Returns where the time went.
+
+        Parameters
+        ----------
+        apply
+            Applies all stacks of the lab and returns whether they stand.
 
         Raises
         ------
@@ -83,8 +85,8 @@ class Lab:
                 write_access(self.folders, environment)
                 self._revive()
             with phases.phase("stacks"):
-                parts = _run_stacks(quiet=quiet)
-            phases.split("stacks", parts)
+                if not apply(environment):
+                    raise RetriableError("stacks of the lab", "not finished", "all applied", "run dpp lab up again")
             with phases.phase("images of earlier builds"):
                 self._prune()
         return phases
@@ -203,31 +205,6 @@ class Lab:
     @property
     def _lock(self) -> Path:
         return self.folders.run.with_name(f"{self.folders.instance}.lock")
-
-
-def _run_stacks(*, quiet: bool) -> dict[str, float]:
-    """Apply every stack of the lab in order, in a process of its own that shares this terminal.
-
-    Returns
-    -------
-    dict
-        Seconds of each stack where it is quiet; else that process shows them itself.
-    """
-    command = [str(Path(sys.executable).with_name("dpp")), "up", "lab", *(["--json"] if quiet else [])]
-    interrupts: list[int] = []
-    former = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    try:  # Ctrl-C reaches that process as well, which finishes what it is at: nobody must be killed meanwhile
-        process = subprocess.Popen(command, stdout=subprocess.PIPE if quiet else None)
-        said, _ = process.communicate()
-    finally:
-        signal.signal(signal.SIGINT, former)
-    if interrupts:
-        raise KeyboardInterrupt
-    if process.returncode != 0:
-        raise RetriableError(
-            "stacks of the lab", f"dpp up lab ended with code {process.returncode}", "0", "run dpp lab up again"
-        )
-    return {one["phase"]: one["seconds"] for one in json.loads(said)["phases"]} if quiet else {}
 
 
 @contextmanager

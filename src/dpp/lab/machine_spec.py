@@ -6,7 +6,7 @@ import hashlib
 import json
 import resource
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dpp.lab import wires
@@ -51,6 +51,11 @@ FLAGS = (
 _FILES, _PROCESSES = 1048576, 32768
 
 
+def recipe() -> str:
+    """Return the digest of how machines are run, beside what is each one's own."""
+    return hashlib.sha256(json.dumps([FLAGS, INIT.read_text()]).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class MachineSpec:
     """What a machine is to be.
@@ -71,6 +76,8 @@ class MachineSpec:
         Whether it is the site's operations host, where in-band connections start.
     volumes
         Folders that outlive its container.
+    recipe
+        Digest of how it is run.
     """
 
     host: str
@@ -82,6 +89,7 @@ class MachineSpec:
     urn: str
     operations: bool = False
     volumes: tuple[str, ...] = ()
+    recipe: str = field(default_factory=recipe)
 
     @property
     def port(self) -> wires.Port:
@@ -94,8 +102,7 @@ class MachineSpec:
         fixed = {
             key: value for key, value in asdict(self).items() if key not in {"urn", "gateway", "network", "operations"}
         }
-        text = json.dumps([fixed, FLAGS, INIT.read_text()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,18 @@ class Machines:
             spec=spec,
         )
 
+    def illness(self, host: str, container: str) -> str:
+        """Say in a few words what keeps a machine from being the container of this id, at work on its network."""
+        name = self.name(host)
+        found = self.podman.inspect(name)
+        if found is None:
+            return "gone"
+        if found["State"]["Status"] != "running" or not self._lives_in(found, name):
+            return "systemd is off"
+        if not wires.is_plugged(self.folders.instance, host, MachineSpec(**_spec(found)).port):
+            return "eth0 is off its network"
+        return "" if found["Id"].startswith(container) else str(found["Id"][:12])
+
     def all(self) -> list[MachineState]:
         """Return every machine of the instance, by name."""
         found = self.podman.containers({f"{LABEL}instance": self.folders.instance})
@@ -131,6 +143,33 @@ class Machines:
         self.podman.run("rm", "--force", "--time=0", "--ignore", name)
         wires.remove_namespace(name)
         shutil.rmtree(self.folders.state / "volumes" / host, ignore_errors=True)
+
+    def refuse_loss(self, host: str, volumes: Sequence[str]) -> None:
+        """Refuse, by a ``FatalError``, other volumes for a machine if data would be left behind by them.
+
+        A folder that becomes a volume begins with what the image has in it; one that is no volume any more is not mounted.
+        """
+        state = self.read(host)
+        if state is None:
+            return
+        kept = self.folders.state / "volumes" / host
+        for target in sorted(set(state.spec.volumes) - set(volumes)):
+            folder = _volume(kept, target)
+            if folder.is_dir() and any(folder.iterdir()):
+                raise FatalError(
+                    f"machine {host}", f"{target} is to be no volume any more, and {folder} has data", "no data lost",
+                    f"leave {target} in VOLUMES, or move what is in {folder} away first",
+                )  # fmt: skip
+        added = sorted(set(volumes) - set(state.spec.volumes))
+        written = self.podman.run("diff", "--format=json", self.name(host)) if added else "{}"
+        changed = [path for paths in json.loads(written).values() for path in paths or ()]
+        for target in added:
+            inside = [path for path in changed if path.startswith(f"{target}/")]
+            if inside:
+                raise FatalError(
+                    f"machine {host}", f"{target} is to be a volume, and its container has data there ({inside[0]})",
+                    "no data lost", f"copy it out first (dpp lab shell {host} --console), empty {target}, put it back after",
+                )  # fmt: skip
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -191,7 +230,7 @@ class Machines:
     def _volumes(self, name: str, spec: MachineSpec) -> list[str]:
         """Return the flags of the machine's volumes; a new one begins with what the image has in its place."""
         top = self.folders.state / "volumes" / spec.host
-        folders = {target: top / target.strip("/").replace("/", "-") for target in spec.volumes}
+        folders = {target: _volume(top, target) for target in spec.volumes}
         if missing := {target: folder for target, folder in folders.items() if not folder.exists()}:
             fresh = top / ".new"
             shutil.rmtree(fresh, ignore_errors=True)
@@ -257,6 +296,10 @@ def _scarcity() -> str:
     used = inotify_in_use()
     scarce = used >= limit - _INOTIFY_OF_SYSTEMD
     return f" ({used} of root's {limit} inotify instances are in use: end what holds them, or raise the limit)" * scarce
+
+
+def _volume(top: Path, target: str) -> Path:
+    return top / target.strip("/").replace("/", "-")
 
 
 def _label(container: Mapping[str, Any], key: str) -> str:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pydantic import Field
 
 from dpp.model.errors import FatalError
-from dpp.model.folders import REPOSITORY
+from dpp.model.folders import REPOSITORY, Folders
+from dpp.model.remembered import remembered
 from dpp.model.types import (
     Attachment,
     Camera,
@@ -74,7 +75,22 @@ class Environment(Model):
         """
         from dpp.model.loading import load  # noqa: PLC0415 - loading builds environments
 
-        return load(name, root)
+        if root != REPOSITORY:
+            return load(name, root)
+        specs = sorted((root / "roles").glob("*/meta/argument_specs.yml"))
+        sources = [root / "inventories" / name, root / "inventories/derived", *specs, Path(__file__).parent]
+        found = remembered(f"environment-{name}", sources, lambda: load(name, root).model_dump_json())
+        return cls.model_validate_json(found)
+
+    @property
+    def made(self) -> bool:
+        """Whether its machines and circuits are made here, in instances, and not found where they stand."""
+        return self.provisioning.hosts == "made"
+
+    @property
+    def folders(self) -> Folders:
+        """Where its state, secrets and access lie."""
+        return Folders.of(self.name, instances=self.made)
 
     def require_apply(self) -> None:
         """Refuse, by a ``FatalError`` that says why, to apply an environment that is for previews only."""

@@ -21,15 +21,18 @@ def _xdg(variable: str, default: str) -> Path:
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of one instance of an environment.
+    """The folders of one environment, or of one instance of it where its machines are made here.
 
     Parameters
     ----------
     instance
         Name of the instance, at most eight characters: it becomes part of namespace, container and volume names.
+    environment
+        Name of an environment that has no instances.
     """
 
     instance: str
+    environment: str = ""
 
     def __post_init__(self) -> None:
         if not _INSTANCE.fullmatch(self.instance):
@@ -45,6 +48,12 @@ class Folders:
         """Return the folders of the instance named by ``DPP_LAB`` (default ``lab``)."""
         return cls(os.environ.get("DPP_LAB", "lab"))
 
+    @classmethod
+    def of(cls, environment: str, *, instances: bool) -> Folders:
+        """Return the folders of an environment: the current instance's where it has `instances`, else its own."""
+        current = cls.current()
+        return current if instances else cls(current.instance, environment)
+
     @property
     def cache(self) -> Path:
         """Tools, images and package downloads by version and digest: shared by all instances, safe to delete."""
@@ -53,12 +62,12 @@ class Folders:
     @property
     def state(self) -> Path:
         """What must survive a reboot: stack states, secrets, volumes, reports."""
-        return _xdg("XDG_STATE_HOME", ".local/state") / self.instance
+        return _xdg("XDG_STATE_HOME", ".local/state") / (self.environment or self.instance)
 
     @property
     def run(self) -> Path:
         """What a reboot may take: locks, sockets, process ids."""
-        return Path("/run/dpp") / self.instance
+        return Path("/run/dpp") / (self.environment or self.instance)
 
     @property
     def secrets(self) -> Path:

@@ -52,8 +52,11 @@ class Routing(Model):
 
 
 class Provisioning(Model):
-    """Whether stacks of the environment may be applied, or only previewed."""
+    """Where hosts come from, and whether stacks of the environment may be applied, or only previewed."""
 
+    hosts: Literal["made", "found"] = Field(
+        default="found", description="made: machines and circuits of this one machine; found: reached, or refused."
+    )
     apply: bool = True
     because: str = Field(default="", description="What keeps it from being applied.")
 

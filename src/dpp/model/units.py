@@ -1,14 +1,17 @@
-"""The units of provisioning: one stack each per environment, applied in this order."""
+"""The units of provisioning: one stack each per environment, and which of them stands on which."""
 
+from collections.abc import Mapping
 from typing import Final
 
-UNITS: Final = (
-    "wan",
-    "chilean-itc",
-    "ncsa-itc",
-    "satellite-itc",
-    "summit-storage",
-    "commissioning-cluster",
-    "workloads",
-)
-"""Later units use what earlier ones provide; destruction goes the other way."""
+NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "wan": (),
+    "chilean-itc": ("wan",),
+    "ncsa-itc": ("wan",),
+    "satellite-itc": ("wan",),
+    "summit-storage": ("chilean-itc",),
+    "commissioning-cluster": ("chilean-itc",),
+    "workloads": ("ncsa-itc", "satellite-itc", "summit-storage", "commissioning-cluster"),
+}
+"""By unit, what must stand before it; whatever does not need each other is applied side by side."""
+UNITS: Final = tuple(NEEDS)
+"""In an order in which each finds what it needs; destruction goes the other way."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from dpp.adapters.kubernetes import Cluster
-from dpp.engine.environments import Environment as Stacks
+from dpp.adapters.pulumi import Backend
 from dpp.lab.links import Links
 from dpp.lab.machines import Machines
 from dpp.model.environment import Environment
 from dpp.model.errors import DppError
 from dpp.model.folders import Folders
 from dpp.model.units import UNITS
+from dpp.operations.stacks import backend_of
 
 _MANIFESTS = "dpp:clusters:Manifests"
 
@@ -41,21 +40,21 @@ class Piece:
     sound: bool
 
 
-def pieces(environment: Environment, folders: Folders) -> list[Piece]:
+def pieces(environment: Environment) -> list[Piece]:
     """Return stacks, machines, circuits and clusters of an environment with their state."""
-    stacks = Stacks.named(environment.name)
-    found = [_stack(stacks, f"{environment.name}.{unit}") for unit in UNITS]
-    if environment.name == "lab":
+    backend, folders = backend_of(environment), environment.folders
+    found = [_stack(backend, f"{environment.name}.{unit}") for unit in UNITS]
+    if environment.made:
         found += [*_machines(environment, folders), *_circuits(environment, folders)]
-    known = _owners(stacks, environment.name)
+    known = _owners(backend, environment.name)
     owners = {name: known.get(name, []) for name in environment.clusters}
     with ThreadPoolExecutor(len(owners)) as pool:
         found += pool.map(lambda item: _cluster(environment.name, folders, *item), owners.items())
     return found
 
 
-def _stack(stacks: Stacks, name: str) -> Piece:
-    checkpoint = _checkpoint(stacks, name)
+def _stack(backend: Backend, name: str) -> Piece:
+    checkpoint = backend.checkpoint(name)
     if checkpoint is None:
         return Piece("stack", name, "never applied", sound=False)
     resources = checkpoint.get("resources") or []
@@ -66,18 +65,10 @@ def _stack(stacks: Stacks, name: str) -> Piece:
     return Piece("stack", name, state + cut, sound=bool(resources) and not pending)
 
 
-def _checkpoint(stacks: Stacks, name: str) -> dict[str, Any] | None:
-    path = stacks.folder / ".pulumi/stacks/observatory" / f"{name}.json"
-    if not path.exists():
-        return None
-    latest: dict[str, Any] | None = json.loads(path.read_text())["checkpoint"].get("latest")
-    return latest
-
-
-def _owners(stacks: Stacks, environment: str) -> dict[str, list[str]]:
+def _owners(backend: Backend, environment: str) -> dict[str, list[str]]:
     """Return the owners of objects on each cluster, as the stack of the workloads knows them."""
     owners: dict[str, list[str]] = {}
-    for resource in (_checkpoint(stacks, f"{environment}.workloads") or {}).get("resources") or []:
+    for resource in (backend.checkpoint(f"{environment}.workloads") or {}).get("resources") or []:
         if resource["type"] == _MANIFESTS:
             owners.setdefault(resource["inputs"]["cluster"], []).append(resource["urn"])
     return owners

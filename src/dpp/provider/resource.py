@@ -5,17 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from dpp.model.environment import Environment
-from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
+from dpp.provider.kinds import Kind
 
 Properties = dict[str, Any]
 Progress = Callable[[str], None]
 """Tells the engine's display what is being done now."""
+K = TypeVar("K", bound=Kind)
 
 
 @dataclass(frozen=True)
@@ -34,60 +35,30 @@ class Observation:
     outputs: Properties
 
 
-class Resource(ABC):
-    """One kind of resource.
+class Resource(ABC, Generic[K]):
+    """What is done for one kind.
 
     The recorded state is inputs and outputs in one map: `diff` compares recorded with wanted inputs, so what `read`
     writes there after a refresh is what the next `up` repairs.
-
-    Parameters
-    ----------
-    folders
-        The folders of the instance that is worked on.
     """
 
-    token: ClassVar[str]
-    """Type of the resource in programs and states."""
-    inputs: ClassVar[frozenset[str]]
-    """Names of the inputs; any other is refused."""
-    replaces: ClassVar[frozenset[str]] = frozenset()
-    """Inputs whose change makes a new object."""
-    outputs: ClassVar[frozenset[str]] = frozenset()
-    """Names of what `create` and `update` add to the inputs."""
-    update_changes: ClassVar[frozenset[str]] = frozenset()
-    """Outputs that an update may change; the others are known in a preview."""
-
-    def __init__(self, folders: Folders) -> None:
-        self.folders = folders
-
-    def check(self, wanted: Properties) -> Properties:
-        """Return the inputs normalised.
-
-        Raises
-        ------
-        FatalError
-            If one is unknown or missing.
-        """
-        unknown = sorted(wanted.keys() - self.inputs)
-        if unknown:
-            raise FatalError(
-                f"resource type {self.token}", f"input {unknown[0]!r}", f"one of {', '.join(sorted(self.inputs))}"
-            )
-        missing = sorted(self.inputs - wanted.keys())
-        if missing:
-            raise FatalError(f"resource type {self.token}", f"no input {missing[0]!r}", "all inputs given")
-        return wanted
+    kind: ClassVar[type[Kind]]
+    """Its type, inputs and outputs."""
 
     def probe(self, identifier: str, state: Properties) -> dict[str, str]:
         """Return what is unhealthy (property: sentence), cheaply: `diff` asks this of every resource at every `up`."""
         del identifier, state
         return {}
 
+    def refuse(self, state: Properties, wanted: K) -> None:
+        """Raise a ``FatalError`` where a change, to be previewed or made, would lose what cannot be made again."""
+        del state, wanted
+
     @abstractmethod
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: K, progress: Progress) -> tuple[str, Properties]:
         """Make the object, or finish one that `urn` owns already; return its id and outputs."""
 
-    def find(self, wanted: Properties) -> str:
+    def find(self, wanted: K) -> str:
         """Return the id that a creation with these inputs gives its object, so that `read` finds one that was cut short.
 
         Empty where nothing is left that a further `create` would not simply do again.
@@ -100,9 +71,7 @@ class Resource(ABC):
         """Return what the object is now, or None where it is gone."""
 
     @abstractmethod
-    def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
-    ) -> Properties:
+    def update(self, urn: str, identifier: str, state: Properties, wanted: K, progress: Progress) -> Properties:
         """Change the object to `wanted`; return its outputs."""
 
     @abstractmethod
@@ -111,18 +80,22 @@ class Resource(ABC):
 
     def changed(self, state: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
         """Return the inputs in which the recorded state differs from what is wanted."""
-        return sorted(key for key in self.inputs if state.get(key) != wanted.get(key))
+        return sorted(key for key in self.kind.model_fields if state.get(key) != wanted.get(key))
 
-    @cached_property
-    def instance(self) -> str:
-        """The instance's name."""
-        return self.folders.instance
+    def seen(self, state: Properties, **found: Any) -> Properties:
+        """Return the recorded inputs, what was found different in their place."""
+        return {key: state[key] for key in self.kind.model_fields if key in state} | found
 
 
 def environment(name: str) -> Environment:
     """Return the checked model of an environment, read once per process."""
     with _LOADING:
         return _loaded(name)
+
+
+def folders(environment_name: str) -> Folders:
+    """Return where state, secrets and access of an environment lie."""
+    return environment(environment_name).folders
 
 
 _LOADING = Lock()

@@ -2,212 +2,254 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
+import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any, Final
 
 import grpc
-from pulumi.provider.experimental import provider as p
-from pulumi.provider.experimental import server as sdk
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from google.protobuf import any_pb2, empty_pb2
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, status_pb2
+from pulumi.runtime.proto import provider_pb2 as p
+from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer, add_ResourceProviderServicer_to_server
 
 from dpp.model.errors import DppError, FatalError
-from dpp.model.folders import Folders
-from dpp.provider.resource import Progress, Properties, Resource
-from dpp.provider.resources import KINDS
-from dpp.provider.values import UNKNOWN, has_unknown, plain_map, wire_map
+from dpp.provider.kinds import UNKNOWN, Kind
+from dpp.provider.resource import Progress, Properties, Resource, environment
+from dpp.provider.resources import KINDS, resource_of
+from dpp.provider.values import has_unknown, plain, wire
 
-VERSION = "0.1.0"
-_MESSAGE_BYTES = 400 * 1024 * 1024
-
-
-class Servicer(sdk.ProviderServicer):
-    """The SDK's servicer with errors as sentences: the engine shows what it gets, and a traceback helps nobody at night."""
-
-    def __getattribute__(self, name: str) -> Any:
-        attribute = super().__getattribute__(name)
-        if name in {"Check", "Diff", "Create", "Read", "Update", "Delete"}:
-            return _with_sentences(attribute)
-        return attribute
+VERSION: Final = "0.1.0"
+_AT_ONCE: Final = 64
+_MESSAGE_BYTES: Final = 400 * 1024 * 1024
+_REPLACED, _UPDATED = p.PropertyDiff.UPDATE_REPLACE, p.PropertyDiff.UPDATE
 
 
-def _with_sentences(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(request: Any, context: Any) -> Any:
+class _LeftError(Exception):
+    """A change that failed, and what exists all the same."""
+
+    def __init__(self, cause: DppError, identifier: str, properties: Properties) -> None:
+        super().__init__(str(cause))
+        self.identifier, self.properties = identifier, properties
+
+
+def _said(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer errors as sentences: the engine shows what it gets, and a traceback helps nobody at night."""
+
+    @wraps(method)
+    def call(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            return await method(request, context)
-        except Exception as error:
-            cause = _domain_error(error)
-            if cause is None:
-                raise
-            await context.abort(grpc.StatusCode.UNKNOWN, str(cause))
+            return method(self, request)
+        except _LeftError as error:
+            left = p.ErrorResourceInitFailed(
+                id=error.identifier,
+                properties=wire(error.properties),
+                reasons=[str(error)],
+                inputs=request_inputs(request),
+            )
+            detail = any_pb2.Any()
+            detail.Pack(left)
+            status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error), details=[detail])
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            said = str(error)
+        except DppError as error:
+            said = str(error)
+        except Exception as error:  # noqa: BLE001 - the last resort: people get a sentence, developers DPP_DEBUG
+            said = f"internal error: {type(error).__name__}: {error}; run again with DPP_DEBUG=1 to see where"
+            if os.environ.get("DPP_DEBUG"):
+                traceback.print_exc()
+        context.abort(grpc.StatusCode.UNKNOWN, said)
+        return None
 
     return call
 
 
-def _domain_error(error: BaseException | None) -> DppError | None:
-    while error is not None and not isinstance(error, DppError):
-        error = error.__context__
-    return error
+def request_inputs(request: Any) -> Any:
+    """Return the inputs that a creation or update asked for."""
+    return request.properties if isinstance(request, p.CreateRequest) else request.news
 
 
-class Provider(p.Provider):
-    """Dispatch by resource type; blocking work runs in threads.
+class Provider(ResourceProviderServicer):
+    """Dispatch by resource type.
 
     Parameters
     ----------
-    folders
-        The folders of the instance that is worked on.
-    engine_address
+    engine
         Where the engine listens for log messages.
-    kinds
-        The kinds of resources to serve.
+    resource
+        Returns what is done for a type of resource.
     """
 
-    def __init__(self, folders: Folders, engine_address: str, kinds: Sequence[type[Resource]] = KINDS) -> None:
-        self.kinds: dict[str, Resource] = {kind.token: kind(folders) for kind in kinds}
-        self._engine_address = engine_address
-        self._engine: engine_pb2_grpc.EngineStub | None = None
+    def __init__(self, engine: str, resource: Callable[[str], Resource[Any]] = resource_of) -> None:
+        self._resource = resource
+        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine))
 
     # -- the provider itself -----------------------------------------------------------------------------------------
 
-    async def get_schema(self, request: p.GetSchemaRequest) -> p.GetSchemaResponse:
-        """Return a schema with the types' names: programs here bring their own classes."""
-        del request
-        resources = ", ".join(f'"{token}": {{}}' for token in sorted(self.kinds))
-        return p.GetSchemaResponse(schema=f'{{"name": "dpp", "version": "{VERSION}", "resources": {{{resources}}}}}')
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        """Say which version this is."""
+        del request, context
+        return plugin_pb2.PluginInfo(version=VERSION)
 
-    async def check_config(self, request: p.CheckRequest) -> p.CheckResponse:
+    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        """Return what the kinds declare."""
+        del request, context
+        resources = {kind.token: kind.schema_of() for kind in KINDS}
+        return p.GetSchemaResponse(schema=json.dumps({"name": "dpp", "version": VERSION, "resources": resources}))
+
+    def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """Accept the configuration: there is none."""
-        return p.CheckResponse(inputs=request.new_inputs, failures=[])
+        del context
+        return p.CheckResponse(inputs=request.news)
 
-    async def diff_config(self, request: p.DiffRequest) -> p.DiffResponse:
+    def DiffConfig(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """Say that nothing changed."""
-        del request
-        return p.DiffResponse(changes=False)
+        del request, context
+        return p.DiffResponse(changes=p.DiffResponse.DIFF_NONE)
 
-    async def configure(self, request: p.ConfigureRequest) -> p.ConfigureResponse:
+    def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         """Say what this provider understands."""
-        del request
-        return p.ConfigureResponse(supports_preview=True)
+        del request, context
+        return p.ConfigureResponse(supportsPreview=True)
+
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        """Let what runs finish: every step here leaves something that the next `up` finds."""
+        del request, context
+        return empty_pb2.Empty()
 
     # -- resources ---------------------------------------------------------------------------------------------------
 
-    async def check(self, request: p.CheckRequest) -> p.CheckResponse:
-        """Normalise inputs; refuse wrong ones."""
-        wanted = plain_map(request.new_inputs)
-        kind = self._kind(request.urn)
+    @_said
+    def Check(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        """Refuse wrong inputs."""
         try:
-            return p.CheckResponse(inputs=wire_map(await asyncio.to_thread(kind.check, wanted)), failures=[])
+            self._wanted(request.urn, plain(request.news))
         except FatalError as error:
-            return p.CheckResponse(inputs=request.new_inputs, failures=[p.CheckFailure("", str(error))])
+            return p.CheckResponse(inputs=request.news, failures=[p.CheckFailure(reason=str(error))])
+        return p.CheckResponse(inputs=request.news)
 
-    async def diff(self, request: p.DiffRequest) -> p.DiffResponse:
+    @_said
+    def Diff(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
         """Compare recorded with wanted inputs, then ask the object whether it is healthy."""
-        kind = self._kind(request.urn)
-        state, wanted = plain_map(request.old_state), plain_map(request.new_inputs)
-        changed = [key for key in kind.changed(state, wanted) if key not in request.ignore_changes]
-        replaces = [key for key in changed if key in kind.replaces]
+        resource, state, wanted = self._resource(_token(request.urn)), plain(request.olds), plain(request.news)
+        changed = [key for key in resource.changed(state, wanted) if key not in request.ignoreChanges]
+        replaces = [key for key in changed if key in resource.kind.replaces]
+        if changed and not replaces:
+            resource.refuse(state, self._wanted(request.urn, wanted))
         if not changed:
-            changed = sorted(await asyncio.to_thread(kind.probe, request.resource_id, state))
-        update, replace = p.PropertyDiffKind.UPDATE, p.PropertyDiffKind.UPDATE_REPLACE
+            changed = sorted(resource.probe(request.id, state))
         return p.DiffResponse(
-            changes=bool(changed),
+            changes=p.DiffResponse.DIFF_SOME if changed else p.DiffResponse.DIFF_NONE,
             diffs=changed,
             replaces=replaces,
-            delete_before_replace=bool(replaces),
-            detailed_diff={
-                key: p.PropertyDiff(replace if key in replaces else update, input_diff=key in kind.inputs)
+            deleteBeforeReplace=bool(replaces),
+            hasDetailedDiff=True,
+            detailedDiff={
+                key: p.PropertyDiff(
+                    kind=_REPLACED if key in replaces else _UPDATED, inputDiff=key in resource.kind.model_fields
+                )
                 for key in changed
             },
         )
 
-    async def create(self, request: p.CreateRequest) -> p.CreateResponse:
+    @_said
+    def Create(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
         """Make the object; in a preview its outputs stay unknown."""
-        kind, wanted = self._kind(request.urn), plain_map(request.properties)
+        resource, given = self._resource(_token(request.urn)), plain(request.properties)
         if request.preview:
-            return p.CreateResponse(properties=wire_map(wanted | dict.fromkeys(kind.outputs, UNKNOWN)))
-        self._refuse_unknown(request.urn, wanted)
-        identifier, outputs = await asyncio.to_thread(kind.create, request.urn, wanted, self._progress(request.urn))
-        return p.CreateResponse(identifier, wire_map(wanted | outputs))
+            return p.CreateResponse(properties=wire(given | dict.fromkeys(resource.kind.outputs, UNKNOWN)))
+        wanted = self._permitted(request.urn, given)
+        try:
+            identifier, outputs = resource.create(request.urn, wanted, self._progress(request.urn))
+        except DppError as error:
+            raise _after(error, resource, request.urn, wanted) from error
+        return p.CreateResponse(id=identifier, properties=wire(given | outputs))
 
-    async def read(self, request: p.ReadRequest) -> p.ReadResponse:
+    @_said
+    def Read(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
         """Look at the object itself; without an id, at what a creation of these inputs left."""
-        kind, inputs = self._kind(request.urn), plain_map(request.inputs)
-        state = plain_map(request.properties) or inputs
-        identifier = request.resource_id or kind.find(inputs)
-        seen = await asyncio.to_thread(kind.read, request.urn, identifier, state) if identifier else None
+        resource, inputs = self._resource(_token(request.urn)), plain(request.inputs)
+        state = plain(request.properties) or inputs
+        identifier = request.id or resource.find(self._wanted(request.urn, inputs))
+        seen = resource.read(request.urn, identifier, state) if identifier else None
         if seen is None:
-            return p.ReadResponse(properties={}, inputs={})
-        return p.ReadResponse(identifier, wire_map(seen.inputs | seen.outputs), wire_map(seen.inputs))
+            return p.ReadResponse()
+        return p.ReadResponse(id=identifier, properties=wire(seen.inputs | seen.outputs), inputs=wire(seen.inputs))
 
-    async def update(self, request: p.UpdateRequest) -> p.UpdateResponse:
+    @_said
+    def Update(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
         """Change the object."""
-        kind = self._kind(request.urn)
-        state, wanted = plain_map(request.olds), plain_map(request.news)
+        resource = self._resource(_token(request.urn))
+        state, given = plain(request.olds), plain(request.news)
         if request.preview:
-            known = {key: state[key] for key in kind.outputs - kind.update_changes if key in state}
-            return p.UpdateResponse(wire_map(wanted | dict.fromkeys(kind.outputs, UNKNOWN) | known))
-        self._refuse_unknown(request.urn, wanted)
-        progress = self._progress(request.urn)
-        outputs = await asyncio.to_thread(kind.update, request.urn, request.resource_id, state, wanted, progress)
-        return p.UpdateResponse(wire_map(wanted | outputs))
+            kept = resource.kind.outputs - resource.kind.update_changes
+            known = {key: state[key] for key in kept if key in state}
+            return p.UpdateResponse(properties=wire(given | dict.fromkeys(resource.kind.outputs, UNKNOWN) | known))
+        wanted = self._permitted(request.urn, given)
+        resource.refuse(state, wanted)
+        try:
+            outputs = resource.update(request.urn, request.id, state, wanted, self._progress(request.urn))
+        except DppError as error:  # the recorded state stays what the next update starts from
+            raise _LeftError(error, request.id, state) from error
+        return p.UpdateResponse(properties=wire(given | outputs))
 
-    async def delete(self, request: p.DeleteRequest) -> None:
+    @_said
+    def Delete(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
         """Remove the object."""
-        state = plain_map(request.properties)
-        await asyncio.to_thread(self._kind(request.urn).delete, request.urn, request.resource_id, state)
-
-    async def cancel(self) -> None:
-        """Let what runs finish: every step here leaves something that the next `up` finds."""
+        state = plain(request.properties)
+        environment(state["environment"]).require_apply()
+        self._resource(_token(request.urn)).delete(request.urn, request.id, state)
+        return empty_pb2.Empty()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _kind(self, urn: str) -> Resource:
-        token = urn.split("::")[2].rsplit("$", 1)[-1]
-        if token not in self.kinds:
-            raise FatalError(f"resource {urn}", f"type {token}", f"one of {', '.join(sorted(self.kinds))}")
-        return self.kinds[token]
+    def _wanted(self, urn: str, given: Mapping[str, Any]) -> Any:
+        return self._resource(_token(urn)).kind.of(given)
 
-    @staticmethod
-    def _refuse_unknown(urn: str, wanted: Mapping[str, Any]) -> None:
-        if has_unknown(wanted):
+    def _permitted(self, urn: str, given: Properties) -> Kind:
+        """Return inputs that are to be applied: known, and of an environment that may be changed."""
+        if has_unknown(given):
             raise FatalError(f"resource {urn}", "an input that is still unknown", "known inputs when applying")
+        wanted: Kind = self._wanted(urn, given)
+        environment(wanted.environment).require_apply()
+        return wanted
 
     def _progress(self, urn: str) -> Progress:
-        loop = asyncio.get_running_loop()
-
         def tell(message: str) -> None:
-            asyncio.run_coroutine_threadsafe(self._log(urn, message), loop)
+            entry = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=True)
+            try:
+                self._engine.Log(entry)
+            except grpc.RpcError as error:  # the display is gone; the work is not
+                print(f"{urn}: {message} ({error.code().name})", file=sys.stderr)
 
         return tell
 
-    async def _log(self, urn: str, message: str) -> None:
-        if self._engine is None:
-            self._engine = engine_pb2_grpc.EngineStub(grpc.aio.insecure_channel(self._engine_address))
-        entry = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=True)
-        try:
-            await self._engine.Log(entry)
-        except grpc.aio.AioRpcError as error:  # the display is gone; the work is not
-            print(f"{urn}: {message} ({error.code().name})", file=sys.stderr)
+
+def _token(urn: str) -> str:
+    return urn.split("::")[2].rsplit("$", 1)[-1]
 
 
-async def serve(engine_address: str) -> None:
-    """Serve the protocol on a port of loopback and print it on the first line of standard output."""
-    server, port = await start(Provider(Folders.current(), engine_address), engine_address)
-    print(port, flush=True)
-    await server.wait_for_termination()
+def _after(error: DppError, resource: Resource[Any], urn: str, wanted: Kind) -> Exception:
+    """Return the error of a creation that failed, with what it left; what cannot be told may be there."""
+    identifier = resource.find(wanted)
+    if not identifier:
+        return error
+    try:
+        seen = resource.read(urn, identifier, wanted.given())
+    except DppError:
+        return _LeftError(error, identifier, wanted.given())
+    return error if seen is None else _LeftError(error, identifier, wanted.given() | seen.outputs)
 
 
-async def start(provider: Provider, engine_address: str) -> tuple[grpc.aio.Server, int]:
-    """Start a server for `provider` and return it with its port."""
+def start(provider: Provider) -> tuple[grpc.Server, int]:
+    """Start a server for `provider` on a port of loopback and return it with its port."""
     options = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
-    server = grpc.aio.server(options=options)
-    servicer = Servicer([engine_address], VERSION, provider, engine_address=engine_address)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    server = grpc.server(ThreadPoolExecutor(_AT_ONCE), options=options)
+    add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server.start()
     return server, port
-
-
-__all__ = ["VERSION", "Properties", "Provider", "serve", "start"]

@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pulumi.provider.experimental.property_value import Computed, PropertyValue
-from pulumi.runtime import rpc
+from google.protobuf.struct_pb2 import Struct, Value
+
+from dpp.provider.kinds import UNKNOWN
+
+_UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
-class Unknown:
-    """A value that only an apply can tell; it stands in previews."""
-
-    def __repr__(self) -> str:
-        return "<known after apply>"
+def plain(struct: Struct) -> dict[str, Any]:
+    """Return properties as Python, without the engine's own (``__defaults`` and the like)."""
+    return {key: _plain(value) for key, value in struct.fields.items() if not key.startswith("__")}
 
 
-UNKNOWN: Final = Unknown()
+def _plain(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return {key: _plain(inner) for key, inner in value.struct_value.fields.items()}
+    if kind == "list_value":
+        return [_plain(inner) for inner in value.list_value.values]
+    if kind == "number_value":
+        return int(value.number_value) if value.number_value.is_integer() else value.number_value
+    if kind == "string_value":
+        return UNKNOWN if value.string_value == _UNKNOWN else value.string_value
+    return value.bool_value if kind == "bool_value" else None
 
 
-def plain(value: PropertyValue) -> Any:
-    """Return `value` as Python: numbers that are whole become int, unknowns `UNKNOWN`."""
-    content = value.value
-    if isinstance(content, Computed) or content == rpc.UNKNOWN:  # the SDK leaves the protocol's mark as it is
-        return UNKNOWN
-    if isinstance(content, Mapping):
-        return {key: plain(item) for key, item in content.items()}
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return [plain(item) for item in content]
-    if isinstance(content, float) and content.is_integer():
-        return int(content)
-    return content
-
-
-def plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
-    """Return a resource's properties as Python, without the engine's own (``__defaults`` and the like)."""
-    return {key: plain(value) for key, value in values.items() if not key.startswith("__")}
-
-
-def wire(value: Any) -> PropertyValue:
-    """Return Python `value` for the protocol."""
-    if value is UNKNOWN:
-        return PropertyValue(rpc.UNKNOWN)  # the SDK cannot send its own Computed
-    if isinstance(value, Mapping):
-        return PropertyValue({str(key): wire(item) for key, item in value.items()})
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return PropertyValue([wire(item) for item in value])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return PropertyValue(float(value))
-    return PropertyValue(value)
-
-
-def wire_map(values: Mapping[str, Any]) -> dict[str, PropertyValue]:
+def wire(values: Mapping[str, Any]) -> Struct:
     """Return properties for the protocol."""
-    return {key: wire(value) for key, value in values.items()}
+    struct = Struct()
+    struct.update(_wire(values))
+    return struct
+
+
+def _wire(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _wire(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_wire(inner) for inner in value]
+    return _UNKNOWN if value is UNKNOWN else value
 
 
 def has_unknown(value: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from dpp.adapters.ansible import PLAYBOOK
 from dpp.model.folders import REPOSITORY
+from dpp.model.remembered import remembered
 
 _NOT_DEPLOYED: Final = {"molecule", "README.md", "tests", "__pycache__"}
 """Parts of a role that never reach a host, so that a change in them converges nothing."""
@@ -53,6 +54,20 @@ class HostState:
     def digest(self) -> str:
         """First sixteen hexadecimal digits of the SHA-256 over all parts."""
         return hashlib.sha256(json.dumps(vars(self), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4)
+def host_digests(environment: str) -> dict[str, str]:
+    """Return the digest of every host of an environment, remembered for the content of all that it is made from."""
+    folders = [REPOSITORY / "inventories" / environment, REPOSITORY / "inventories/derived", REPOSITORY / "playbooks"]
+    sources = [*folders, REPOSITORY / "roles", Path(__file__)]
+    digests: dict[str, str] = json.loads(remembered(f"hosts-{environment}", sources, lambda: _work_out(environment)))
+    return digests
+
+
+def _work_out(environment: str) -> str:
+    names = [str(host.name) for host in _inventory(environment)[0].get_hosts()]
+    return json.dumps({name: host_state(environment, name).digest for name in names})
 
 
 def host_state(environment: str, name: str) -> HostState:

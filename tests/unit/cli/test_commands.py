@@ -12,7 +12,6 @@ import pytest
 import typer
 
 from dpp import cli
-from dpp.engine.environments import Environment
 
 WITHOUT_JSON = {("stack", "export"), ("stack", "env"), ("model", "data-flow"), ("lab", "shell")}
 """The first three print files for others; the last is another program."""
@@ -32,7 +31,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Call `dpp` in an instance of which nothing stands; return its exit code and what it said on standard error."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("DPP_LAB", "nolab")
-    monkeypatch.setenv("DPP_ENGINE", "offline")
 
     def call(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["dpp", *words])
@@ -89,16 +87,6 @@ def test_an_instance_of_a_bad_name_is_refused(run: Any, monkeypatch: pytest.Monk
     code, text = run("lab", "shell", "svc01.ncsa")
     assert code == 2
     assert "dpp: DPP_LAB: instance name 'my-very-own-lab'; expected one to eight of a-z and 0-9" in text
-
-
-def test_a_wrong_passphrase_is_named_with_the_file_that_it_does_not_open(run: Any) -> None:
-    lab = Environment.named("lab")
-    assert lab.config_file.exists()  # made at first use, salted with the passphrase
-    lab.passphrase_file.write_text("another\n")
-
-    code, text = run("stack", "preview", "lab.wan")
-    assert code == 1
-    assert f"dpp: {lab.config_file}: the passphrase does not open its secrets" in text
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
 
 from dpp.adapters.ansible import Play
 from dpp.lab.access import console_needed, write_access
-from dpp.provider.resource import Observation, Progress, Properties, Resource, environment
+from dpp.provider import kinds
+from dpp.provider.resource import Observation, Progress, Properties, Resource, environment, folders
 
 
-class Convergence(Resource):
+class Convergence(Resource[kinds.Convergence]):
     """Hosts converged to what inventory and roles say.
 
-    Inputs: `digests` (per host, of all that decides what it becomes), `machines` (per host, the machine's identity: a
-    new machine is converged anew).
+    While it works on hosts their names stand in a file of the state folder: whoever finds one there knows that they were
+    left half way, whatever else is recorded of them.
     """
 
-    token: ClassVar[str] = "dpp:hosts:Convergence"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "layer", "digests", "machines"})
-    replaces = frozenset({"environment", "layer"})
-    outputs = frozenset({"changes"})
-    update_changes = frozenset({"changes"})
+    kind = kinds.Convergence
 
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: kinds.Convergence, progress: Progress) -> tuple[str, Properties]:
         """Run the playbook on the layer's hosts.
 
         Raises
@@ -32,32 +29,40 @@ class Convergence(Resource):
             If a task fails or a host cannot be reached.
         """
         del urn
-        return str(wanted["layer"]), self._converge(wanted, list(wanted["digests"]), progress)
+        return wanted.layer, self._converge(wanted, list(wanted.digests), progress)
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Run the playbook in check mode; a host that would change is named in place of its digest."""
         del urn, identifier
-        hosts = list(state["digests"])
-        write_access(self.folders, environment(state["environment"]))
-        console = console_needed(self.folders, environment(state["environment"]), hosts)
-        result = Play(state["environment"], self.folders).run(hosts, check=True, console=console)
+        model, hosts = environment(state["environment"]), list(state["digests"])
+        write_access(model.folders, model)
+        console = console_needed(model.folders, model, hosts)
+        result = Play(model.name, model.folders).run(hosts, check=True, console=console)
         drifted = {host: [c for c in result.changes if c.startswith(f"{host}: ")] for host in hosts}
-        seen = {key: state[key] for key in self.inputs if key in state}
-        seen["digests"] = {
+        digests = {
             host: "drifted: " + "; ".join(c.partition(": ")[2] for c in drifted[host]) if drifted[host] else digest
             for host, digest in state["digests"].items()
         }
-        return Observation(seen, {"changes": state.get("changes", 0)})
+        return Observation(self.seen(state, digests=digests), {"changes": state.get("changes", 0)})
+
+    def probe(self, identifier: str, state: Properties) -> dict[str, str]:
+        """Say which hosts were left half way."""
+        del identifier
+        left = _left(_mark(state["environment"], state["layer"]))
+        return {"digests": f"not finished: {', '.join(left)}"} if left else {}
 
     def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
+        self, urn: str, identifier: str, state: Properties, wanted: kinds.Convergence, progress: Progress
     ) -> Properties:
-        """Run the playbook on the hosts whose digest or machine changed."""
+        """Run the playbook on the hosts whose digest or machine changed, and on those that were left half way."""
         del urn, identifier
+        left = _left(_mark(wanted.environment, wanted.layer))
         stale = [
             host
-            for host, digest in wanted["digests"].items()
-            if state["digests"].get(host) != digest or state["machines"].get(host) != wanted["machines"].get(host)
+            for host, digest in wanted.digests.items()
+            if host in left
+            or state["digests"].get(host) != digest
+            or state["machines"].get(host) != wanted.machines.get(host)
         ]
         return self._converge(wanted, stale, progress)
 
@@ -65,12 +70,25 @@ class Convergence(Resource):
         """Leave the hosts as they are: their machines go, or stay, with their own resources."""
         del urn, identifier, state
 
-    def _converge(self, wanted: Properties, hosts: Sequence[str], progress: Progress) -> Properties:
-        if not hosts:
-            return {"changes": 0}
-        write_access(self.folders, environment(wanted["environment"]))
-        console = console_needed(self.folders, environment(wanted["environment"]), hosts)
-        way = "by console" if console else "in band"
-        progress(f"{len(hosts)} hosts {way}")
-        result = Play(wanted["environment"], self.folders).run(hosts, console=console, progress=progress)
-        return {"changes": len(result.changes)}
+    def _converge(self, wanted: kinds.Convergence, hosts: Sequence[str], progress: Progress) -> Properties:
+        mark = _mark(wanted.environment, wanted.layer)
+        changes = 0
+        if hosts:
+            model = environment(wanted.environment)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text("\n".join(hosts))
+            write_access(model.folders, model)
+            console = console_needed(model.folders, model, hosts)
+            progress(f"{len(hosts)} hosts {'by console' if console else 'in band'}")
+            result = Play(model.name, model.folders).run(hosts, console=console, progress=progress)
+            changes = len(result.changes)
+        mark.unlink(missing_ok=True)
+        return {"changes": changes}
+
+
+def _mark(environment_name: str, layer: str) -> Path:
+    return folders(environment_name).state / "converging" / layer
+
+
+def _left(mark: Path) -> list[str]:
+    return mark.read_text().split() if mark.exists() else []

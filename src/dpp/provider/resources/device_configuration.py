@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dpp.adapters.devices import DeviceConfigurations
 from dpp.lab.access import console_needed
+from dpp.provider import kinds
 from dpp.provider.resource import Observation, Progress, Properties, Resource, environment
 
 
-class DeviceConfiguration(Resource):
-    """The configuration that a router runs; stray lines are drift.
+class DeviceConfiguration(Resource[kinds.DeviceConfiguration]):
+    """The configuration that a router runs; stray lines are drift."""
 
-    Inputs: `configuration` (the whole text), `machine` (the router's identity: a new machine is configured anew).
-    """
+    kind = kinds.DeviceConfiguration
 
-    token: ClassVar[str] = "dpp:network:DeviceConfiguration"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "host", "configuration", "machine"})
-    replaces = frozenset({"environment", "host"})
-
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: kinds.DeviceConfiguration, progress: Progress) -> tuple[str, Properties]:
         """Make the router's configuration exactly the wanted one.
 
         Raises
@@ -30,24 +24,24 @@ class DeviceConfiguration(Resource):
             If it refuses the text, or something that worked before stayed down; the router took the change back.
         """
         del urn
-        applied = self._devices(wanted, progress).push(wanted["host"], wanted["configuration"])
+        applied = _devices(wanted.environment, wanted.host, progress).push(wanted.host, wanted.configuration)
         for line in applied.change.text().splitlines():
             progress(line)
-        return wanted["host"], {}
+        return wanted.host, {}
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Note below the recorded configuration which lines the router has beside it, and which it lacks."""
         del urn
-        change = self._devices(state).diff(identifier, state["configuration"])
-        seen = {key: state[key] for key in self.inputs if key in state}
-        if change:
-            strays = [f"! stray: {line}" for line in change.delete]
-            lacks = [f"! missing: {line}" for line in change.add]
-            seen["configuration"] = "\n".join([state["configuration"].rstrip("\n"), *strays, *lacks, ""])
-        return Observation(seen, {})
+        change = _devices(state["environment"], state["host"]).diff(identifier, state["configuration"])
+        if not change:
+            return Observation(self.seen(state), {})
+        strays = [f"! stray: {line}" for line in change.delete]
+        lacks = [f"! missing: {line}" for line in change.add]
+        configuration = "\n".join([state["configuration"].rstrip("\n"), *strays, *lacks, ""])
+        return Observation(self.seen(state, configuration=configuration), {})
 
     def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
+        self, urn: str, identifier: str, state: Properties, wanted: kinds.DeviceConfiguration, progress: Progress
     ) -> Properties:
         """Make the router's configuration exactly the wanted one."""
         del identifier, state
@@ -57,7 +51,8 @@ class DeviceConfiguration(Resource):
         """Leave the router as it is: a router without configuration would cut its site off."""
         del urn, identifier, state
 
-    def _devices(self, properties: Properties, progress: Progress = lambda _: None) -> DeviceConfigurations:
-        model = environment(properties["environment"])
-        console = console_needed(self.folders, model, [properties["host"]])
-        return DeviceConfigurations(model, self.folders, console=console, progress=progress)
+
+def _devices(environment_name: str, host: str, progress: Progress = lambda _: None) -> DeviceConfigurations:
+    model = environment(environment_name)
+    console = console_needed(model.folders, model, [host])
+    return DeviceConfigurations(model, model.folders, console=console, progress=progress)

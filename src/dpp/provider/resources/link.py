@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dpp.lab.links import Links
 from dpp.lab.links.state import LinkState
+from dpp.provider import kinds
 from dpp.provider.resource import Observation, Progress, Properties, Resource, environment
 
 _TOLERANCE = 0.02
 """Share by which the kernel's rounding of rates may differ from what was asked for."""
 
 
-class Link(Resource):
+class Link(Resource[kinds.Link]):
     """A circuit that carries what the inventory declares; a cut or degraded one is drift."""
 
-    token: ClassVar[str] = "dpp:links:Link"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "circuit", "rate_mbps", "delay_ms", "loss_percent", "ends"})
-    replaces = frozenset({"environment", "circuit"})
+    kind = kinds.Link
 
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: kinds.Link, progress: Progress) -> tuple[str, Properties]:
         """Plug the circuit into both routers and shape it.
 
         Raises
@@ -27,20 +24,20 @@ class Link(Resource):
         FatalError
             If another resource owns it, or a router is not there.
         """
-        progress(f"drawing {wanted['circuit']}")
-        self._links(wanted).ensure(wanted["circuit"], urn)
-        return wanted["circuit"], {}
+        progress(f"drawing {wanted.circuit}")
+        _links(wanted.environment).ensure(wanted.circuit, urn)
+        return wanted.circuit, {}
 
-    def find(self, wanted: Properties) -> str:
+    def find(self, wanted: kinds.Link) -> str:
         """Return the circuit's name."""
-        return str(wanted["circuit"])
+        return wanted.circuit
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Return what the kernel and the delay line say of it."""
-        found = self._links(state).read(identifier)
+        found = _links(state["environment"]).read(identifier)
         if found is None or found.urn != urn:
             return None
-        seen = {key: state[key] for key in self.inputs if key in state}
+        seen = self.seen(state)
         if found.faults:
             seen["ends"] = {"faults": "; ".join(found.faults)}
         if found.actual:
@@ -51,13 +48,13 @@ class Link(Resource):
 
     def probe(self, identifier: str, state: Properties) -> dict[str, str]:
         """Say which parts are missing; what somebody cut on purpose is left to `refresh`."""
-        found = self._links(state).read(identifier)
+        found = _links(state["environment"]).read(identifier)
         if found is None:
             return {"ends": "gone"}
         return {"ends": "; ".join(found.faults)} if found.faults else {}
 
     def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
+        self, urn: str, identifier: str, state: Properties, wanted: kinds.Link, progress: Progress
     ) -> Properties:
         """Make the circuit as declared."""
         del identifier, state
@@ -65,12 +62,14 @@ class Link(Resource):
 
     def delete(self, urn: str, identifier: str, state: Properties) -> None:
         """Take the circuit away."""
-        found = self._links(state).read(identifier)
+        found = _links(state["environment"]).read(identifier)
         if found and found.urn in ("", urn):
-            self._links(state).remove(identifier)
+            _links(state["environment"]).remove(identifier)
 
-    def _links(self, properties: Properties) -> Links:
-        return Links(self.folders, environment(properties["environment"]))
+
+def _links(environment_name: str) -> Links:
+    model = environment(environment_name)
+    return Links(model.folders, model)
 
 
 def _condition(found: LinkState, state: Properties) -> Properties:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, cast
 
 from dpp.adapters.kubernetes import Cluster, Difference, Manifest
 from dpp.adapters.secrets import Secrets
-from dpp.provider.resource import Observation, Progress, Properties, Resource
+from dpp.provider import kinds
+from dpp.provider.resource import Observation, Progress, Properties, Resource, folders
 from dpp.rendering.clusters import AUTHORITIES, SECRET
 
 _READY_SECONDS = 900.0
 
 
-class Manifests(Resource):
-    """What one service consists of on a cluster.
+class Manifests(Resource[kinds.Manifests]):
+    """What one service consists of on a cluster."""
 
-    Inputs: `objects` (``Kind namespace/name`` to the whole object).
-    """
+    kind = kinds.Manifests
 
-    token: ClassVar[str] = "dpp:clusters:Manifests"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "cluster", "service", "objects"})
-    replaces = frozenset({"environment", "cluster"})
-    outputs = frozenset({"owner"})
-
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: kinds.Manifests, progress: Progress) -> tuple[str, Properties]:
         """Make the cluster hold exactly these objects and wait until they are ready.
 
         Raises
@@ -40,33 +36,34 @@ class Manifests(Resource):
                 told.append(line)
                 progress(line)
 
-        self._cluster(wanted).apply(self._objects(wanted), urn, _READY_SECONDS, tell)
+        objects = _resolved(wanted.environment, cast("dict[str, Manifest]", wanted.objects))
+        _cluster(wanted.environment, wanted.cluster).apply(objects, urn, _READY_SECONDS, tell)
         return self.find(wanted), {"owner": urn}
 
-    def find(self, wanted: Properties) -> str:
+    def find(self, wanted: kinds.Manifests) -> str:
         """Return the id, so that objects of an apply that was cut short are found."""
-        return f"{wanted['cluster']}/{wanted['service']}"
+        return f"{wanted.cluster}/{wanted.service}"
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Ask the API what an apply would change; such objects are shown as they differ."""
         del identifier
-        found = self._cluster(state).diff(self._objects(state), urn)
+        wanted = _resolved(state["environment"], state["objects"])
+        found = _cluster(state["environment"], state["cluster"]).diff(wanted, urn)
         objects = dict(state["objects"])
         for difference in found:
             _note(objects, difference)
         if not objects:
             return None
-        seen = {key: state[key] for key in self.inputs if key in state} | {"objects": objects}
-        return Observation(seen, {"owner": urn})
+        return Observation(self.seen(state, objects=objects), {"owner": urn})
 
     def probe(self, identifier: str, state: Properties) -> dict[str, str]:
         """Say which objects are missing or not ready."""
         del identifier
-        found = self._cluster(state).unready(state["owner"])
+        found = _cluster(state["environment"], state["cluster"]).unready(state["owner"])
         return {"objects": "; ".join(f"{key}: {reason}" for key, reason in found.items())} if found else {}
 
     def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
+        self, urn: str, identifier: str, state: Properties, wanted: kinds.Manifests, progress: Progress
     ) -> Properties:
         """Apply what changed and delete what is no longer named."""
         del identifier, state
@@ -75,21 +72,24 @@ class Manifests(Resource):
     def delete(self, urn: str, identifier: str, state: Properties) -> None:
         """Delete the service's objects."""
         del identifier
-        self._cluster(state).delete(urn)
+        _cluster(state["environment"], state["cluster"]).delete(urn)
 
-    def _cluster(self, properties: Properties) -> Cluster:
-        return Cluster(properties["cluster"], properties["environment"], self.folders)
 
-    def _objects(self, properties: Properties) -> list[Manifest]:
-        return [self._resolved(content) for content in properties["objects"].values() if "kind" in content]
+def _cluster(environment: str, name: str) -> Cluster:
+    return Cluster(name, environment, folders(environment))
 
-    def _resolved(self, content: Manifest) -> Manifest:
-        """Return an object with its references to secrets and authorities resolved."""
-        field = {"Secret": "stringData", "ConfigMap": "data"}.get(content["kind"])
-        if field not in content:
-            return content
-        secrets = Secrets(self.folders.secrets)
-        return content | {field: {key: _resolve(secrets, value) for key, value in content[field].items()}}
+
+def _resolved(environment: str, objects: Mapping[str, Manifest]) -> list[Manifest]:
+    """Return objects with their references to secrets and authorities resolved; what drift is noted as is none."""
+    secrets = Secrets(folders(environment).secrets)
+    return [_with_secrets(secrets, content) for content in objects.values() if "kind" in content]
+
+
+def _with_secrets(secrets: Secrets, content: Manifest) -> Manifest:
+    field = {"Secret": "stringData", "ConfigMap": "data"}.get(content["kind"])
+    if field not in content:
+        return content
+    return content | {field: {key: _resolve(secrets, value) for key, value in content[field].items()}}
 
 
 def _resolve(secrets: Secrets, value: str) -> str:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
-from dpp.provider.resource import Progress, Properties, Resource
+from dpp.adapters.locks import exclusive
+from dpp.provider import kinds
+from dpp.provider.resource import Progress, Properties, Resource, folders
 
-BUILDING = Lock()
-"""Sites share the cache: the first builds, the others find what it made."""
+K = TypeVar("K", bound=kinds.SiteImages)
 
 
-class SiteImages(Resource):
+class SiteImages(Resource[K]):
     """Images in one registry: built and brought by `create`, never taken away."""
 
-    replaces = frozenset({"environment", "site"})
-    outputs = frozenset({"references"})
-    update_changes = frozenset({"references"})
-
-    def update(
-        self, urn: str, identifier: str, state: Properties, wanted: Properties, progress: Progress
-    ) -> Properties:
+    def update(self, urn: str, identifier: str, state: Properties, wanted: K, progress: Progress) -> Properties:
         """Bring what changed; images that nothing names any more are left to the registry's own cleaning."""
         del identifier, state
         return self.create(urn, wanted, progress)[1]
@@ -27,3 +23,8 @@ class SiteImages(Resource):
     def delete(self, urn: str, identifier: str, state: Properties) -> None:
         """Leave the images: they go with the registry's host."""
         del urn, identifier, state
+
+
+def building(environment_name: str) -> AbstractContextManager[None]:
+    """Build alone: sites share the cache, so the first builds and the others find what it made."""
+    return exclusive(folders(environment_name).cache / "images.lock")

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Registry
 from dpp.build.base_image import BaseImage
 from dpp.build.workload_images import WorkloadImages as Images
+from dpp.provider import kinds
 from dpp.provider.progress import TellingReporter
-from dpp.provider.resource import Observation, Progress, Properties
-from dpp.provider.resources.site_images import BUILDING, SiteImages
+from dpp.provider.resource import Observation, Progress, Properties, folders
+from dpp.provider.resources.site_images import SiteImages, building
 
 
-class WorkloadImages(SiteImages):
-    """Both images of the workloads in one registry.
+class WorkloadImages(SiteImages[kinds.WorkloadImages]):
+    """Both images of the workloads in one registry."""
 
-    Inputs: `sources` (image name to the digest of all that it is made from).
-    """
+    kind = kinds.WorkloadImages
 
-    token: ClassVar[str] = "dpp:images:WorkloadImages"  # noqa: S105 - a type's name
-    inputs = frozenset({"environment", "site", "registry", "sources"})
-
-    def create(self, urn: str, wanted: Properties, progress: Progress) -> tuple[str, Properties]:
+    def create(self, urn: str, wanted: kinds.WorkloadImages, progress: Progress) -> tuple[str, Properties]:
         """Build what is missing and bring it to the registry.
 
         Raises
@@ -34,22 +29,22 @@ class WorkloadImages(SiteImages):
         """
         del urn
         reporter = TellingReporter(progress)
-        with BUILDING:
+        with building(wanted.environment):
             BaseImage(reporter).ensure()
-            self._images(reporter).ensure()
-        references = self._images(reporter).push(wanted["site"], wanted["environment"])
-        return f"{wanted['site']}-workloads", {"references": references}
+            _images(wanted.environment, reporter).ensure()
+        references = _images(wanted.environment, reporter).push(wanted.site, wanted.environment)
+        return f"{wanted.site}-workloads", {"references": references}
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Ask the registry whether it has the images; one that is missing is named in place of its digest."""
         del urn, identifier
-        registry = Registry.at(state["site"], state["environment"], self.folders)
+        registry = Registry.at(state["site"], state["environment"], folders(state["environment"]))
         sources = dict(state["sources"])
         for name, reference in state.get("references", {}).items():
             if registry.digest(f"dpp/{name}", reference.rpartition("@")[2]) is None:
                 sources[name] = "nothing in the registry"
-        seen = {key: state[key] for key in self.inputs if key in state} | {"sources": sources}
-        return Observation(seen, {"references": state.get("references", {})})
+        return Observation(self.seen(state, sources=sources), {"references": state.get("references", {})})
 
-    def _images(self, reporter: Reporter) -> Images:
-        return Images(self.folders, BaseImage(reporter).layers[0].reference, reporter)
+
+def _images(environment: str, reporter: Reporter) -> Images:
+    return Images(folders(environment), BaseImage(reporter).layers[0].reference, reporter)

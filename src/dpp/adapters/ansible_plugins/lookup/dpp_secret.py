@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -15,7 +17,8 @@ DOCUMENTATION = """
 name: dpp_secret
 short_description: Secrets of the environment, made at first use
 description:
-  - Returns passwords, certificates and SSH identities of the instance that the environment variable DPP_LAB names.
+  - Returns passwords, certificates and SSH identities of the environment whose inventory this is.
+  - Where its hosts are made here, in instances, it is the one that the environment variable DPP_LAB names.
 options:
   _terms:
     description:
@@ -59,9 +62,14 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         self.set_options(var_options=variables, direct=kwargs)
         names, site = list(self.get_option("names")), self.get_option("site")
         try:
-            return [_secret(Secrets(Folders.current().secrets), terms, names, site)]
+            return [_secret(Secrets(_folders(variables or {}).secrets), terms, names, site)]
         except DppError as error:
             raise AnsibleError(f"dpp_secret: {error}") from error
+
+
+def _folders(variables: Mapping[str, Any]) -> Folders:
+    made = (variables.get("dpp_provisioning") or {}).get("hosts") == "made"
+    return Folders.of(Path(variables.get("inventory_dir") or "").name, instances=made)
 
 
 def _secret(secrets: Secrets, terms: list[str], names: list[str], site: str | None) -> Any:

@@ -1,31 +1,61 @@
-"""A provider whose objects are files, so that tests can count them after a crash.
+"""Our provider's server on objects that are files, so that tests can count them after a crash.
 
-Every object carries the URN that owns it; `create` adopts only an object of its own URN, and works in two stages with a
-pause between, so that it can be cut short half way. `read` without an id finds the object that the URN and inputs name.
+Every object carries the URN that owns it; `create` adopts only an object of its own URN, and works in two stages, so
+that it can be cut short half way. Its folder holds what the tests look at: ``objects`` with one file for each object and
+a ``.log`` of what was made and deleted, ``boundaries`` with a line for each call's start and end, and ``kill``, which
+says at which of them who is to be killed: ``engine 12`` or ``provider 12``.
 """
 
-import asyncio
 import json
 import os
+import signal
 import sys
+import threading
+import time
+from functools import wraps
 from pathlib import Path
+from types import SimpleNamespace
 
-from pulumi.provider.experimental import provider as p
-from pulumi.provider.experimental.property_value import PropertyValue as Value
-from pulumi.provider.experimental.server import main
+from dpp.adapters.orphans import end, end_with_parent
+from dpp.model.errors import FatalError
+from dpp.provider import server
+from dpp.provider.kinds import Kind
+from dpp.provider.resource import Observation, Resource
 
-FOLDER = Path(os.environ["LEDGER"])
-PAUSE = float(os.environ.get("LEDGER_PAUSE", "0.02"))
+HERE = Path(__file__).resolve().parents[2]
+FOLDER = HERE / "objects"
+CALLS = ("Check", "Diff", "Create", "Read", "Update", "Delete")
+COUNTING = threading.Lock()
 
 
-def plain(properties):
-    return {key: value.value for key, value in properties.items()}
+class Only(Kind):
+    """An object whose name is its own alone."""
+
+    token = "ledger:index:Only"
+    replaces = frozenset({"place"})
+    outputs = frozenset({"finished"})
+    name: str
+    place: object
+    size: object
+    secret: object
 
 
-def name_of(urn, inputs):
-    """Objects of kind Beside have a name per place, so that old and new may stand side by side; others have one."""
-    name = urn.rpartition("::")[2]
-    return f"{name}-{inputs['place']}" if ":Beside::" in urn else name
+class Beside(Only):
+    """An object that has a name per place, so that old and new may stand side by side."""
+
+    token = "ledger:index:Beside"
+
+
+def boundary():
+    with COUNTING:
+        with (HERE / "boundaries").open("a+") as file:
+            file.write("call\n")
+            file.seek(0)
+            number = len(file.readlines())
+        victim, at = (HERE / "kill").read_text().split() if (HERE / "kill").exists() else ("", "0")
+        if number == int(at):
+            os.kill(os.getppid() if victim == "engine" else os.getpid(), signal.SIGKILL)
+            threading.Event().wait()  # whoever was killed, nothing more is done here
 
 
 def write(name, record):
@@ -44,74 +74,84 @@ def note(what, name):
         log.write(f"{what} {name}\n")
 
 
-def outputs(record):
-    return {key: Value(value) for key, value in {**record["inputs"], "finished": record["finished"]}.items()}
+def pause():
+    slow = HERE / "pause"
+    time.sleep(float(slow.read_text()) if slow.exists() else 0)
 
 
-class Ledger(p.Provider):
-    async def get_schema(self, request):  # noqa: ARG002 - the protocol's
-        return p.GetSchemaResponse(schema='{"name":"ledger","version":"0.1.0"}')
+class Ledger(Resource):
+    """What is done for both kinds."""
 
-    async def check_config(self, request):
-        return p.CheckResponse(inputs=request.new_inputs, failures=[])
+    def __init__(self, kind):
+        self.kind = kind
 
-    async def diff_config(self, request):  # noqa: ARG002 - the protocol's
-        return p.DiffResponse()
+    def find(self, wanted):
+        return f"{wanted.name}-{wanted.place}" if self.kind is Beside else wanted.name
 
-    async def configure(self, request):  # noqa: ARG002 - the protocol's
-        return p.ConfigureResponse()
-
-    async def check(self, request):
-        failures = []
-        if "place" not in request.new_inputs:
-            failures.append(p.CheckFailure(property="place", reason="missing; expected a place"))
-        return p.CheckResponse(inputs=request.new_inputs, failures=failures)
-
-    async def diff(self, request):
-        old, new = plain(request.old_state), plain(request.new_inputs)
-        changed = [key for key in ("place", "size", "token") if old.get(key) != new.get(key)]
-        replaces = [key for key in changed if key == "place"]
-        return p.DiffResponse(changes=bool(changed), diffs=changed, replaces=replaces)
-
-    async def create(self, request):
-        inputs = plain(request.properties)
-        name = name_of(request.urn, inputs)
+    def create(self, urn, wanted, progress):
+        name = self.find(wanted)
         found = load(name)
-        if found and found["urn"] != request.urn:
-            raise ValueError(f"{name}: owned by {found['urn']}; expected nobody")
-        write(name, {"urn": request.urn, "inputs": inputs, "finished": False})
+        if found and found["urn"] != urn:
+            raise FatalError(name, f"owned by {found['urn']}", "nobody")
+        progress(f"writing {name}")
+        write(name, {"urn": urn, "inputs": wanted.given(), "finished": False})
         if not found:
             note("create", name)  # after the fact: killed in between, nothing was made twice
-        await asyncio.sleep(PAUSE)
-        if inputs["place"] == "half":
-            raise ValueError("place half: the second stage failed")
-        if inputs["place"] == "nowhere":
+        boundary()
+        pause()
+        if wanted.place == "half":
+            raise FatalError("place half", "the second stage failed")
+        if wanted.place == "nowhere":
             (FOLDER / name).unlink()
-            raise ValueError("place nowhere: nothing can be there")
-        record = {"urn": request.urn, "inputs": inputs, "finished": True}
-        write(name, record)
-        await asyncio.sleep(PAUSE)
-        return p.CreateResponse(resource_id=name, properties=outputs(record))
+            raise FatalError("place nowhere", "nothing can be there")
+        write(name, {"urn": urn, "inputs": wanted.given(), "finished": True})
+        return name, {"finished": True}
 
-    async def update(self, request):
-        record = {"urn": request.urn, "inputs": plain(request.news), "finished": False}
-        write(request.resource_id, record)
-        await asyncio.sleep(PAUSE)
-        write(request.resource_id, record | {"finished": True})
-        return p.UpdateResponse(properties=outputs(record | {"finished": True}))
+    def read(self, urn, identifier, state):
+        found = load(identifier)
+        if not found or found["urn"] != urn:
+            return None
+        return Observation(found["inputs"], {"finished": found["finished"]})
 
-    async def read(self, request):
-        name = request.resource_id or name_of(request.urn, plain(request.inputs))
-        found = load(name)
-        if not found or found["urn"] != request.urn:
-            return p.ReadResponse(resource_id="", properties={}, inputs={})
-        return p.ReadResponse(resource_id=name, properties=outputs(found), inputs=request.inputs)
+    def update(self, urn, identifier, state, wanted, progress):
+        write(identifier, {"urn": urn, "inputs": wanted.given(), "finished": False})
+        boundary()
+        write(identifier, {"urn": urn, "inputs": wanted.given(), "finished": True})
+        return {"finished": True}
 
-    async def delete(self, request):
-        await asyncio.sleep(PAUSE)
-        note("delete", request.resource_id)  # before the fact: what is made after it is new
-        (FOLDER / request.resource_id).unlink(missing_ok=True)
-        await asyncio.sleep(PAUSE)
+    def delete(self, urn, identifier, state):
+        note("delete", identifier)  # before the fact: what is made after it is new
+        boundary()
+        (FOLDER / identifier).unlink(missing_ok=True)
 
 
-main(sys.argv[1:], "0.1.0", Ledger())
+def watched(method):
+    @wraps(method)
+    def call(self, request, context):
+        boundary()
+        try:
+            return method(self, request, context)
+        finally:
+            boundary()
+
+    return call
+
+
+class Provider(server.Provider):
+    """Counts the calls, and lets old and new of one kind stand beside each other."""
+
+    def Diff(self, request, context):  # noqa: N802 - the protocol's name
+        answer = super().Diff(request, context)
+        answer.deleteBeforeReplace = answer.deleteBeforeReplace and ":Beside::" not in request.urn
+        return answer
+
+
+for call in CALLS:
+    setattr(Provider, call, watched(getattr(Provider, call)))
+server.environment = lambda _: SimpleNamespace(require_apply=lambda: None)
+LEDGERS = {kind.token: Ledger(kind) for kind in (Only, Beside)}
+end_with_parent()
+signal.signal(signal.SIGINT, lambda *_: end(0))
+running, port = server.start(Provider(sys.argv[-1], LEDGERS.__getitem__))
+print(port, flush=True)
+running.wait_for_termination()

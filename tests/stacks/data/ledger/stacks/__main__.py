@@ -8,7 +8,8 @@ class Thing(pulumi.CustomResource):
     size: pulumi.Output[int]
 
     def __init__(self, kind, name, place, size=1, opts=None, **more):
-        super().__init__(f"ledger:index:{kind}", name, {"place": place, "size": size, **more}, opts)
+        inputs = {"environment": "lab", "name": name, "place": place, "size": size, "secret": ""}
+        super().__init__(f"ledger:index:{kind}", name, inputs | more, opts)
 
 
 class Group(pulumi.ComponentResource):
@@ -23,8 +24,9 @@ def options(**more):
 config = pulumi.Config()
 mode = config.get("mode") or "first"
 second = mode == "second"
+TOKEN = pulumi.Output.secret("hidden-token")
 group = Group("group")
-base = Thing("Only", "base", "here", 2 if second else 1, options(parent=group), token=config.require_secret("token"))
+base = Thing("Only", "base", "here", 2 if second else 1, options(parent=group), secret=TOKEN)
 moved = Thing(
     "Only", "moved", "there" if second else "here", opts=options(delete_before_replace=True, depends_on=[base])
 )
@@ -40,11 +42,11 @@ if mode == "protected":
     Thing("Only", "kept", "here", opts=options(protect=True))
 if mode == "half":
     Thing("Only", "broken", "half")
-if mode == "hook":
-    pulumi.CustomResource("ledger:index:Only", "aliased", {"place": "here"}, options(aliases=[pulumi.Alias(name="x")]))
-if mode == "refused":
-    Thing("Only", "refused", "here", opts=options(import_="some"))
 if mode == "invalid":
-    pulumi.CustomResource("ledger:index:Only", "invalid", {"size": 1})
+    pulumi.CustomResource(
+        "ledger:index:Only", "invalid", {"environment": "lab", "name": "invalid", "size": 1, "secret": ""}
+    )
+if mode == "broken":
+    raise KeyError("site")
 pulumi.export("places", [moved.place, twin.place])
-pulumi.export("token", base.token if False else config.require_secret("token"))
+pulumi.export("token", TOKEN)
