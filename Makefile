@@ -3,6 +3,8 @@ SHELL := /bin/bash
 CACHE := $(if $(DPP_CACHE),$(DPP_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/dpp)
 BOOTSTRAP := $(CACHE)/bootstrap-$(shell sha256sum requirements-bootstrap.txt | cut -c1-12)
 UV := $(BOOTSTRAP)/bin/uv
+# Ansible refuses locales that are not UTF-8, and this one every Debian has.
+export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Thousands of Python processes are started: each would compile what it imports (a second for Ansible, eight for the Butler).
 unexport PYTHONDONTWRITEBYTECODE

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from dpp.adapters.process import LOCALE
 from dpp.model.errors import RetriableError
 from dpp.model.folders import REPOSITORY, Folders
 
@@ -93,6 +94,7 @@ class Play:
         return {
             "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",  # its words go into errors
+            "LC_ALL": LOCALE,  # Ansible refuses others
             "ANSIBLE_ROLES_PATH": str(REPOSITORY / "roles"),
             "ANSIBLE_LOOKUP_PLUGINS": str(REPOSITORY / "src/dpp/adapters/ansible_plugins/lookup"),
             "DPP_LAB": self.folders.instance,

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +23,9 @@ import yaml
 
 from dpp.adapters.locks import exclusive
 from dpp.adapters.podman import Podman
-from dpp.adapters.process import lines, run
+from dpp.adapters.process import Words, lines, run
 from dpp.adapters.progress import Reporter
+from dpp.build import downloads
 from dpp.build.tools.catalogue import TOOLS
 from dpp.model.folders import REPOSITORY, Folders
 
@@ -39,12 +42,18 @@ PACKAGES = (
 _FILES = {
     "usr/sbin/policy-rc.d": "#!/bin/sh\n# Roles start what they own; installing a package starts nothing.\nexit 101\n",
     "etc/systemd/system-preset/00-dpp.preset": "# Roles enable what they own.\nenable dbus.service\ndisable *\n",
-    "etc/dpkg/dpkg.cfg.d/dpp": "path-exclude=/usr/share/doc/*\npath-include=/usr/share/doc/*/copyright\n"
-    "path-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n",
-    "etc/apt/apt.conf.d/90dpp": 'APT::Install-Recommends "false";\nBinary::apt::APT::Keep-Downloaded-Packages "true";\n'
-    'APT::Keep-Downloaded-Packages "true";\nDPkg::Lock::Timeout "120";\n',
 }
-"""Files of the bare system."""
+"""Files of the bare system, there before any package is."""
+
+_OPTIONS = (
+    "--mode=root", "--format=tar", "--variant=minbase", "--skip=chroot/policy-rc.d",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(PACKAGES)}",
+    "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+    '--aptopt=APT::Install-Recommends "false"', '--aptopt=APT::Keep-Downloaded-Packages "true"',
+    '--aptopt=Binary::apt::APT::Keep-Downloaded-Packages "true"', '--aptopt=DPkg::Lock::Timeout "120"',
+)  # fmt: skip
+"""How mmdebstrap makes the bare system; what dpkg and apt are told here holds in every machine."""
 
 ORDER = (
     "base_system", "border_router", "container_registry", "postgresql", "operations_host", "object_store", "kafka_broker",
@@ -63,6 +72,13 @@ _STEP_SECONDS, _PLAY_SECONDS = 900, 3600
 
 _SEAL = "systemctl preset-all --preset-mode=full --quiet; rm -f /etc/ssh/ssh_host_*; : >/etc/machine-id"
 """Leaves nothing enabled and no identity behind: machines must not share one."""
+
+_ROOM = {"TMPDIR": "/var/tmp"}  # noqa: S108 - a folder of its own in there: /tmp may be memory
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""Debian's own keys, here and in every machine."""
+
+WAYS_OUT = "/run/dpp-build"
+"""Where a layer in the making finds how to reach what it downloads; playbooks/image.yml says so to apt."""
 
 _LIST_PACKAGES = r"""
 import json, pathlib, re, subprocess
@@ -142,7 +158,7 @@ class BaseImage:
     @cached_property
     def layers(self) -> list[Layer]:
         """All layers, the bare system first."""
-        digest = hashlib.sha256(repr((SUITE, PACKAGES, sorted(_FILES.items()), _SEAL)).encode())
+        digest = hashlib.sha256(repr((SUITE, sorted(_FILES.items()), _OPTIONS, _SEAL)).encode())
         layers = [Layer("", digest.hexdigest()[:12])]
         for tasks in sorted(REPOSITORY.glob("roles/*/tasks/install.yml"), key=lambda file: _order(file.parents[1])):
             digest = hashlib.sha256(layers[-1].digest.encode())
@@ -186,38 +202,35 @@ class BaseImage:
         self._podman.run("tag", self.layers[-1].reference, self.reference)
 
     def _make_system(self, layer: Layer) -> None:
-        root = self._folder / "rootfs.partial"
         archive = self._folder / f"rootfs-{layer.digest}.tar"
         if not archive.exists():
-            shutil.rmtree(root, ignore_errors=True)
-            packages = self._folder / "apt"
-            packages.mkdir(parents=True, exist_ok=True)
-            sources = _sources_of_apt()
-            mirror = [line.split()[1] for line in sources if line.split()[2] == SUITE][:1]
-            options = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--cache-dir={packages}"]
-            with self.reporter.step(f"Debian {SUITE}", 400) as step:
-                for line in lines(["debootstrap", *options, SUITE, root, *mirror], timeout=_PLAY_SECONDS):
-                    step.advance(line, by=line.startswith(("I: Extracting", "I: Unpacking", "I: Configuring")))
-            self._finish_system(root, sources)
-            partial = archive.with_suffix(".partial")
-            run(["tar", "-C", root, "--numeric-owner", "--one-file-system", "-cf", partial, "."], timeout=_STEP_SECONDS)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sources = sources_of_apt(_index_targets())
+            if sources and not any(f"{SUITE}-security" in line for line in sources):
+                self.reporter.note("this machine's apt names no mirror of security updates: its machines go without")
+            with self.reporter.step(f"Debian {SUITE}") as step, tempfile.TemporaryDirectory() as scratch:
+                partial = archive.with_suffix(".partial")
+                command: Words = ["mmdebstrap", *_OPTIONS, *self._hooks(Path(scratch)), SUITE, partial, *sources]
+                for line in lines(command, timeout=_PLAY_SECONDS, env=downloads.variables() | _ROOM):
+                    step.advance(line, by=0)
             partial.rename(archive)
-            shutil.rmtree(root)
         changes = ["CMD /sbin/init", "LABEL dpp.image=base", "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
         self._podman.run("import", *(f"--change={change}" for change in changes), str(archive), layer.reference)
 
     @staticmethod
-    def _finish_system(root: Path, sources: list[str]) -> None:
+    def _hooks(scratch: Path) -> list[str]:
+        """Write what mmdebstrap brings into the system, and return how it does."""
         for name, content in _FILES.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(content)
-        (root / "usr/sbin/policy-rc.d").chmod(0o755)
-        if sources:
-            (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
-        seal = f"{_SEAL}; apt-get clean; rm -f /etc/resolv.conf /etc/hostname"
-        run(["chroot", root, "sh", "-ec", seal], timeout=_STEP_SECONDS)
-        for folder in ("var/lib/apt/lists", "usr/share/man", "usr/share/locale"):
-            shutil.rmtree(root / folder, ignore_errors=True)
+            (scratch / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "files" / name).write_text(content)
+        (scratch / "files/usr/sbin/policy-rc.d").chmod(0o755)
+        (scratch / "95dpp-build").write_text(downloads.apt(downloads.trusted()))
+        seal = f"{_SEAL}; rm -f /etc/apt/apt.conf.d/95dpp-build /etc/resolv.conf /etc/hostname"
+        return [
+            f"--setup-hook=copy-in {scratch}/95dpp-build /etc/apt/apt.conf.d/",
+            f"--extract-hook=sync-in {scratch}/files /",
+            f'--customize-hook=chroot "$1" sh -ec {shlex.quote(seal)}',
+        ]
 
     def _make_layer(self, layer: Layer, below: Layer) -> None:
         name = f"{drafts_of(self._folder)}{layer.digest}"
@@ -228,12 +241,14 @@ class BaseImage:
         for folder in folders:
             (self._folder / folder / "partial").mkdir(parents=True, exist_ok=True)
         volumes = [f"--volume={self._folder / folder}:{target}" for folder, target in folders.items()]
+        volumes.append(f"--volume={ways_out(self._folder)}:{WAYS_OUT}:ro")
         limits = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=32768:32768"]
         self._podman.run(
             "run",
             "--detach",
             f"--name={name}",
             "--network=host",
+            "--http-proxy=false",  # it would stay in the image
             *limits,
             *volumes,
             below.reference,
@@ -275,13 +290,39 @@ class BaseImage:
         target.write_text(json.dumps(json.loads(listed), indent=1))
 
 
-def _sources_of_apt() -> list[str]:
-    """Return the package sources of this machine as lines of sources.list, as far as they are of our suite."""
-    fields = "deb $(SITE) $(CODENAME) $(COMPONENT) $(ORIGIN)"
-    command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
-    listed = run(command, timeout=60).stdout.splitlines()
-    ours = [line.rsplit(" ", 1)[0] for line in listed if line.endswith(" main Debian")]
-    return [line for line in ours if line.split()[2] in {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}]
+def ways_out(cache: Path) -> Path:
+    """Return a folder of the cache with apt's configuration of this machine, and the authorities that it is to trust."""
+    folder, trusted = cache / "ways-out", downloads.trusted()
+    folder.mkdir(parents=True, exist_ok=True)
+    if trusted is not None:
+        shutil.copyfile(trusted, folder / "authorities.crt")
+    (folder / "apt.conf").write_text(downloads.apt(Path(WAYS_OUT) / "authorities.crt" if trusted else None))
+    return folder
+
+
+def _index_targets() -> list[str]:
+    fields = "$(SITE) $(CODENAME) $(COMPONENT) $(ORIGIN)"
+    return run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"], timeout=60).stdout.splitlines()
+
+
+def sources_of_apt(targets: Iterable[str]) -> list[str]:
+    """Return sources of our suite, its updates and its security updates, from the mirrors that this machine uses.
+
+    Parameters
+    ----------
+    targets
+        Site, suite, component and origin of all that apt knows here, of whatever release this machine is. Where it knows no
+        mirror of Debian, mmdebstrap's own choice is taken.
+    """
+    known = [words for line in targets if (words := line.split(maxsplit=3))[2:] == ["main", "Debian"]]
+    mirrors = {suite.partition("-")[2]: site for site, suite, *_ in known}
+    if "" not in mirrors:
+        return []
+    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+    places = {SUITE: mirrors[""], f"{SUITE}-updates": mirrors[""]}
+    if "security" in mirrors:
+        places[f"{SUITE}-security"] = mirrors["security"]
+    return [f"deb {signed}{site} {suite} main" for suite, site in places.items()]
 
 
 def drafts_of(cache: Path) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from dpp.adapters import process
 from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
+from dpp.build.base_image import WAYS_OUT, ways_out
 from dpp.build.tools import tool, tool_folder
 from dpp.model.errors import DppError, FatalError
 from dpp.model.folders import Folders
@@ -191,7 +192,17 @@ class PlatformImages:
         try:
             if packages:
                 apt = "apt-get update -qq && apt-get install -qq -y --no-install-recommends " + " ".join(packages)
-                _run("buildah", "run", "--isolation", "chroot", "--network", "host", container, "--", "sh", "-c", apt)
+                ways = ["--volume", f"{ways_out(self.folders.cache / 'images')}:{WAYS_OUT}:ro"]
+                settings = [
+                    "--isolation",
+                    "chroot",
+                    "--network",
+                    "host",
+                    *ways,
+                    "--env",
+                    f"APT_CONFIG={WAYS_OUT}/apt.conf",
+                ]
+                _run("buildah", "run", *settings, container, "--", "sh", "-c", apt)
             yield Path(_run("buildah", "mount", container))
         finally:
             _run("buildah", "rm", container)

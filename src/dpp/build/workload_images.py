@@ -22,6 +22,7 @@ from dpp.adapters.locks import exclusive
 from dpp.adapters.process import run
 from dpp.adapters.progress import Reporter
 from dpp.adapters.registry import Layout, Registry
+from dpp.build import downloads
 from dpp.model.folders import REPOSITORY, Folders
 
 USER = 10001
@@ -294,4 +295,5 @@ def _run(container: str, *command: str) -> None:
 
 def _output(*command: str) -> str:
     """Run a command and return what it said last: the name of what it made."""
-    return (run(command, timeout=_COMMAND_SECONDS, cwd=REPOSITORY).stdout.strip().splitlines() or [""])[-1]
+    done = run(command, timeout=_COMMAND_SECONDS, cwd=REPOSITORY, env=downloads.variables())
+    return (done.stdout.strip().splitlines() or [""])[-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pwd
 import signal
 import sys
 import traceback
@@ -80,8 +81,8 @@ def main() -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 usage, 3 changes pending, 130 interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    os.environ["LC_ALL"] = process.LOCALE  # Ansible refuses others, and programs are to speak one language
     try:
+        _settle_in()
         app(prog_name="dpp")
     except SystemExit as end:
         if end.code == INTERRUPTED:
@@ -92,6 +93,21 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: people get a sentence, developers --debug
         return _failed(f"internal error: {type(error).__name__}: {error}; run again with --debug to see where", FAILED)
     return DONE
+
+
+def _settle_in() -> None:
+    """Make up for what a terminal may lack: a locale that Ansible accepts, a name where the user id has no account."""
+    os.environ["LC_ALL"] = process.LOCALE
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid{os.getuid()}"
+        if not os.environ.get("HOME"):
+            raise UsageError(
+                "HOME", f"not set, and {name} has no account", "a folder to keep things in", "set it"
+            ) from None
+    for variable in ("USER", "LOGNAME"):
+        os.environ.setdefault(variable, name)
 
 
 def _interrupt(*_: object) -> None:

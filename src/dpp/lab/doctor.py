@@ -24,9 +24,9 @@ from dpp.model.folders import Folders
 
 PACKAGES: dict[str, str] = {
     "buildah": "buildah",
-    "debootstrap": "debootstrap",
     "git": "git",
     "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
     "mvn": "maven",
     "nft": "nftables",
     "nsenter": "util-linux",

@@ -16,6 +16,7 @@ from typing import Any
 from dpp.adapters.locks import exclusive
 from dpp.adapters.process import lines
 from dpp.adapters.progress import Reporter, Step
+from dpp.build import downloads
 from dpp.build.tools import licences
 from dpp.build.tools.catalogue import TOOLS, GoTool, MavenTool, PythonTool, Tool
 from dpp.build.tools.toolchain import find_go, find_maven, install_pinned
@@ -165,6 +166,7 @@ class Builder:
             "--batch-mode",
             f"-Dmaven.repo.local={repository}",
             "-Dstyle.color=never",
+            *downloads.maven(partial),
             "-f",
             str(tool.recipe / "pom.xml"),
         ]
@@ -178,6 +180,7 @@ class Builder:
         with self.reporter.step(f"{tool.name} {tool.version}", len(tool.jars)) as step:
             for line in lines(command, timeout=_BUILD_SECONDS, cwd=partial):
                 step.advance(line, by=line.startswith("Downloaded from") and ".jar" in line)
+        (partial / "trusted.p12").unlink(missing_ok=True)
         found = {jar.name: _sha256(jar) for jar in sorted(libs.iterdir())}
         for name in sorted(tool.jars.keys() | found.keys()):
             if found.get(name) != tool.jars.get(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from uv import find_uv_bin
 
 from dpp.adapters.process import lines, run
 from dpp.adapters.progress import Reporter
+from dpp.build import downloads
 from dpp.model.errors import FatalError
 
 _INSTALL_SECONDS = 1800
@@ -37,9 +39,10 @@ class Go:
     def environment(self, cache: Path) -> dict[str, str]:
         """Return the variables of a build: static, reproducible, with the caches under `cache`."""
         return {
+            **downloads.variables(),
             "CGO_ENABLED": "0",
             "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false",
+            "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -mod=readonly -trimpath -buildvcs=false".strip(),
             "GOMODCACHE": str(cache / "go/mod"),
             "GOCACHE": str(cache / "go/build"),
             # Memory for time: compilers and linkers collect garbage less often.
@@ -103,7 +106,12 @@ def install_pinned(requirements: Path, target: Path, *options: str) -> Iterator[
         f"--target={target}",
         f"--requirement={requirements}",
     ]
-    return lines([find_uv_bin(), "pip", "install", *fixed, *options], timeout=_INSTALL_SECONDS, cwd=target)
+    return lines(
+        [find_uv_bin(), "pip", "install", *fixed, *options],
+        timeout=_INSTALL_SECONDS,
+        cwd=target,
+        env=downloads.variables(),
+    )
 
 
 def find_maven() -> str:
