@@ -3,6 +3,7 @@ SHELL := /bin/bash
 CACHE := $(if $(DPP_CACHE),$(DPP_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/dpp)
 BOOTSTRAP := $(CACHE)/bootstrap-$(shell sha256sum requirements-bootstrap.txt | cut -c1-12)
 UV := $(BOOTSTRAP)/bin/uv
+INSTALLED := $(BOOTSTRAP)/installed
 # Ansible refuses locales that are not UTF-8, and this one every Debian has.
 export LC_ALL := C.UTF-8
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -43,10 +44,10 @@ check: environment ## Lint, types and fast tests: no root, no lab, under two min
 fix: environment ## Let the formatters mend what they can
 	ruff check --fix . && ruff format .
 
-update: $(UV) ## Move every pin to its newest version
+update: $(INSTALLED) ## Move every pin to its newest version
 	$(UV) lock --upgrade
 
-environment: $(UV) ## The locked Python environment, and the pixel kernels compiled
+environment: $(INSTALLED) ## The locked Python environment, and the pixel kernels compiled
 	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
 	@$(MAKE) --silent --no-print-directory $(KERNELS)
 
@@ -55,8 +56,9 @@ $(KERNELS): uv.lock $(wildcard workloads/src/workloads/pixels/kernels/*.py)
 	@python -m workloads.pixels.compile > $@.partial && mv $@.partial $@
 
 # Named by what is in it, so it is made once; whatever another Python left of it half-made goes.
-$(UV):
+$(INSTALLED):
 	@command -v python3 >/dev/null || { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 1; }
 	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get update --quiet && apt-get install --yes --no-remove python3-venv; }
 	python3 -m venv --clear $(BOOTSTRAP)
 	$(BOOTSTRAP)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bootstrap.txt
+	@touch $@

@@ -37,8 +37,9 @@ PACKAGES: dict[str, str] = {
     "skopeo": "skopeo",
     "ssh": "openssh-client",
     "tar": "tar",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
-"""Debian packages that the lab needs, by a command that each brings."""
+"""Debian packages that the lab needs, by a command or a file that each brings."""
 TEST_PACKAGES: dict[str, str] = {
     "fitsverify": "fitsverify",
     "funpack": "libcfitsio-bin",
@@ -116,7 +117,9 @@ def missing_packages(*, tests: bool = False) -> list[str]:
     servers = map(str, Path("/usr/lib/postgresql").glob("*/bin"))
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *servers])
     wanted = PACKAGES | TEST_PACKAGES if tests else PACKAGES
-    lacking = {package for command, package in wanted.items() if not shutil.which(command, path=search)}
+    lacking = {
+        package for it, package in wanted.items() if not (Path("/", it).is_file() or shutil.which(it, path=search))
+    }
     if "runc" in lacking and _unified() and shutil.which("crun", path=search):
         lacking.discard("runc")
     return sorted(lacking)
@@ -133,7 +136,8 @@ def install_packages(packages: Sequence[str]) -> None:
     # Programs are wanted, not daemons beside those that the machine has: none is started in runlevel 1.
     environment = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     options = ["--yes", "--no-remove", "--no-install-recommends"]
-    for command in (["apt-get", "update"], ["apt-get", "install", *options, *packages]):
+    unfinished = ["dpkg", "--configure", "-a"]  # what an interruption left
+    for command in (unfinished, ["apt-get", "update"], ["apt-get", "install", *options, *packages]):
         run(command, timeout=_INSTALL_SECONDS, env=environment, remedy="install them by hand")
 
 

@@ -37,6 +37,20 @@ def test_drift_was_repaired(host):
     assert get(host, "--namespace kube-system deployment/coredns")["spec"]["replicas"] == 1
 
 
+def test_what_the_cluster_holds_outlives_its_repair(host):
+    """The administrator's access and the record of a whole start were gone: nothing was reset for that."""
+    assert get(host, "--namespace default configmap/kept")["metadata"]["name"] == "kept"
+
+
+def test_renewed_certificates_are_served(host):
+    served = "openssl s_client -connect k8s01.base:6443 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    on_disk, former = (
+        host.check_output(f"openssl x509 -noout -serial -in {file}")
+        for file in ("/etc/kubernetes/pki/apiserver.crt", "/root/former.crt")
+    )
+    assert host.check_output(served) == on_disk != former
+
+
 def test_every_image_is_the_sites(host):
     pods = get(host, "pods --all-namespaces")["items"]
     images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
