@@ -5,11 +5,10 @@ Everything goes in band, from the operations hosts of the sites.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 
 from dpp.adapters.kubernetes import Cluster, Key, Manifest
 from dpp.adapters.kustomize import containers
+from dpp.adapters.locks import exclusive
 from dpp.adapters.process import run
 from dpp.adapters.progress import Reporter, Step
 from dpp.build.base_image import BaseImage
@@ -157,22 +157,9 @@ class Night:
 
     # -- before ----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other nights out: one camera takes one night. The kernel frees the lock of a process that was killed."""
-        lock = self._folders.run / "night.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                handle.seek(0)
-                found = f"night {handle.read()} is being taken"
-                raise RetriableError(f"night {self._plan.name}", found, "one night at a time", "wait for it") from error
-            handle.truncate(0)
-            handle.write(self._plan.name)
-            handle.flush()
-            yield
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other nights out: one camera takes one night."""
+        return exclusive(self._folders.run / "night.lock", subject=f"night {self._plan.name}", seconds=0)
 
     def _wait_prepared(self) -> None:
         """Wait for calibrations and templates, then for the workers that load them."""

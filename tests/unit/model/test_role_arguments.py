@@ -150,7 +150,10 @@ def test_workers_join_with_the_pool_that_they_were_bought_for() -> None:
     template = (REPOSITORY / "roles/kubernetes_node/templates/etc/kubernetes/join.yaml.j2").read_text()
     templates = Templates(trim_blocks=True, autoescape=False)  # noqa: S701 - YAML, no page
     templates.filters["to_json"] = str
-    words = {"kubernetes_node_begun": [], "kubernetes_node_words": ["kubeadm", "join", "k8s01:6443", "--token", "a.b", "--hash", "c"]}
+    words = {
+        "kubernetes_node_begun": [],
+        "kubernetes_node_words": ["kubeadm", "join", "k8s01:6443", "--token", "a.b", "--hash", "c"],
+    }
     text = templates.from_string(template).render(**found, **words, inventory_hostname="prompt001.ncsa")
     joined = yaml.safe_load(text)["nodeRegistration"]["kubeletExtraArgs"]
     assert {"name": "node-labels", "value": "dpp.lsst.org/pool=prompt-pool"} in joined
