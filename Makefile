@@ -51,9 +51,9 @@ environment: $(INSTALLED) ## The locked Python environment, and the pixel kernel
 	@$(UV) sync --locked --quiet --all-packages --all-extras --all-groups
 	@$(MAKE) --silent --no-print-directory $(KERNELS)
 
-# Once for all processes: two that begin together would both compile everything.
+# Once for all processes: two that begin together would both compile everything. Trees share it by digest.
 $(KERNELS): uv.lock $(wildcard workloads/src/workloads/pixels/kernels/*.py)
-	@python -m workloads.pixels.compile > $@.partial && mv $@.partial $@
+	@python -m workloads.pixels.compile --kept $(CACHE)/kernels > $@.partial && mv $@.partial $@
 
 # Named by what is in it, so it is made once; whatever another Python left of it half-made goes.
 $(INSTALLED):
