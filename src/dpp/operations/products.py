@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dpp.adapters.progress import Reporter
-from dpp.build.base_image import BaseImage
-from dpp.build.workload_images import FLAVOURS, WorkloadImages
 from dpp.model.environment import Environment
-from dpp.model.folders import Folders
+from dpp.model.folders import REPOSITORY, Folders
 from dpp.operations.data_plane import DataPlane
 
 ARCHIVE = "ncsa"
@@ -23,9 +23,8 @@ def exchange_products(environment: Environment, folders: Folders, reporter: Repo
     CommandFailedError
         If the archive's database or store do not answer, or what was kept is damaged, which is deleted then.
     """
-    code = "".join(f"{name}\n" for name in _code(folders))
-    seen = folders.state / "operators" / "products"
-    if seen.exists() and seen.read_text() == code:
+    seen, shape = folders.state / "operators" / "products", _shape(environment)
+    if seen.exists() and seen.read_text() == shape:
         return
     with reporter.step("calibrations and templates of earlier labs") as step:
         plane = DataPlane(environment, ARCHIVE, folders)
@@ -33,10 +32,13 @@ def exchange_products(environment: Environment, folders: Folders, reporter: Repo
         found = plane.run(*words, seconds=_SECONDS).stdout.strip()
         step.advance(found)
     if found != "neither":
-        seen.write_text(code)
+        seen.write_text(shape)
 
 
-def _code(folders: Folders) -> list[str]:
-    """Return the names of the images with this checkout's code: products change with them only."""
-    images = WorkloadImages(folders, BaseImage(Reporter(quiet=True)).layers[0].reference, Reporter(quiet=True))
-    return [images.layout(flavour).folder.name for flavour in FLAVOURS if flavour.compiles]
+def _shape(environment: Environment) -> str:
+    """Return a digest of all that a version may be made of; the workload itself knows what shapes one."""
+    digest = hashlib.sha256(environment.camera.model_dump_json().encode())
+    for path in [REPOSITORY / "uv.lock", *sorted((REPOSITORY / "workloads/src").rglob("*.*"))]:
+        if path.suffix in {".lock", ".py", ".yaml"}:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

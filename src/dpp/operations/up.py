@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.pulumi import Listener, Result, Stacks, ignore
 from dpp.model.environment import Environment
 from dpp.model.errors import DppError
 from dpp.model.units import NEEDS, UNITS
+from dpp.operations.products import exchange_products
 from dpp.operations.stacks import stacks_of
 
 
@@ -99,15 +101,15 @@ def up(
     environment.require_apply()
     stacks = stacks_of(environment, parallel=parallel, wait=wait_for_lock)
     chosen = [unit for unit in UNITS if not only or unit in only]
-    return _Run(environment.name, stacks, listener, refresh).all(chosen)
+    return _Run(environment, stacks, listener, refresh).all(chosen)
 
 
 class _Run:
     """One run over the stacks."""
 
-    def __init__(self, environment: str, stacks: Stacks, listener: Listener, refresh: bool) -> None:
-        self._stacks, self._listener, self._refresh = stacks, listener, refresh
-        self._applied = Applied(environment)
+    def __init__(self, environment: Environment, stacks: Stacks, listener: Listener, refresh: bool) -> None:
+        self._environment, self._stacks, self._listener, self._refresh = environment, stacks, listener, refresh
+        self._applied = Applied(environment.name)
         self._began = time.monotonic()
 
     def all(self, units: Collection[str]) -> Applied:
@@ -140,6 +142,8 @@ class _Run:
         stack = f"{self._applied.environment}.{unit}"
         self._applied.begun[stack] = time.monotonic() - self._began
         try:
+            if unit == "workloads" and self._environment.made:  # before a Job begins to make what is kept
+                exchange_products(self._environment, self._environment.folders, Reporter(quiet=True))
             return self._stacks.up(stack, self._listener, refresh=self._refresh)
         except DppError as error:  # the others finish what they are at
             return Result("up", stack, errors=[str(error)])
