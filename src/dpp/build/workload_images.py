@@ -217,7 +217,7 @@ class WorkloadImages:
                     numba.mkdir(parents=True)
                     shutil.chown(numba, USER, USER)
                 _configure(container)
-                _run(container, "python3", "-m", "workloads.pixels.compile")
+                _run(container, f"{USER}:{USER}", "python3", "-m", "workloads.pixels.compile")
                 _output("buildah", "commit", "--quiet", "--timestamp", "0", container, name)
         return name
 
@@ -284,13 +284,14 @@ def _compile(container: str, folder: str) -> None:
     """
     _run(
         container,
+        "root",  # whose files they are
         *("python3", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-x", "/tests?/"),
         folder,
     )
 
 
-def _run(container: str, *command: str) -> None:
-    _output("buildah", "run", "--isolation", "chroot", container, "--", *command)
+def _run(container: str, user: str, *command: str) -> None:
+    _output("buildah", "run", "--isolation=chroot", f"--user={user}", container, "--", *command)
 
 
 def _output(*command: str) -> str:
