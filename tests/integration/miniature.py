@@ -6,13 +6,14 @@ Random ports, one temporary folder, nothing left behind. Kafka and versitygw are
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ import boto3
 import yaml
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from dpp.build.tools import tool
 from dpp.model.environment import Environment
-from dpp.model.folders import REPOSITORY, Folders
+from dpp.model.folders import REPOSITORY
 from dpp.model.principals import Principals
 
 SITES = ("summit", "base", "ncsa")
+_POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
+"""PostgreSQL refuses to be root's."""
 
 
 def free_port() -> int:
@@ -35,17 +39,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def tool(name: str) -> Path | None:
-    """Return the newest folder of a built tool in the cache."""
-    found = sorted(
-        (Folders.current().cache / "tools" / name).glob("*/tool.json"), key=lambda path: path.stat().st_mtime
-    )
-    return found[-1].parent if found else None
-
-
-def missing() -> str:
-    """Say what this machine lacks to run the miniature; empty if nothing."""
-    lacks = [name for name in ("kafka", "versitygw") if tool(name) is None]
+def missing(*tools: str) -> str:
+    """Say what this machine lacks to run the miniature, or PostgreSQL and some tools alone; empty if nothing."""
+    lacks = [name for name in tools or ("kafka", "versitygw") if not tool(name).built]
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         lacks.append("postgresql")
     if os.geteuid() != 0:
@@ -82,32 +78,30 @@ class Miniature:
         self.camera_port = free_port()
         self.store_ports = {site: free_port() for site in SITES}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._launched: dict[str, tuple[list[str], dict[str, str]]] = {}
+        self._launched: dict[str, tuple[list[str], Mapping[str, str], dict[str, Any]]] = {}
         self.site_files = {site: folder / f"site-{site}.yml" for site in SITES}
         (folder / "logs").mkdir()
+        self._write_settings()
 
     # -- the surroundings ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Bring Kafka, PostgreSQL and the stores up and make topics, buckets and databases."""
-        self._write_settings()
         self._start_kafka()
-        self._start_database()
-        self._wait_port(self.kafka_port, 240)
+        self.start_database()
+        self.wait_port(self.kafka_port, 240)
         self._make_topics()
         for site in SITES:
             self.start_store(site)
         for site, port in self.store_ports.items():
-            self._wait_port(port, 60)
+            self.wait_port(port, 60)
             for bucket in ("raw", "butler", "alerts") if site == "ncsa" else ("raw",):
                 self.s3(site).create_bucket(Bucket=bucket)
-        self._wait_port(self.database_port, 30)
-        self._make_databases()
 
     def stop(self) -> None:
-        """End everything, workloads first."""
+        """End everything, workloads first; what holds data at once, as none of it is kept."""
         for name in reversed(list(self._processes)):
-            self.end(name)
+            self.end(name, signal.SIGQUIT if name == "postgresql" else signal.SIGTERM)
 
     def _write_settings(self) -> None:
         secrets = self.folder / "secrets"
@@ -135,7 +129,7 @@ class Miniature:
     def _start_kafka(self) -> None:
         home, controller = self.folder / "kafka", free_port()
         home.mkdir()
-        jars = f"{tool('kafka')}/libs/*"
+        jars = f"{tool('kafka').folder}/libs/*"
         properties = home / "server.properties"
         properties.write_text(
             f"""process.roles=broker,controller
@@ -162,31 +156,34 @@ transaction.state.log.num.partitions=4
         subprocess.run(format_log, check=True, capture_output=True)
         self._launch("kafka", [*java, "kafka.Kafka", str(properties)], os.environ | {"LOG_DIR": str(home)})
 
-    def _start_database(self) -> None:
+    def start_database(self) -> None:
+        """Bring PostgreSQL up, with the databases of the workloads."""
         binaries = max(Path("/usr/lib/postgresql").glob("*/bin"))
         home = self.folder / "postgresql"
         home.mkdir()
-        subprocess.run(["chown", "postgres", str(home)], check=True)
-        as_user = ["runuser", "-u", "postgres", "--"]
-        subprocess.run(
-            [*as_user, str(binaries / "initdb"), "-D", str(home / "data"), "-A", "trust"],
-            check=True,
-            capture_output=True,
-        )
+        shutil.chown(home, "postgres", "postgres")
+        initialize = [str(binaries / "initdb"), "-D", str(home / "data"), "-A", "trust", "--no-sync"]
+        subprocess.run(initialize, check=True, capture_output=True, **_POSTGRES)
         options = ["-p", str(self.database_port), "-h", "127.0.0.1", "-k", str(home), "-c", "fsync=off"]
         self._launch(
-            "postgresql", [*as_user, str(binaries / "postgres"), "-D", str(home / "data"), *options], dict(os.environ)
+            "postgresql", [str(binaries / "postgres"), "-D", str(home / "data"), *options], os.environ, **_POSTGRES
         )
+        self.wait_port(self.database_port, 30)
+        self._make_databases()
 
-    def crash(self, name: str, seconds: float) -> None:
-        """Kill Kafka, the database or a store with all that it forked, and start it again after `seconds` on what it left."""
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """Kill Kafka, the database or a store with all that it forked; afterwards it starts again on what it left."""
         process = self._processes[name]
+        process.send_signal(signal.SIGSTOP)  # what is stopped forks no more
         for pid in (*_descendants(process.pid), process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(20)
-        time.sleep(seconds)
-        self._start_again(name)
+        try:
+            yield
+        finally:
+            self._start_again(name)
 
     @contextmanager
     def restarting(self, *names: str) -> Iterator[None]:
@@ -212,12 +209,17 @@ transaction.state.log.num.partitions=4
         home = self.folder / f"store-{site}"
         for name in ("data", "meta"):
             (home / name).mkdir(parents=True, exist_ok=True)
-        command = [str(tool("versitygw") / "bin/versitygw"), "--port", f"127.0.0.1:{self.store_ports[site]}", "--quiet"]  # type: ignore[operator]
+        command = [
+            str(tool("versitygw").folder / "bin/versitygw"),
+            "--port",
+            f"127.0.0.1:{self.store_ports[site]}",
+            "--quiet",
+        ]
         command += ["--access", "workloads", "--secret", "miniature-secret", "--keep-alive"]
         if site == "ncsa":
             command += ["--event-kafka-url", f"127.0.0.1:{self.kafka_port}", "--event-kafka-topic", "dpp.raw.arrivals"]
         self._launch(
-            f"store-{site}", [*command, "posix", "--sidecar", str(home / "meta"), str(home / "data")], dict(os.environ)
+            f"store-{site}", [*command, "posix", "--sidecar", str(home / "meta"), str(home / "data")], os.environ
         )
 
     def _make_topics(self) -> None:
@@ -286,7 +288,7 @@ transaction.state.log.num.partitions=4
     def registry(self) -> None:
         """Start the schema registry and wait until it answers."""
         self.workload("schema_registry", "summit", PORT=str(self.registry_port))
-        self._wait_port(self.registry_port, 180)
+        self.wait_port(self.registry_port, 180)
 
     def log(self, name: str) -> str:
         """Return what a process wrote."""
@@ -317,17 +319,23 @@ transaction.state.log.num.partitions=4
             aws_secret_access_key="miniature-secret",  # noqa: S106 - of this test only
         )
 
-    def _launch(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        self._launched[name] = command, environment
+    def _launch(
+        self, name: str, command: list[str], environment: Mapping[str, str], **options: Any
+    ) -> subprocess.Popen[bytes]:
+        self._launched[name] = command, environment, options
         with (self.folder / "logs" / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=self.folder)
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=environment, cwd=self.folder, **options
+            )
         self._processes[name] = process
         return process
 
     def _start_again(self, name: str) -> None:
-        self._launch(name, *self._launched[name])
+        command, environment, options = self._launched[name]
+        self._launch(name, command, environment, **options)
 
-    def _wait_port(self, port: int, seconds: float) -> None:
+    def wait_port(self, port: int, seconds: float) -> None:
+        """Wait until something listens on a port."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with socket.socket() as probe:

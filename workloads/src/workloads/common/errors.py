@@ -11,5 +11,9 @@ class RetriableError(WorkloadError):
     """The same call may succeed later: a peer that is away, a time-out. Nothing outside was changed."""
 
 
+class AwayError(RetriableError):
+    """A peer does not answer at all: it is waited for as long as that takes, because nothing can be done without it."""
+
+
 class NonRetriableError(WorkloadError):
     """Repeating cannot help or could do harm: bad input, rows that a database refuses, a stream that another has taken over."""

@@ -11,14 +11,17 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.httpsession import URLLib3Session
 
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError
 from workloads.common.settings import Settings
 
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _TRANSIENT = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
+AWAY = (UnreachableError, HTTPClientError, IncompleteReadError)
+"""What clients of a store raise where it is gone, ends, or starts."""
 
 _CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 5, 30, 16
 
@@ -169,4 +172,4 @@ class _Translate:
             kind = RetriableError if code in _TRANSIENT else NonRetriableError
             raise kind(f"{self._what}: {error}") from error
         if isinstance(error, BotoCoreError):
-            raise RetriableError(f"{self._what}: {error}") from error
+            raise (AwayError if isinstance(error, AWAY) else RetriableError)(f"{self._what}: {error}") from error

@@ -7,16 +7,17 @@ import time
 from functools import partial
 
 from workloads.common import log
-from workloads.common.errors import WorkloadError
-from workloads.common.kafka import Bus, Sender
+from workloads.common.errors import AwayError, WorkloadError
+from workloads.common.kafka import Bus, Received, Sender
 from workloads.common.ledger import Ledger
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
-from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.backbone import SERVICE, Backbone
 from workloads.data_backbone.keeper import Keeper
 
 SWEEP_SECONDS = 20.0
+AWAY_SECONDS = 2.0
+"""Pause before store and registry are asked again that did not answer."""
 LOG = log.configure(SERVICE)
 
 
@@ -43,17 +44,22 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
 
 
 def _ingest(backbone: Backbone, keeper: Keeper, stop: Stop, health: Health) -> None:
-    """Take in what notifications name and, now and then, what a sweep finds."""
-    swept = time.monotonic()
+    """Take in what notifications name and, now and then, what a sweep finds; what is away is waited for."""
+    swept, messages = time.monotonic(), list[Received]()
     while not stop:
         health.beat()
-        messages = backbone.arrivals.receive(timeout=0.2, most=200)
-        missed: list[Arrival] = []
-        if time.monotonic() - swept > SWEEP_SECONDS:
-            swept = time.monotonic()
-            missed = backbone.sweep()
-        if messages or missed:
-            backbone.take(messages, missed, keeper.arrived)
+        messages = messages or backbone.arrivals.receive(timeout=0.2, most=200)
+        sweeps = time.monotonic() - swept > SWEEP_SECONDS
+        try:
+            missed = backbone.sweep() if sweeps else []
+            if messages or missed:
+                backbone.take(messages, missed, keeper.arrived)
+        except AwayError as error:
+            LOG.warning("%d notifications wait: %s", len(messages), error)
+            stop.wait(AWAY_SECONDS)
+        else:
+            messages = []
+            swept = time.monotonic() if sweeps else swept
 
 
 def main() -> int:

@@ -40,7 +40,15 @@ class Backbone:
         self._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(settings.site.camera)}
 
     def take(self, messages: list[Received], swept: list[Arrival], on_arrival: Callable[[str, str], None]) -> None:
-        """Ingest what messages and sweep name; the messages' offsets are committed with all that was written."""
+        """Ingest what messages and sweep name; the messages' offsets are committed with all that was written.
+
+        Raises
+        ------
+        AwayError
+            If store or registry are away: nothing was reported, the same call may be made again.
+        RetriableError
+            If Kafka does not take the report: what restarts the process begins at its last commit.
+        """
         arrivals = [arrival for message in messages for arrival in self._named(message)] + swept
         good, bad = self.writer.write(arrivals)
         self.sender.begin()

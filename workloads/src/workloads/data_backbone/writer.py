@@ -13,8 +13,8 @@ from astropy.io.fits import Header
 from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
 
-from workloads.common.databases import DATABASE_AWAY
-from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
+from workloads.common.errors import AwayError, NonRetriableError, WorkloadError
+from workloads.common.peers import asking
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.times import iso, tai_now
@@ -87,7 +87,7 @@ class Writer:
         Raises
         ------
         RetriableError
-            If store or registry do not answer; nothing is put aside for that.
+            If the store cannot answer, `AwayError` if it or the registry is away; nothing is put aside for that.
         """
         begun = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
@@ -96,8 +96,8 @@ class Writer:
         bad = [result for result in results if isinstance(result, Bad)]
         try:
             self._ingest(good)
-        except DATABASE_AWAY as error:
-            raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
+        except AwayError:
+            raise
         except Exception as error:  # noqa: BLE001 - one bad file must not keep the others out
             LOG.warning("batch of %d not ingested (%s); one by one", len(good), error)
             good, refused = self._one_by_one(good)
@@ -125,8 +125,8 @@ class Writer:
         for file in files:
             try:
                 self._ingest([file])
-            except DATABASE_AWAY as error:
-                raise RetriableError(f"registry: {str(error).splitlines()[0]}") from error
+            except AwayError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is put aside with that reason
                 bad.append(Bad(file.arrival, f"not ingested: {type(error).__name__}: {error}"))
             else:
@@ -134,9 +134,12 @@ class Writer:
         return good, bad
 
     def _ingest(self, files: list[Verified]) -> None:
-        if not files:
-            return
-        self._insert_dimensions(files)
+        if files:
+            with asking("registry"):
+                self._insert_dimensions(files)
+                self._insert_datasets(files)
+
+    def _insert_datasets(self, files: list[Verified]) -> None:
         datasets = []
         for file in files:
             data_id = DataCoordinate.standardize(

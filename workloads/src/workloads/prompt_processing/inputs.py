@@ -11,6 +11,7 @@ from lsst.daf.butler import Butler, DatasetNotFoundError
 
 from workloads.common.errors import RetriableError
 from workloads.common.names import INSTRUMENT
+from workloads.common.peers import asking
 from workloads.common.plan import FIELDS, Field
 from workloads.common.settings import Detector
 from workloads.data_backbone.repository import Products
@@ -47,7 +48,7 @@ class Inputs:
         Raises
         ------
         RetriableError
-            If there is none yet.
+            If there is none yet; `AwayError` if the registry or the store does not answer.
         """
         data_id = {"instrument": INSTRUMENT, "detector": self._detector.id}
         name = " ".join(part for part in ("calibration", field.replayed) if part)
@@ -72,21 +73,22 @@ class Inputs:
         kept = self._kept.get(name)
         if kept and time.monotonic() - kept.checked < _REFRESH_SECONDS:
             return kept.value
-        self._butler.registry.refresh()
+        what = f"{name} of {self._detector.name}"
         try:
-            dataset = self._butler.find_dataset(dataset_type, data_id, collections=collection)
+            with asking(what):
+                self._butler.registry.refresh()
+                dataset = self._butler.find_dataset(dataset_type, data_id, collections=collection)
         except LookupError as error:
-            raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
+            raise RetriableError(f"{what}: {error}") from error
         if dataset is None:
-            raise RetriableError(
-                f"{name} of {self._detector.name}: not in the repository; expected from the Job calibration"
-            )
+            raise RetriableError(f"{what}: not in the repository; expected from the Job calibration")
         if kept and kept.dataset == dataset.id:
             kept.checked = time.monotonic()
             return kept.value
         try:
-            value = self._butler.get(dataset)
+            with asking(what):
+                value = self._butler.get(dataset)
         except (DatasetNotFoundError, FileNotFoundError) as error:
-            raise RetriableError(f"{name} of {self._detector.name}: {error}") from error
+            raise RetriableError(f"{what}: {error}") from error
         self._kept[name] = _Kept(value, dataset.id, time.monotonic())
         return value

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from itertools import count
+from functools import partial
 from typing import Any
 
 import astropy.time
-from lsst.dax.apdb import ApdbSql
 
-from workloads.common.databases import DATABASE_AWAY
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
 from workloads.common.kafka import Bus, Received, Receiver
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
 from workloads.common.names import ExposureName
+from workloads.common.patience import insist
 from workloads.common.plan import field_at
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import Store
@@ -30,8 +29,7 @@ from workloads.common.times import tai_now
 from workloads.data_backbone.instrument import detector_region, field_of
 from workloads.data_backbone.repository import open_repository
 from workloads.data_backbone.types import RawExposure
-from workloads.prompt_processing.apdb import open_apdb
-from workloads.prompt_processing.association import associate
+from workloads.prompt_processing.apdb import AlertDatabase
 from workloads.prompt_processing.inputs import Inputs
 from workloads.prompt_processing.packets import PacketMaker, Packets, PacketStore
 from workloads.prompt_processing.sources import dia_sources
@@ -42,8 +40,7 @@ ALERTS = "lsst-alerts-v11"
 INGESTED = "dpp.raw.ingested"
 NEXT_VISIT = "lsst.sal.ScriptQueue.logevent_nextVisit"
 _PATIENCE_SECONDS = 240.0
-"""How long an exposure waits for what is away, a store or its template; then those behind it have their turn."""
-_LONGEST_PAUSE_SECONDS = 30.0
+"""How long an exposure waits for what only it lacks, such as its template; then those behind it have their turn."""
 
 
 class Worker:
@@ -68,7 +65,7 @@ class Worker:
         self._store = Store(settings, site)
         self._packets, self._maker = PacketStore(self._store), PacketMaker()
         self._inputs = Inputs(open_repository(settings), slot.detector)
-        self._apdb: ApdbSql = open_apdb(settings)
+        self._apdb = AlertDatabase(settings)
         self._task = DifferenceTask()
 
     def preload(self) -> None:
@@ -102,31 +99,18 @@ class Worker:
         with about(
             obs_id=record["obsId"], group=record["groupId"], day_obs=exposure.day_obs, detector=self._detector.name
         ):
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            for attempt in count(1):
-                try:
-                    packets = self._result(exposure, record, message.offset)
-                except NonRetriableError as error:
-                    self._give_up(record, message, str(error))
-                    return
-                except RetriableError as error:
-                    pause = min(2.0**attempt, _LONGEST_PAUSE_SECONDS)
-                    if time.monotonic() + pause > deadline:
-                        self._give_up(record, message, f"after {attempt} attempts: {error}")
-                        return
-                    LOG.warning("attempt %d, again in %.0f s: %s", attempt, pause, error)
-                    if stop.wait(pause):
-                        return
-                else:
+            try:
+                packets = insist(partial(self._result, exposure, record, message.offset), stop, _PATIENCE_SECONDS)
+            except WorkloadError as error:
+                self._give_up(record, message, str(error))
+            else:
+                if packets is not None:
                     self._publish(record, message, packets)
-                    return
 
     def _result(self, exposure: ExposureName, record: dict[str, Any], offset: int) -> Packets:
         """Return the packets of an exposure: those that a former attempt finished, or new ones."""
         kept = self._packets.load(exposure, self._detector.name)
-        if kept is not None and (
-            not kept.messages or self._apdb.containsVisitDetector(exposure.exposure_id, self._detector.id)
-        ):
+        if kept is not None and (not kept.messages or self._apdb.has(exposure.exposure_id, self._detector.id)):
             LOG.info("already processed, %d alerts", len(kept.messages))
             return kept
         begun = time.monotonic()
@@ -142,7 +126,7 @@ class Worker:
         pixels = time.monotonic()
         sources = dia_sources(found.result, raw.header, self._detector.id)
         when = astropy.time.Time(float(raw.header["MJD-BEG"]), format="mjd", scale="tai")
-        rows = associate(self._apdb, sources, detector_region(raw.header), when, str(raw.header["FILTER"]))
+        rows = self._apdb.associate(sources, detector_region(raw.header), when, str(raw.header["FILTER"]))
         associated = time.monotonic()
         messages = self._maker.make(rows.sources, rows.objects, rows.history, found.result, field.name)
         figures = found.quality | {
@@ -155,17 +139,9 @@ class Worker:
         packets = Packets(messages, known, offset)
         self._packets.save(exposure, self._detector.name, packets)
         if messages:
-            self._store_rows(rows.objects, rows.sources, when)
+            self._apdb.store(when, rows)
         packets.figures["packets_s"] = time.monotonic() - associated
         return packets
-
-    def _store_rows(self, objects: Any, sources: Any, when: astropy.time.Time) -> None:
-        try:
-            self._apdb.store(when, objects, sources)
-        except DATABASE_AWAY:
-            raise  # this worker ends; the next asks the database first whether it has the rows
-        except Exception as error:
-            raise NonRetriableError(f"alert database refused its rows: {str(error).splitlines()[0][:300]}") from error
 
     def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
         if packets.offset != message.offset:
