@@ -71,7 +71,9 @@ def _show(night: Night, verb: Literal["run", "report"], *, as_json: bool) -> Non
     if as_json:
         print_json({"report": str(path), "passed": content["passed"], "requirements": content["requirements"]})
     else:
-        print_rows(content["requirements"], ("title", "value", "comparison", "limit", "met"), as_json=False)
+        print_rows(
+            content["requirements"], ("title", "value", "comparison", "limit", "judged_by", "met"), as_json=False
+        )
         print(path)
     if not content["passed"]:
         raise typer.Exit(1)

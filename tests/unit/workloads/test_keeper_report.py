@@ -233,12 +233,40 @@ def test_an_exposure_without_an_answer_is_counted():
     ledger = facts().ledger
     assert figures.exposures(facts())["unanswered"] == 0
     assert figures.exposures(facts(ledger=[row for row in ledger if row["step"] != "alerted"]))["unanswered"] == 1
-    assert figures.exposures(facts(ledger=[stamp("failed", 1010.0)]))["unanswered"] == 0
+    given_up = figures.exposures(facts(ledger=[stamp("failed", 1010.0)]))
+    assert (given_up["unanswered"], given_up["given_up"]) == (0, 1)
 
 
 def test_latency_counts_from_the_end_of_readout():
     found = figures.latency(facts(alerts=[alert(1, 1.0, 1010.0), alert(2, 1.0, 1070.0)]))
     assert (found["max_s"], found["within_60_s"]) == (70.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "growth"),
+    [
+        ([55.0, 10.0, 10.0, 10.0, 10.0, 10.0], 0.0),
+        ([5.0, 10.0, 10.0, 10.0, 10.0, 10.0], 0.0),
+        ([10.0, 10.0, 10.0, 55.0, 10.0, 10.0], 0.0),
+        ([55.0, 10.0, 12.0, 14.0, 16.0, 18.0], 2.0),
+        ([10.0, 10.0, 50.0], 0.0),
+    ],
+    ids=["a cold first visit", "a fast first visit", "one slow visit", "growth", "too few to tell"],
+)
+def test_growth_of_latency_is_no_single_visits(seconds, growth):
+    name = ExposureName.from_obs_id(OBS)
+    visits = [ExposureName(name.day_obs, number) for number in range(1, len(seconds) + 1)]
+    ends = {visit: 1000.0 + 45 * visit.seq_num for visit in visits}
+    found = figures.latency(
+        facts(
+            readouts=[{"obsId": visit.obs_id, "group": "g1", "endOfReadout": ends[visit]} for visit in visits],
+            alerts=[
+                alert(visit.seq_num, 1.0, ends[visit] + late) | {"visit": visit.exposure_id}
+                for visit, late in zip(visits, seconds, strict=True)
+            ],
+        )
+    )
+    assert found["slope_s_per_visit"] == pytest.approx(growth)
 
 
 def test_report_is_built_validates_and_judges(tmp_path):
@@ -256,7 +284,12 @@ def test_report_is_built_validates_and_judges(tmp_path):
     )
     assert report["passed"] is False
     assert {one["title"]: one["met"] for one in report["requirements"]}["exposures lost"] is True
-    assert "Night n: not all requirements met" in (tmp_path / "report.html").read_text()
+    clocked = {one["title"] for one in report["requirements"] if one["judged_by"] == "clock"}
+    assert clocked == {"alerts within 60 s of the end of readout", "growth of latency, seconds per visit"}
+    page = (tmp_path / "report.html").read_text()
+    assert "Night n: not all requirements met" in page
+    assert page.count("<td>clock</td>") == len(clocked)
+    assert f"{OBS}_R22_S00 (100.0, 50.0) 9.0 sigma" in page
 
 
 def test_an_exposure_settles_when_it_is_archived_and_answered_or_its_loss_has_a_name(tmp_path, capsys):

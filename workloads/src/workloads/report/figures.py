@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -36,7 +37,8 @@ def exposures(facts: Facts) -> dict[str, Any]:
     ]
     return {
         "expected": len(facts.exposures), "arrived": by_step["arrived"], "verified": by_step["verified"], "ingested": by_step["ingested"],
-        "processed": by_step["processed"], "archived": by_step["archived"], "unanswered": len(unanswered), "lost": len(lost), "losses": lost,
+        "processed": by_step["processed"], "archived": by_step["archived"], "unanswered": len(unanswered), "given_up": by_step["failed"],
+        "lost": len(lost), "losses": lost,
         "failures": [_sentence(row) for row in facts.ledger if row["step"] in ("quarantined", "failed", "lost", "late", "cancelled")],
     }  # fmt: skip
 
@@ -56,7 +58,11 @@ def alerts(facts: Facts) -> dict[str, Any]:
 
 
 def latency(facts: Facts) -> dict[str, Any]:
-    """Return seconds from the end of readout to the consumer over all alerts, and their growth over the visits."""
+    """Return seconds from the end of readout to the consumer over all alerts, and their growth over the visits.
+
+    The first visit finds everything cold and does not count for the growth, which is the median of the growths between any two
+    others: no single visit decides it. It takes three of them.
+    """
     ends = facts.end_of_readout()
     visits = {
         ExposureName.from_obs_id(obs_id).exposure_id: (number, end)
@@ -74,7 +80,10 @@ def latency(facts: Facts) -> dict[str, Any]:
     for number, value in pairs:
         per_visit[number].append(value)
     worst = [(number, float(np.quantile(values, 0.98))) for number, values in sorted(per_visit.items())]
-    slope = float(np.polyfit([n for n, _ in worst], [value for _, value in worst], 1)[0]) if len(worst) > 2 else 0.0
+    growths = [
+        (later - sooner) / (after - before) for (before, sooner), (after, later) in itertools.combinations(worst[1:], 2)
+    ]
+    slope = float(np.median(growths)) if len(growths) > 1 else 0.0
     counts, edges = np.histogram(seconds, bins=np.arange(0.0, max(62.0, float(seconds.max()) + 2.0), 2.0))
     return {
         "count": len(pairs), "p50_s": float(np.quantile(seconds, 0.5)), "p90_s": float(np.quantile(seconds, 0.9)), "p98_s": float(np.quantile(seconds, 0.98)),

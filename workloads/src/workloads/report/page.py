@@ -80,11 +80,11 @@ def _sky(facts: dict[str, Any]) -> str:
 
 def _requirements(requirements: list[dict[str, Any]]) -> str:
     rows = "".join(
-        f"<tr><td>{_text(one['title'])}</td><td>{_text(one['value'])}</td><td>{_text(one['comparison'])} {one['limit']:g}</td>"
+        f"<tr><td>{_text(one['title'])}</td><td>{_text(one['value'])}</td><td>{_text(one['comparison'])} {one['limit']:g}</td><td>{one['judged_by']}</td>"
         f"<td class={'met' if one['met'] else 'missed'}>{'met' if one['met'] else 'not met'}</td></tr>"
         for one in requirements
     )
-    return f"<table><tr><th>requirement</th><th>found</th><th>limit</th><th></th></tr>{rows}</table>"
+    return f"<table><tr><th>requirement</th><th>found</th><th>limit</th><th>judged by</th><th></th></tr>{rows}</table>"
 
 
 def _histogram(latency: dict[str, Any]) -> str:
