@@ -90,9 +90,7 @@ def test_any_value_comes_back(value):
     data = bytes(fits_io.encode({"KEY": (value, "a comment")}, []))
     got = fits_io.decode(data)[0].cards["KEY"]
     assert got == (value.rstrip() if isinstance(value, str) else value)
-    header = fits.Header.fromstring(data.decode("ascii"))
-    theirs = header["KEY"]
-    assert str(theirs) == "" or theirs == got or got is None or isinstance(got, str)
+    assert fits.Header.fromstring(data.decode("ascii"))["KEY"] == got
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from workloads.archiver import journal as archiver_journal
 from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.names import ExposureName
 from workloads.common.s3 import sha256
+from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
-
-SOURCES = Path(archiver_journal.__file__).parents[2]
 
 
 def entry(number, data, suffix=".fits"):
@@ -118,48 +117,49 @@ def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
     assert list((tmp_path / "pending").iterdir()) == []
 
 
+def _write_and_die(folder, acknowledgements, writes):
+    """Journal three images, acknowledge each, and die at a system call that changes the disk: the one after so many writes."""
+    left = itertools.count(writes, -1)
+
+    def dying(function):
+        def call(*args, **more):
+            if next(left) <= 0:
+                os._exit(9)
+            return function(*args, **more)
+
+        return call
+
+    os.fsync, Path.rename = (
+        dying(lambda _: None),
+        dying(Path.rename),
+    )  # a process dies here, no disk: that keeps what it has
+    journal = Journal(folder)
+    for number in range(3):
+        one = entry(number, bytes([number]) * 1000)
+        journal.add(one, bytes([number]) * 1000)
+        os.write(acknowledgements, bytes([number]))
+        journal.mark_stored(one)
+
+
 def test_killed_at_any_write_nothing_acknowledged_is_lost(tmp_path):
-    """Kill the writer at its n-th system call that changes the disk; what it had acknowledged must be whole."""
-    script = """
-import os, sys
-sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from workloads.archiver import journal as module
-from workloads.archiver.journal import Entry, Journal
-from workloads.common.s3 import sha256
-left = int(sys.argv[3])
-def dying(function):
-    def call(*args, **more):
-        global left
-        left -= 1
-        if left <= 0:
-            os._exit(9)
-        return function(*args, **more)
-    return call
-os.fsync = dying(os.fsync)
-Path.rename = dying(Path.rename)
-journal = Journal(Path(sys.argv[1]))
-for number in range(3):
-    data = bytes([number]) * 1000
-    one = Entry(f"LSSTCam/20261122/X/{number}.fits", sha256(data), len(data), "X")
-    journal.add(one, data)
-    print(number, flush=True)
-    journal.mark_stored(one)
-"""
-    for death in range(1, 30):
-        folder = tmp_path / str(death)
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(folder), str(SOURCES), str(death)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        acknowledged = {int(line) for line in done.stdout.split()}
+    forked = multiprocessing.get_context("fork")
+    for writes in itertools.count():
+        folder = tmp_path / str(writes)
+        reading, writing = os.pipe()
+        process = forked.Process(target=_write_and_die, args=(folder, writing, writes))
+        process.start()
+        os.close(writing)
+        process.join()
+        with os.fdopen(reading, "rb") as said:
+            acknowledged = set(said.read())
         journal = Journal(folder)
-        held = {data[0] for _, data in journal.pending()} | {
-            int(one.key.rsplit("/", 1)[-1][0]) for one in journal.stored()
-        }
-        assert acknowledged <= held, f"killed at write {death}"
+        held = {data[0] for _, data in journal.pending()} | {int(one.obs_id[-6:]) for one in journal.stored()}
+        assert acknowledged <= held, f"killed after {writes} writes"
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == 9
+    assert writes > 10
+    assert acknowledged == {0, 1, 2}
 
 
 def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
@@ -182,13 +182,21 @@ def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
     assert again.take("ncsa").key == first[1].key
 
 
-def test_failed_transfers_wait_longer_each_time(tmp_path):
+def test_failed_transfers_wait_longer_each_time_to_a_limit(tmp_path, monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr(forwarder_journal.time, "time", lambda: now[0])
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
     journal.add(["LSSTCam/20261122/X/a.fits"])
-    transfer = journal.take("ncsa")
-    assert journal.failed(transfer, "cut") == 0.5
-    assert journal.take("ncsa") is None
-    assert journal.waiting() == {"ncsa": 1}
+    pauses = []
+    for _ in range(9):
+        pauses.append(journal.failed(journal.take("ncsa"), "cut"))
+        assert journal.take("ncsa") is None
+        assert journal.waiting() == {"ncsa": 1}
+        now[0] += pauses[-1]
+    assert pauses[:7] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+    assert pauses[7:] == [30.0, 30.0]
+    many = replace(journal.take("ncsa"), attempts=5_000)  # a cut of two days
+    assert journal.failed(many, "cut") == 30.0
 
 
 def test_arrivals_are_told_until_somebody_was_told(tmp_path):
