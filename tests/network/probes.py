@@ -24,7 +24,7 @@ class Stream:
     sink: Vantage
     address: str
     interval: float = 0.01
-    arrivals: list[tuple[int, float]] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
     sent: int = 0
 
     def __enter__(self) -> Self:
@@ -43,10 +43,9 @@ class Stream:
         self._receiver.close()
         self._sender.close()
 
-    def gap(self) -> float:
-        """Return the longest time without an arrival, in seconds."""
-        times = [when for _, when in self.arrivals]
-        return max((later - sooner for sooner, later in itertools.pairwise(times)), default=float("inf"))
+    def lost_in_a_row(self) -> int:
+        """Return the length of the longest run of probes that were sent and did not arrive, up to the last that did."""
+        return max((later - sooner - 1 for sooner, later in itertools.pairwise(sorted(self.arrived))), default=0)
 
     def _bound(self) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -69,4 +68,4 @@ class Stream:
                 packet = self._receiver.recv(64)
             except TimeoutError:
                 continue
-            self.arrivals.append((struct.unpack("!I", packet)[0], time.monotonic()))
+            self.arrived.append(struct.unpack("!I", packet)[0])

@@ -56,15 +56,27 @@ def test_a_stray_line_is_shown_and_disappears(network: Topology):
 
 
 def test_a_change_outlives_a_restart_of_the_daemons(network: Topology):
-    network.shell("rt02.ncsa", "systemctl", "restart", "frr")
-    assert not network.devices.diff("rt02.ncsa")
+    text = network.devices.intended("rt02.ncsa").replace("description base-ncsa-secondary", "description changed")
+    network.devices.push("rt02.ncsa", text)
+    _restart_daemons(network, "rt02.ncsa")
+    running = network.devices.read("rt02.ncsa")
+    assert "description changed" in running
+    assert sorted(running.splitlines()) == sorted(plain(text).splitlines())
+
+
+def _restart_daemons(network: Topology, host: str) -> None:
+    """Restart a router's daemons, others than before, and wait until they answer."""
+    before = network.shell(host, "pidof", "bgpd", "zebra")
+    network.shell(host, "systemctl", "restart", "frr")
+    assert not set(before.split()) & set(network.shell(host, "pidof", "bgpd", "zebra").split())
 
 
 def test_an_unconfirmed_change_does_not_outlive_a_restart_of_the_daemons(network: Topology):
     text = network.devices.intended("rt02.ncsa").replace("description base-ncsa-secondary", "description unconfirmed")
     driver = network.devices._driver("rt02.ncsa")
     assert driver.apply(text, 120)
-    network.shell("rt02.ncsa", "systemctl", "restart", "frr")
+    assert "description unconfirmed" in network.devices.read("rt02.ncsa")
+    _restart_daemons(network, "rt02.ncsa")
     assert not network.devices.diff("rt02.ncsa")
     with pytest.raises(FatalError, match="no change waits to be confirmed"):
         driver.confirm()
@@ -115,14 +127,14 @@ def test_a_change_that_cuts_off_its_operator_is_undone_by_the_device_itself(netw
     )
     process.stdin.write(cutting.encode())
     process.stdin.close()
-    wait(lambda: not reachable(operators, address, 0.5), 60, lambda: "the change does not cut its operator off")
+    wait(lambda: not reachable(operators, address, 0.5), lambda: "the change does not cut its operator off")
     cut = time.monotonic()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     far = DeviceConfigurations(network.environment, network.folders, site="ncsa")
     with pytest.raises(RetriableError, match=r"router rt01\.summit: no answer"):
         far._driver("rt01.summit").running()
-    wait(lambda: reachable(operators, address, 0.5), 60, lambda: "the router does not come back")
+    wait(lambda: reachable(operators, address, 0.5), lambda: "the router does not come back")
     print(f"\nback {time.monotonic() - cut:.1f} s after the operator was cut off (revert after 25 s)")
     assert not far.diff("rt01.summit")
     assert "shutdown" not in far.read("rt01.summit")
