@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpp.model.folders import Folders
-from integration.miniature import Miniature, missing
+from integration.miniature import HUNG_SECONDS, Miniature, missing
 
 DETECTOR = "R22_S11"
 _CAMERA = {"size": 512, "detectors": [{"id": 94, "name": DETECTOR, "column": 0, "row": 0}]}
@@ -35,20 +35,20 @@ class System:
         self.miniature.start()
         self.miniature.registry()
         kept, scratch = Folders.current().cache / "calibrations", self.miniature.folder / "scratch"
-        self.miniature.run("calibration", "ncsa", "--kept", str(kept), timeout=900, DPP_SCRATCH=str(scratch))
+        self.miniature.run("calibration", "ncsa", "--kept", str(kept), DPP_SCRATCH=str(scratch))
         self.miniature.workload("forwarder", "summit")
         for service in ("data_backbone", "prompt_processing", "broker"):
             self.miniature.workload(service, "ncsa")
         self.miniature.workload("alert_distribution", "ncsa", PORT="0")
-        self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), 600, "the worker is ready")
+        self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), "the worker is ready")
 
     def night(self, visits: int, *arguments: str, during: Any = None, interval: float = 8.0) -> Path:
         """Take a night and return its folder, with the report built."""
         self._number += 1
         folder = self.nights / f"night{self._number}"
         folder.mkdir(parents=True)
-        follower = self.miniature.workload("report", "ncsa", "follow", str(folder), name=folder.name)
-        self.wait((folder / "following").exists, 60, "the consumer follows")
+        self.miniature.workload("report", "ncsa", "follow", str(folder), name=folder.name)
+        self.wait((folder / "following").exists, "the consumer follows")
         self.miniature.workload(
             "archiver", "summit", name=f"archiver-{folder.name}", DPP_DEVICE_CONFIG=str(self.config)
         )
@@ -67,24 +67,33 @@ class System:
         )
         if during:
             during(folder)
-        assert camera.wait(300) == 0, self.miniature.log(f"camera-{folder.name}")[-2000:]
+        assert camera.wait(HUNG_SECONDS) == 0, self.miniature.log(f"camera-{folder.name}")[-2000:]
         self.miniature.run("report", "ncsa", "settle", str(folder))
-        time.sleep(1.0)
-        follower.send_signal(signal.SIGTERM)
-        follower.wait(20)
+        self._drain(folder)
+        assert self.miniature.end(folder.name) == 0, self.miniature.log(folder.name)[-2000:]
         self.report(folder)
         return folder
+
+    def _drain(self, folder: Path) -> None:
+        """Wait until the consumer has what processing made; what it then lacks is the report's to name."""
+        made = {
+            (row["obsId"], row["detector"]): row["figures"].get("alerts", 0)
+            for row in rows(folder / "ledger.jsonl")
+            if row["step"] == "processed"
+        }
+        with suppress(AssertionError):
+            self.wait(lambda: len(rows(folder / "alerts.jsonl")) >= sum(made.values()), "all alerts are received", 30)
 
     def report(self, folder: Path) -> dict[str, Any]:
         """Read the stores back, build the report again and return it."""
         self.miniature.run("report", "ncsa", "stores", str(folder))
-        code = self.miniature.workload("report", "ncsa", "build", str(folder), name="build").wait(120)
+        code = self.miniature.workload("report", "ncsa", "build", str(folder), name="build").wait(HUNG_SECONDS)
         assert code in (0, 1), self.miniature.log("build")[-2000:]
         content: dict[str, Any] = json.loads((folder / "report.json").read_text())
         return content
 
-    def wait(self, condition: Any, seconds: float, what: str) -> None:
-        """Wait until a condition holds."""
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = HUNG_SECONDS) -> None:
+        """Wait until a condition holds; `seconds` only end what hangs."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}; logs: {self.tails()}"

@@ -19,24 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import yaml
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dpp.build.tools import tool
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.principals import Principals
+from ports import free_port
 
 SITES = ("summit", "base", "ncsa")
 _POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
 """PostgreSQL refuses to be root's."""
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+HUNG_SECONDS = 900.0
+"""What takes so long hangs: ten times the usual, on a machine that is busy with others as well."""
 
 
 def missing(*tools: str) -> str:
@@ -47,16 +45,6 @@ def missing(*tools: str) -> str:
     if os.geteuid() != 0:
         lacks.append("root (PostgreSQL runs as its own user)")
     return ", ".join(lacks)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for child in _children(pid):
-        yield from _descendants(child)
-        yield child
 
 
 class Miniature:
@@ -89,19 +77,29 @@ class Miniature:
         """Bring Kafka, PostgreSQL and the stores up and make topics, buckets and databases."""
         self._start_kafka()
         self.start_database()
-        self.wait_port(self.kafka_port, 240)
+        self.wait_port(self.kafka_port)
         self._make_topics()
         for site in SITES:
             self.start_store(site)
         for site, port in self.store_ports.items():
-            self.wait_port(port, 60)
+            self.wait_port(port)
             for bucket in ("raw", "butler", "alerts") if site == "ncsa" else ("raw",):
                 self.s3(site).create_bucket(Bucket=bucket)
 
     def stop(self) -> None:
         """End everything, workloads first; what holds data at once, as none of it is kept."""
+        forked = [
+            child
+            for process in self._processes.values()
+            if process.poll() is None
+            for child in psutil.Process(process.pid).children(recursive=True)
+        ]
         for name in reversed(list(self._processes)):
-            self.end(name, signal.SIGQUIT if name == "postgresql" else signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.end(name, signal.SIGQUIT if name == "postgresql" else signal.SIGTERM)
+        for child in forked:  # of what was told to end while it still prepared the night
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def _write_settings(self) -> None:
         secrets = self.folder / "secrets"
@@ -168,7 +166,7 @@ transaction.state.log.num.partitions=4
         self._launch(
             "postgresql", [str(binaries / "postgres"), "-D", str(home / "data"), *options], os.environ, **_POSTGRES
         )
-        self.wait_port(self.database_port, 30)
+        self.wait_port(self.database_port)
         self._make_databases()
 
     @contextmanager
@@ -176,10 +174,10 @@ transaction.state.log.num.partitions=4
         """Kill Kafka, the database or a store with all that it forked; afterwards it starts again on what it left."""
         process = self._processes[name]
         process.send_signal(signal.SIGSTOP)  # what is stopped forks no more
-        for pid in (*_descendants(process.pid), process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait(20)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
         try:
             yield
         finally:
@@ -276,11 +274,11 @@ transaction.state.log.num.partitions=4
         command = [sys.executable, "-m", f"workloads.{service}", *arguments]
         return self._launch(name or f"{service}-{site}", command, self.environment(site, **extra))
 
-    def run(self, service: str, site: str, *arguments: str, timeout: float = 300, **extra: str) -> None:
+    def run(self, service: str, site: str, *arguments: str, **extra: str) -> None:
         """Run a workload to its end; raise with the end of its log if it fails."""
         name = f"{service}-{site}"
         process = self.workload(service, site, *arguments, **extra)
-        code = process.wait(timeout)
+        code = process.wait(HUNG_SECONDS)
         self._processes.pop(name)
         if code:
             raise AssertionError(f"{name} ended with {code}:\n{self.log(name)[-3000:]}")
@@ -288,26 +286,47 @@ transaction.state.log.num.partitions=4
     def registry(self) -> None:
         """Start the schema registry and wait until it answers."""
         self.workload("schema_registry", "summit", PORT=str(self.registry_port))
-        self.wait_port(self.registry_port, 180)
+        self.wait_port(self.registry_port)
 
     def log(self, name: str) -> str:
         """Return what a process wrote."""
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the offset after the last message of each partition of a topic."""
+        consumer = self._consumer("tests")
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
+        found = {number: consumer.get_watermark_offsets(TopicPartition(topic, number), 60)[1] for number in partitions}
+        consumer.close()
+        return found
+
+    def read_to_the_end(self, group: str, topic: str) -> bool:
+        """Tell whether a group has committed that it is done with every message of a topic."""
+        consumer = self._consumer(group)
+        places = consumer.committed([TopicPartition(topic, number) for number in self.ends(topic)], 60)
+        for place in places:
+            place.offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
+        consumer.assign(places)
+        seen = [consumer.poll(60) for _ in places]
+        consumer.close()
+        return all(message is not None and message.error() is not None for message in seen)  # no message: its end
+
+    def _consumer(self, group: str) -> Consumer:
+        options = {"enable.partition.eof": True, "isolation.level": "read_committed", "enable.auto.commit": False}
+        return Consumer({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": group, **options})
+
     def children(self, name: str) -> list[int]:
         """Return the processes that a process has forked."""
-        return _children(self._processes[name].pid)
+        return [child.pid for child in psutil.Process(self._processes[name].pid).children()]
 
     def end(self, name: str, number: int = signal.SIGTERM) -> int:
-        """Send a signal to a process and wait for its end."""
+        """Send a signal to a process and return its exit code; raise where it does not end by itself, and kill it then."""
         process = self._processes.pop(name)
-        if process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        return process.wait(20)
+        process.send_signal(number)
+        try:
+            return process.wait(HUNG_SECONDS)
+        finally:
+            process.kill()
 
     def s3(self, site: str) -> Any:
         """Return an S3 client for the store of `site`."""
@@ -334,9 +353,9 @@ transaction.state.log.num.partitions=4
         command, environment, options = self._launched[name]
         self._launch(name, command, environment, **options)
 
-    def wait_port(self, port: int, seconds: float) -> None:
+    def wait_port(self, port: int) -> None:
         """Wait until something listens on a port."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + HUNG_SECONDS
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 probe.settimeout(1)
@@ -346,4 +365,4 @@ transaction.state.log.num.partitions=4
             if dead:
                 raise AssertionError(f"ended early: {dead}; {self.log(next(iter(dead)))[-2000:]}")
             time.sleep(0.2)
-        raise AssertionError(f"port {port}: nothing listens after {seconds:g} s")
+        raise AssertionError(f"port {port}: nothing listens after {HUNG_SECONDS:g} s")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dpp.build.tools import tool
-from integration.miniature import free_port
+from ports import free_port
 from workloads.archiver.device import Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Entry, Journal

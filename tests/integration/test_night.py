@@ -34,10 +34,11 @@ def test_alerts_are_received_once_and_decode(report):
     assert (alerts["missing"], alerts["undecodable"], alerts["duplicates"]) == (0, 0, 0)
 
 
-def test_transients_are_recovered_in_time(report):
-    assert report["transients"]["injected"] > 5
-    assert report["transients"]["completeness"] > 0.85
-    assert report["latency"]["within_60_s"] >= 0.98
+def test_transients_are_recovered_and_those_missed_are_named(report):
+    found = report["transients"]
+    assert found["injected"] > 5
+    assert found["completeness"] > 0.85
+    assert len(found["missed"]) == found["injected"] - found["recovered"]
 
 
 def test_the_report_keeps_its_schema_and_has_its_page(night, report):
@@ -77,9 +78,7 @@ def test_five_groups_received_the_full_stream(system, night):
         return {json.loads(line).get("diaSourceId") for body in bodies for line in body.splitlines()}
 
     for number in range(1, 6):
-        system.wait(
-            lambda number=number: wanted <= received(f"broker-{number}"), 30, f"broker-{number} has all receipts"
-        )
+        system.wait(lambda number=number: wanted <= received(f"broker-{number}"), f"broker-{number} has all receipts")
 
 
 def test_a_deleted_object_fails_the_night(system, night):
@@ -111,15 +110,20 @@ def test_a_lost_alert_fails_the_night(system, night):
         path.write_text(whole)
 
 
-@pytest.mark.usefixtures("night")
-def test_the_truth_is_nowhere_in_the_system(system):
+def test_the_truth_is_nowhere_in_the_system(system, night):
+    truths = [str(row["x"]).encode() for row in rows(night / "truth.jsonl")]
+    assert truths
     for site in ("summit", "base", "ncsa"):
-        assert not list((system.miniature.folder / f"store-{site}").rglob("truth*"))
+        files = [path for path in (system.miniature.folder / f"store-{site}/data").rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            data = path.read_bytes()
+            assert "truth" not in path.name
+            assert not any(truth in data for truth in truths), path
 
 
 def test_stock_pipetask_finds_the_same_sources(system, night):
     """The night's task under `pipetask` on the archive's repository gives what the warm worker found."""
-    import os
     import subprocess
     import sys
     from importlib import resources
@@ -163,7 +167,6 @@ def test_stock_pipetask_finds_the_same_sources(system, night):
     )
     alerts = [row for row in rows(night / "alerts.jsonl") if row["visit"] == name.exposure_id]
     assert alerts
-    assert os.path.commonpath([str(night), str(system.nights)]) == str(system.nights)
     for alert in alerts:
         assert min(abs(x - alert["x"]) + abs(y - alert["y"]) for x, y in found) < 1e-3
     assert (fact["obsId"], DETECTOR) in stamped(night, "alerted")

@@ -31,7 +31,7 @@ def real_night(system):
         env=system.miniature.environment("ncsa"), capture_output=True, text=True, check=True,
     )  # fmt: skip
     facts = json.loads(said.stdout)
-    system.miniature.run("calibration", "ncsa", "--sky", facts["sky"], timeout=600, PIPETASK_PROCESSES="2", **scratch)
+    system.miniature.run("calibration", "ncsa", "--sky", facts["sky"], PIPETASK_PROCESSES="2", **scratch)
     folder = system.night(VISITS, "--sky", sky, "--seed", "4711")
     return folder, facts, json.loads((folder / "report.json").read_text())
 

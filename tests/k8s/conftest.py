@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,20 +14,25 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dpp.rendering.clusters import GROUND
 from k8s.deployed import Server, by_service, pod, program
+from ports import free_port
 
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run an API server with the ground that workloads stand on (k8s/platform) in force."""
     folder = tmp_path_factory.mktemp("api")
-    store, api, token = f"http://127.0.0.1:{_port()}", _port(), secrets.token_hex(16)
+    store, api, token = f"http://127.0.0.1:{free_port()}", free_port(), secrets.token_hex(16)
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     (folder / "accounts.key").write_bytes(key)
     (folder / "tokens.csv").write_text(f"{token},tests,tests,system:masters\n")
     etcd = [program("etcd", "etcd"), f"--data-dir={folder}/etcd", f"--listen-client-urls={store}", "--unsafe-no-fsync"]
-    etcd += [f"--advertise-client-urls={store}", f"--listen-peer-urls=http://127.0.0.1:{_port()}", "--log-level=error"]
+    etcd += [
+        f"--advertise-client-urls={store}",
+        f"--listen-peer-urls=http://127.0.0.1:{free_port()}",
+        "--log-level=error",
+    ]
     command = [
         program("kube-apiserver"),
         f"--etcd-servers={store}",
@@ -59,12 +63,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 process.kill()  # nothing of it is kept
             for process in processes:
                 process.wait(timeout=30)
-
-
-def _port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _wait(server: Server, processes: list[subprocess.Popen[bytes]], log: Path) -> None:
