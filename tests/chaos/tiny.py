@@ -1,10 +1,13 @@
-"""Bring a lab of a few machines up, as `dpp lab up` marks it, and stay: started by the lifecycle test, and killed."""
+"""Bring a lab of a few machines up, as `dpp lab up` marks it, killed on the way: started by the lifecycle test."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
+import subprocess
 import sys
-import time
+from typing import Any
 
 from dpp.adapters.progress import Reporter
 from dpp.build.base_image import BaseImage
@@ -36,15 +39,29 @@ def specification(environment: Environment, name: str, image: str) -> MachineSpe
     )
 
 
+def _killed_before(program: int) -> type[subprocess.Popen[bytes]]:
+    """Return what starts programs, and is killed in place of starting that one."""
+    left = itertools.count(program - 1, -1)
+
+    class Mortal(subprocess.Popen[bytes]):
+        def __init__(self, command: Any, *arguments: Any, **options: Any) -> None:
+            if next(left) <= 0:
+                print(f"killed before {command}", flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().__init__(command, *arguments, **options)
+
+    return Mortal
+
+
 def main() -> None:
     folders, environment = Folders.current(), Environment.load("lab")
     image = base_image()
+    program, *hosts = sys.argv[1:]
     with session(folders.instance):
         write_access(folders, environment)
-        for name in sys.argv[1:]:
+        subprocess.Popen = _killed_before(int(program))  # type: ignore[misc]
+        for name in hosts:
             Machines(folders).ensure(specification(environment, name, image))
-            print(name, flush=True)
-        time.sleep(600)
 
 
 if __name__ == "__main__":
