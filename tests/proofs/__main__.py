@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 
 from proofs.catalogue import Catalogue, Tree
 from proofs.records import End, Owed, Records, statement
 
-_PENDING = 3
+_PENDING, _TERMINATED = 3, 143
 
 
 def main() -> int:
@@ -19,6 +21,7 @@ def main() -> int:
     verbs.add_parser("prove", help="run the proofs named, else all that are owed").add_argument("id", nargs="*")
     verbs.add_parser("owed", help="say what is owed").add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # what was started ends as well
     if options.verb == "test":
         from proofs.gate import Gate, new_folder
 

@@ -80,15 +80,8 @@ class Gate:
 
     def run(self) -> int:
         """Run all phases up to the first that fails; return the exit code."""
-        several = f"--numprocesses={max(2, min(4, os.cpu_count() or 1))}"
-        steps: list[tuple[str, Callable[[Phase], None]]] = [
-            ("ground", self._ground),
-            ("checks", lambda phase: self._pytest(phase, several, "-m", "not lab")),
-            ("lab", self._lab),
-            ("proofs", self._proofs),
-        ]
         try:
-            for name, work in steps:
+            for name, work in self.steps().items():
                 with self._phase(name) as phase:
                     work(phase)
                 if phase.failed:
@@ -96,6 +89,16 @@ class Gate:
         finally:
             self._say()
         return 1 if any(phase.failed for phase in self.phases) else 0
+
+    def steps(self) -> dict[str, Callable[[Phase], None]]:
+        """Return what each phase does, in order."""
+        several = f"--numprocesses={max(2, min(4, os.cpu_count() or 1))}"
+        return {
+            "ground": self._ground,
+            "checks": lambda phase: self._pytest(phase, several, "-m", "not lab"),
+            "lab": self._lab,
+            "proofs": self._proofs,
+        }
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Phase]:
@@ -127,11 +130,12 @@ class Gate:
         command = [sys.executable, "-m", "pytest", "--unproven", f"--junitxml={report}", *options, "tests"]
         code = subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode
         results = Results.read(report)
-        self._take(phase, results)
+        self.take(phase, results)
         if code and not phase.failed:
             phase.failed = 1  # it did not come to its tests, or did not end by itself
 
-    def _take(self, phase: Phase, results: Results) -> None:
+    def take(self, phase: Phase, results: Results) -> None:
+        """Add what a run of tests came to."""
         phase.passed, phase.failed, phase.skipped = results.passed, results.failed, results.skipped
         self.seconds |= results.seconds
         self.reasons |= results.reasons
