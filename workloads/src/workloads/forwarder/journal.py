@@ -129,9 +129,8 @@ class TransferJournal:
 
     def failed(self, transfer: Transfer, error: str) -> float:
         """Note a failure and return the seconds until the next attempt: doubled each time, up to half a minute."""
-        pause = min(
-            _LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(transfer.attempts, 10)
-        )  # a cut of hours is thousands of them
+        doublings = min(transfer.attempts, 10)  # a cut of hours is thousands of attempts
+        pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0**doublings)
         with self._lock:
             self._database.execute(
                 "UPDATE transfers SET attempts = attempts + 1, not_before = ?, error = ? WHERE site = ? AND key = ?",
