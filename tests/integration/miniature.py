@@ -33,7 +33,7 @@ from ports import free_port
 SITES = ("summit", "base", "ncsa")
 _POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
 """PostgreSQL refuses to be root's."""
-HUNG_SECONDS = 900.0
+HUNG_SECONDS = 1800.0
 """What takes so long hangs: ten times the usual, on a machine that is busy with others as well."""
 
 

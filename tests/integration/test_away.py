@@ -119,7 +119,6 @@ def _sources(visit: int) -> pd.DataFrame:
     return pd.DataFrame(own | place | zeros | ones | more | no)
 
 
-@pytest.mark.slow
 def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> None:
     database, visits = AlertDatabase(ways.settings), iter(range(1, 1000))
 
@@ -164,7 +163,6 @@ def _raw(name: ExposureName, number: int) -> bytes:
     return encode_raw(FLAT, LAYOUT, primary_cards(event, LAYOUT.name, own))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["database", "store"])
 def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, tmp_path: Path, gone: str) -> None:
     writer = Writer(ensure_repository(ways.settings, root=str(tmp_path / "repo")), Store(ways.settings, SITE))

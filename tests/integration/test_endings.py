@@ -45,7 +45,6 @@ def _start(system: System, service: str) -> str:
     return f"{service}-{SERVICES[service]['site']}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("service", [*SERVICES, "archiver"])
 def test_a_service_ends_when_it_is_told_to_while_it_starts(system: System, service: str, moment: str) -> None:

@@ -190,7 +190,7 @@ NOTICED = ("again in ", "notifications wait: ", "starts again from its last comm
 """What workloads say that wait for a peer, or end to be started again."""
 
 
-@pytest.mark.parametrize("gone", ["postgresql", "store-ncsa", pytest.param("kafka", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gone", ["postgresql", "store-ncsa", "kafka"])
 def test_a_night_loses_nothing_to_a_peer_that_crashes(system, gone):
     """What everything leans on is killed three times, each time until somebody noticed; workloads that end start again."""
     services = ("forwarder-summit", *(f"{name}-ncsa" for name in ("data_backbone", "prompt_processing", "broker")))

@@ -44,7 +44,6 @@ def links() -> Links:
     shutil.rmtree(folders.run)
 
 
-@pytest.mark.slow  # a rate: the machine must have a core for it
 def test_a_circuit_carries_what_it_declares(links: Links):
     state = links.read(CIRCUIT)
     assert state.sound
@@ -110,7 +109,6 @@ def test_an_unplugged_end_is_found_and_mended(links: Links):
     assert links.measure(CIRCUIT).probes_lost == 0
 
 
-@pytest.mark.slow  # a rate: the machine must have a core for it
 def test_the_delay_line_carries_three_times_the_declared_rate(links: Links):
     declared = links.read(CIRCUIT).declared.rate_mbps
     links.degrade(CIRCUIT, rate_mbps=10 * declared)
@@ -198,7 +196,6 @@ def test_every_circuit_carries_traffic_both_ways_unless_it_is_cut(network: Topol
         network.links.restore(CIRCUIT)
 
 
-@pytest.mark.slow  # a rate: the machine must have a core for it
 def test_the_network_of_the_lab_measures_as_declared(network: Topology):
     for circuit in network.environment.circuits:
         found = network.links.measure(circuit)
