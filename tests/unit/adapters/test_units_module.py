@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ states = json.loads(pathlib.Path("{states}").read_text())
 begun = "{begun}"
 verb, *names = [word for word in sys.argv[1:] if not word.startswith("--")]
 if verb == "show":
-    said = {{"NeedDaemonReload": "no", "InactiveExitTimestampMonotonic": begun}}
+    said = {{"NeedDaemonReload": "no", "InactiveExitTimestamp": begun}}
     print("\\n\\n".join("\\n".join(f"{{k}}={{v}}" for k, v in {{**said, **states[name]}}.items()) for name in names))
 elif any("broken" in name for name in names):
     sys.exit("Job for broken.service failed.")
@@ -57,7 +58,7 @@ class Host:
         """Let all units have begun so many seconds ago."""
         states, program = self.folder / "states.json", self.folder / "systemctl"
         states.write_text(json.dumps(STATES))
-        begun = int((time.monotonic() - ago) * 1e6)
+        begun = f"{datetime.fromtimestamp(time.time() - ago, UTC):%a %Y-%m-%d %H:%M:%S.%f} UTC"
         program.write_text(_SYSTEMCTL.format(states=states, calls=self.calls, begun=begun))
         program.chmod(0o755)
 

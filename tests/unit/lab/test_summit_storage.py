@@ -39,3 +39,30 @@ def test_the_exit_code_says_whether_a_night_fits(
     assert program.main() == code
     figures = json.loads(capsys.readouterr().out)
     assert figures["nights_left"] == pytest.approx(max(0, 10 - megabytes), abs=0.1)
+
+
+def test_measuring_rests_in_proportion_to_its_work(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many folders of few files: each look costs 20 ms, so that a tenth of the time is work, and none of it waits for a person."""
+    clock, rests = [0.0], []
+
+    def look() -> float:
+        clock[0] += 0.01
+        return clock[0]
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(program.time, "monotonic", look)
+    monkeypatch.setattr(program.time, "sleep", rest)
+    for number in range(100):
+        (tmp_path / f"data/{number}").mkdir()
+        (tmp_path / f"data/{number}/object").touch()
+    settings = json.loads(program.SETTINGS.read_text())
+    assert program.measure(settings)["objects"] == 100
+    assert rests == []
+    assert program.measure(settings, program.SHARE)["objects"] == 100
+    worked = clock[0] - sum(rests)
+    assert sum(rests) == pytest.approx(9 * worked, rel=0.3)

@@ -7,6 +7,7 @@ import glob
 import os
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ OPTIONS = {
     "reload_on": {"type": "list", "elements": "str", "default": []},
 }
 
-_BEGUN = "InactiveExitTimestampMonotonic"
+_BEGUN = "InactiveExitTimestamp"
 _PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", _BEGUN)
 _RELOADED = Path("/run/dpp/reloaded")
 """Holds a file for each unit that was reloaded, as old as that: systemd keeps no time of it."""
@@ -106,7 +107,7 @@ def main() -> None:
 
 def _found(module: AnsibleModule, names: Sequence[str]) -> list[dict[str, str]]:
     """Return the properties of each unit, in the order of `names`."""
-    said = _systemctl(module, "show", f"--property={','.join(_PROPERTIES)}", *names)
+    said = _systemctl(module, "show", "--timestamp=us+utc", f"--property={','.join(_PROPERTIES)}", *names)
     return [dict(line.partition("=")[::2] for line in block.splitlines()) for block in said.strip().split("\n\n")]
 
 
@@ -139,8 +140,11 @@ def _stale(patterns: Sequence[str], changed: Sequence[str], since: float) -> boo
 
 
 def _begun(found: dict[str, str]) -> float:
-    """Return when the unit began to start, by the clock as it goes now: it may have been set since."""
-    return time.time() - time.monotonic() + int(found[_BEGUN] or 0) / 1e6
+    """Return when the unit began to start, 0 where it never did."""
+    words = found[_BEGUN].split()  # day of the week, date, time, UTC
+    if len(words) < 4:
+        return 0.0
+    return datetime.fromisoformat("T".join(words[1:3])).replace(tzinfo=UTC).timestamp()
 
 
 def _reloaded(name: str) -> float:
