@@ -17,7 +17,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     fix: Annotated[bool, typer.Option("--fix", help="Install missing Debian packages (none is removed).")] = False,
-    tests: Annotated[bool, typer.Option("--tests", help="For tests: their packages too; labs take turns, so room may be taken now.")] = False,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="For tests: their packages too; labs take turns, so room may be taken now.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check what this machine needs to carry the lab; exit code 1 if it cannot."""
