@@ -23,8 +23,8 @@ NEEDS = {"integration": "root", "network": "root", "roles": "root", "chaos": "ro
 HUNG_SECONDS = {"lint": 1200, "integration": 3600, "network": 3600, "roles": 9000, "chaos": 3600, "lab": 9000}
 """Ten times what the longest test of a folder, with the servers that it begins with, usually takes."""
 HUNG_ELSE_SECONDS = 900
-LAST = "test_going.py"
-"""A lab goes when everything has been asked of it."""
+FIRST, LAST = "test_night.py", "test_going.py"
+"""What a lab is for is tried before it is tampered with; it goes when everything has been asked of it."""
 
 _SHOWN = 4000
 """Characters of a failure, from its end."""
@@ -95,10 +95,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
     several = hasattr(config, "workerinput")
 
-    def place(item: pytest.Item) -> tuple[bool, int, bool]:
+    def place(item: pytest.Item) -> tuple[bool, int, bool, bool]:
         stage = _stage(item.path)
         rank = STAGES.index(stage) if stage in STAGES else len(STAGES)
-        return not (several and stage == LONGEST), rank, item.path.name == LAST
+        return not (several and stage == LONGEST), rank, item.path.name == LAST, item.path.name != FIRST
 
     for item in items:
         stage = _stage(item.path)

@@ -34,10 +34,12 @@ def _all_owed() -> list[Owed]:
 
 
 def _prove(names: list[str]) -> int:
-    from proofs.gate import new_folder
+    from proofs.gate import make_ground, new_folder
     from proofs.proving import Prover
 
     proofs = Catalogue.load().find(names) if names else [one.proof for one in _all_owed()]
+    if not make_ground():
+        return 1
     folder, ends = new_folder(), []
     for outcome in Prover(folder).run(proofs):
         print(outcome, flush=True)

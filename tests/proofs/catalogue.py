@@ -103,17 +103,21 @@ def pattern(glob: str) -> re.Pattern[str]:
 
 
 class Tree:
-    """The files of a checkout: what git tracks, and what is new and not ignored.
+    """The files of a checkout, as they are when they are first asked for: what git tracks, and what is new and not ignored.
 
     Parameters
     ----------
     root
         The checkout.
+    files
+        Their paths from the root, where they are not git's.
     """
 
-    def __init__(self, root: Path = ROOT) -> None:
+    def __init__(self, root: Path = ROOT, files: list[str] | None = None) -> None:
         self.root = root
         self._digests: dict[str, bytes] = {}
+        if files is not None:
+            self.files = files
 
     @cached_property
     def files(self) -> list[str]:

@@ -18,7 +18,7 @@ from dpp.lab.lifecycle import Lab
 from dpp.model.folders import Folders
 from instances import instance, turn
 from proofs import trees
-from proofs.catalogue import Ground, Proof, Tree
+from proofs.catalogue import ROOT, Ground, Proof
 from proofs.records import LAB_SECONDS, End, Records
 from proofs.results import Results
 
@@ -63,14 +63,14 @@ class Prover:
     ----------
     logs
         Folder that gets the logs.
-    tree
-        The checkout.
+    checkout
+        Where the files are.
     records
         Where ends are recorded.
     """
 
-    def __init__(self, logs: Path, tree: Tree | None = None, records: Records | None = None) -> None:
-        self.logs, self.tree, self.records = logs, tree or Tree(), records or Records()
+    def __init__(self, logs: Path, checkout: Path = ROOT, records: Records | None = None) -> None:
+        self.logs, self.checkout, self.records = logs, checkout, records or Records()
         self._folders = Folders(instance("t"))
 
     def run(self, proofs: list[Proof]) -> Iterator[Outcome]:
@@ -109,18 +109,18 @@ class Prover:
         if proof.ground is Ground.NEW_LAB and stands:
             self._down()
         elif proof.ground is Ground.LAB and not stands:
-            trees.plant(proof, self.tree, root)
+            digest = trees.plant(proof, self.checkout, root)
             begun = time.monotonic()
             if said := self._run(["dpp", "lab", "up"], root, self.logs / "lab-up.log", LAB_SECONDS, proof):
                 self._down()
-                return self._ended(proof, time.monotonic() - begun, said)
+                return self._ended(proof, digest, time.monotonic() - begun, said)
         outcome = self._prove(proof, root)
         if outcome.end is End.RED:
             self._down()
         return outcome
 
     def _prove(self, proof: Proof, root: Path) -> Outcome:
-        trees.plant(proof, self.tree, root)
+        digest = trees.plant(proof, self.checkout, root)
         words, report = proof.words, self.logs / f"{proof.id}.xml"
         if proof.tests:
             words = [*words, f"--junitxml={report}"]
@@ -129,10 +129,10 @@ class Prover:
         results = Results.read(report)
         if not said and proof.tests and not results.passed:
             said = f"no test passed: {'; '.join(sorted(set(results.reasons.values())))}"
-        return self._ended(proof, time.monotonic() - begun, said, results)
+        return self._ended(proof, digest, time.monotonic() - begun, said, results)
 
-    def _ended(self, proof: Proof, seconds: float, said: str, results: Results | None = None) -> Outcome:
-        end = self.records.add(proof, self.tree.digest(proof), seconds, green=not said)
+    def _ended(self, proof: Proof, digest: str, seconds: float, said: str, results: Results | None = None) -> Outcome:
+        end = self.records.add(proof, digest, seconds, green=not said)
         return Outcome(proof, end, seconds, said, results or Results())
 
     def _run(self, words: list[str], root: Path, log: Path, usual: int, proof: Proof) -> str:

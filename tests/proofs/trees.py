@@ -14,15 +14,18 @@ _OWN = ("PYTHONPATH", "PYTEST_ADDOPTS", "VIRTUAL_ENV", "DPP_IMAGE")
 """Variables of the environment that would lead out of the tree."""
 
 
-def plant(proof: Proof, source: Tree, root: Path) -> None:
-    """Make the tree of a proof at `root`, in place of what is there."""
+def plant(proof: Proof, checkout: Path, root: Path) -> str:
+    """Make the tree of a proof at `root`, in place of what is there; return the proof's digest, of what is in it."""
     shutil.rmtree(root, ignore_errors=True)
-    for path in source.of(proof):
+    source = Tree(checkout)
+    files = source.of(proof)
+    for path in files:
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source.root / path, target)  # times as well: compiled kernels are known by their sources'
     _copy_kernels(source.root, root)
     _environment(root)
+    return Tree(root, files).digest(proof)
 
 
 def variables(root: Path) -> dict[str, str]:

@@ -19,10 +19,6 @@ CONTINUED = {"kubernetes_node": "kubernetes_control_plane"}
 """Roles whose scenario goes on with the machines of another's: a cluster is started once."""
 
 
-def test_every_role_has_a_scenario():
-    assert sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()) == ROLES
-
-
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in CONTINUED.values()])
 def test_role(role: str, tmp_path: Path):
     if role not in CONTINUED:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proofs.catalogue import ROOT, Catalogue, Proof, Tree, pattern
+from roles.test_molecule import CONTINUED
 
 CATALOGUE = Catalogue.load()
 TREE = Tree()
@@ -55,6 +56,15 @@ def test_every_glob_finds_a_file() -> None:
         if not any(pattern(glob.removeprefix("!")).fullmatch(path) for path in TREE.files)
     }
     assert idle == set()
+
+
+def test_every_role_is_proven() -> None:
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert {path.parents[2].name for path in ROOT.glob("roles/*/molecule/default/molecule.yml")} == roles
+    words = {word for proof in CATALOGUE.proofs for word in proof.tests}
+    assert {f"tests/roles/test_profile.py::test_role[{role}]" for role in roles} <= words
+    continued = set(CONTINUED.values())
+    assert {f"tests/roles/test_molecule.py::test_role[{role}]" for role in roles - continued} <= words
 
 
 def test_names_are_unique() -> None:

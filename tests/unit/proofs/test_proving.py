@@ -38,7 +38,7 @@ def proof(**changes: object) -> Proof:
 def prove(checkout: Path, one: Proof) -> Outcome:
     logs = checkout.with_name("logs")
     logs.mkdir(exist_ok=True)
-    (outcome,) = Prover(logs, Tree(checkout), Records(checkout.with_name("records.txt"))).run([one])
+    (outcome,) = Prover(logs, checkout, Records(checkout.with_name("records.txt"))).run([one])
     return outcome
 
 
@@ -61,6 +61,12 @@ def test_a_dependency_that_is_not_declared_fails(checkout: Path) -> None:
     outcome = prove(checkout, proof(files=["*.py"]))
     assert outcome.end is End.RED
     assert "No such file or directory: 'said.txt'" in outcome.said
+
+
+def test_what_is_edited_meanwhile_is_not_proven(checkout: Path) -> None:
+    edits = proof(command=f"python -c \"import pathlib; pathlib.Path('{checkout}/said.txt').write_text('edited')\"")
+    assert prove(checkout, edits).end is End.GREEN
+    assert owed(checkout, edits) == ["its files have changed"]
 
 
 def test_what_git_ignores_is_no_file_of_a_proof(checkout: Path) -> None:
@@ -99,7 +105,7 @@ def test_what_cannot_be_proven_here_stays_owed_without_a_stain(checkout: Path) -
 def test_the_code_of_a_tree_is_its_own(tmp_path: Path) -> None:
     """What a tree does not have is not found in this checkout, though that is where its environment's packages are."""
     one = proof(files=["src/dpp/__init__.py", "src/dpp/model/**"])
-    trees.plant(one, Tree(), tmp_path / "tree")
+    trees.plant(one, REPOSITORY, tmp_path / "tree")
     script = "import dpp.model.errors, pydantic; print(dpp.__file__); import dpp.cli"
     done = subprocess.run(
         ["python", "-c", script], cwd=tmp_path, env=trees.variables(tmp_path / "tree"), capture_output=True, text=True,
@@ -111,7 +117,7 @@ def test_the_code_of_a_tree_is_its_own(tmp_path: Path) -> None:
 
 
 def test_commands_of_a_tree_are_its_own(tmp_path: Path) -> None:
-    trees.plant(proof(files=["src/dpp/**"]), Tree(), tmp_path)
+    trees.plant(proof(files=["src/dpp/**"]), REPOSITORY, tmp_path)
     first = (tmp_path / ".venv/bin/dpp").read_text().splitlines()[0]
     assert first == f"#!{tmp_path}/.venv/bin/python"
     assert trees.variables(tmp_path)["PATH"].split(":")[0] == f"{tmp_path}/.venv/bin"
