@@ -11,17 +11,17 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Final
 
-from dpp.model.environment import Environment
+from dpp.model.declared import Declared
 from dpp.model.problems import Finding
 from dpp.model.sources import Sources
 from dpp.model.types import Circuit, CircuitEnd, Cluster, Host
 
-Check = Callable[[Environment], Iterator[Finding]]
+Check = Callable[[Declared], Iterator[Finding]]
 NODE_GROUPS: Final = {"control_plane": "kubernetes_control_plane", "nodes": "kubernetes_node"}
 STORE_GROUPS: Final = frozenset({"object_store", "summit_storage"})
 
 
-def findings(environment: Environment, origin: Sources, *, complete: bool) -> Iterator[Finding]:
+def findings(environment: Declared, origin: Sources, *, complete: bool) -> Iterator[Finding]:
     """Yield every contradiction; without `complete` (objects were refused) what counts objects is left out."""
     for check in (
         _prefixes,
@@ -44,7 +44,7 @@ def findings(environment: Environment, origin: Sources, *, complete: bool) -> It
         yield from _pools(environment)
 
 
-def _prefixes(environment: Environment) -> Iterator[Finding]:
+def _prefixes(environment: Declared) -> Iterator[Finding]:
     prefixes: list[tuple[tuple[str, ...], IPv4Network]] = [
         *((("dpp_networks", n.name, "prefix"), n.prefix) for n in environment.networks.values()),
         *((("dpp_circuits", c.name, "prefix"), c.prefix) for c in environment.circuits.values()),
@@ -60,7 +60,7 @@ def _prefixes(environment: Environment) -> Iterator[Finding]:
             )
 
 
-def _networks(environment: Environment) -> Iterator[Finding]:
+def _networks(environment: Declared) -> Iterator[Finding]:
     for network in environment.networks.values():
         keys = ("dpp_networks", network.name)
         yield from _site_exists(environment, (*keys, "site"), network.site)
@@ -70,14 +70,14 @@ def _networks(environment: Environment) -> Iterator[Finding]:
             )
 
 
-def _site_exists(environment: Environment, keys: tuple[str, ...], site: str) -> Iterator[Finding]:
+def _site_exists(environment: Declared, keys: tuple[str, ...], site: str) -> Iterator[Finding]:
     if site not in environment.sites:
         yield Finding(
             keys, f"site {site}", f"one of {', '.join(environment.sites)}", "correct the site or declare it", (site,)
         )
 
 
-def _hosts(environment: Environment) -> Iterator[Finding]:
+def _hosts(environment: Declared) -> Iterator[Finding]:
     owners: dict[object, str] = {
         network.gateway: f"the gateway of {network.name}" for network in environment.networks.values()
     }
@@ -103,7 +103,7 @@ def _hosts(environment: Environment) -> Iterator[Finding]:
         owners.setdefault(host.address, host.name)
 
 
-def _circuits(environment: Environment) -> Iterator[Finding]:
+def _circuits(environment: Declared) -> Iterator[Finding]:
     interfaces: dict[tuple[str, str], str] = {}
     for circuit in environment.circuits.values():
         keys = ("dpp_circuits", circuit.name)
@@ -124,7 +124,7 @@ def _circuits(environment: Environment) -> Iterator[Finding]:
             )
 
 
-def _transit(environment: Environment) -> Iterator[Finding]:
+def _transit(environment: Declared) -> Iterator[Finding]:
     ends = [{end.host.rpartition(".")[2] for end in (c.a, c.b)} for c in environment.circuits.values()]
     for site in environment.sites.values():
         keys = ("dpp_sites", site.name, "transit_for")
@@ -146,15 +146,13 @@ def _transit(environment: Environment) -> Iterator[Finding]:
                 )
 
 
-def _platforms(environment: Environment) -> Iterator[Finding]:
+def _platforms(environment: Declared) -> Iterator[Finding]:
     for host in environment.routing.platforms:
         if host not in environment.hosts or "border_router" not in environment.hosts[host].groups:
             yield Finding(("dpp_routing", "platforms", host), host, "a border router of hosts.yml", "correct the name")
 
 
-def _circuit_end(
-    environment: Environment, circuit: Circuit, keys: tuple[str, ...], end: CircuitEnd
-) -> Iterator[Finding]:
+def _circuit_end(environment: Declared, circuit: Circuit, keys: tuple[str, ...], end: CircuitEnd) -> Iterator[Finding]:
     host = environment.hosts.get(end.host)
     if host is None:
         yield Finding(
@@ -181,7 +179,7 @@ def _circuit_end(
         )
 
 
-def _clusters(environment: Environment) -> Iterator[Finding]:
+def _clusters(environment: Declared) -> Iterator[Finding]:
     for cluster in environment.clusters.values():
         keys = ("dpp_clusters", cluster.name)
         yield from _site_exists(environment, (*keys, "site"), cluster.site)
@@ -203,7 +201,7 @@ def _clusters(environment: Environment) -> Iterator[Finding]:
             )
 
 
-def _member(environment: Environment, keys: tuple[str, ...], name: str, group: str, site: str) -> Iterator[Finding]:
+def _member(environment: Declared, keys: tuple[str, ...], name: str, group: str, site: str) -> Iterator[Finding]:
     host = environment.hosts.get(name)
     if host is None:
         yield Finding(keys, f"host {name}, which does not exist", "a host of hosts.yml", "correct the name", (name,))
@@ -216,7 +214,7 @@ def _member(environment: Environment, keys: tuple[str, ...], name: str, group: s
         yield Finding(keys, f"{name}, a host of {host.site}", f"a host of {site}", "correct the name or the site")
 
 
-def _storage(environment: Environment) -> Iterator[Finding]:
+def _storage(environment: Declared) -> Iterator[Finding]:
     for store in environment.storage.values():
         keys = ("dpp_storage", store.site)
         yield from _site_exists(environment, keys, store.site)
@@ -226,7 +224,7 @@ def _storage(environment: Environment) -> Iterator[Finding]:
             yield from _member(environment, (*keys, "hosts"), name, group, store.site)
 
 
-def _outside(environment: Environment) -> Iterator[Finding]:
+def _outside(environment: Declared) -> Iterator[Finding]:
     for outside in environment.outside.values():
         keys = ("dpp_outside", outside.name)
         yield from _site_exists(environment, (*keys, "site"), outside.site)
@@ -236,7 +234,7 @@ def _outside(environment: Environment) -> Iterator[Finding]:
             yield Finding((*keys, "address"), found, expected, "choose another")
 
 
-def _volumes(environment: Environment) -> Iterator[Finding]:
+def _volumes(environment: Declared) -> Iterator[Finding]:
     nodes = {host for cluster in environment.clusters.values() for host in cluster.hosts}
     for volume in environment.volumes.values():
         if volume.node not in nodes:
@@ -244,7 +242,7 @@ def _volumes(environment: Environment) -> Iterator[Finding]:
             yield Finding(keys, f"{volume.node}, no node of a cluster", "a node", "correct the name", (volume.node,))
 
 
-def _asns(environment: Environment) -> Iterator[Finding]:
+def _asns(environment: Declared) -> Iterator[Finding]:
     owners: dict[int, str] = {}
     for site in environment.sites.values():
         if owners.setdefault(site.asn, site.name) != site.name:
@@ -252,7 +250,7 @@ def _asns(environment: Environment) -> Iterator[Finding]:
             yield Finding(("dpp_sites", site.name, "asn"), found, "a number of its own", "choose another")
 
 
-def _groups(environment: Environment, origin: Sources) -> Iterator[Finding]:
+def _groups(environment: Declared, origin: Sources) -> Iterator[Finding]:
     """Yield groups that are no site, function or pool of that name."""
     roles = {path.parent.name for path in (origin.root / "roles").glob("*/tasks")}
     for group in sorted(origin.children.get("functions", frozenset()) - roles):
@@ -271,7 +269,7 @@ def _groups(environment: Environment, origin: Sources) -> Iterator[Finding]:
         )
 
 
-def _autonomy(environment: Environment) -> Iterator[Finding]:
+def _autonomy(environment: Declared) -> Iterator[Finding]:
     """Yield what a site lacks to run, be reconfigured and be rebuilt without its links."""
     for site in environment.sites:
         needs = ["operations_host", "border_router"]
@@ -296,7 +294,7 @@ def _autonomy(environment: Environment) -> Iterator[Finding]:
             )
 
 
-def _membership(environment: Environment) -> Iterator[Finding]:
+def _membership(environment: Declared) -> Iterator[Finding]:
     """Yield hosts that are in a Kubernetes or store group but in no cluster or store."""
     used: dict[str, set[str]] = defaultdict(set)
     for cluster in environment.clusters.values():
@@ -318,7 +316,7 @@ def _enlist(used: dict[str, set[str]], cluster: Cluster) -> None:
         used[group].update(getattr(cluster, kind))
 
 
-def _pools(environment: Environment) -> Iterator[Finding]:
+def _pools(environment: Declared) -> Iterator[Finding]:
     if not environment.pools:
         return
     for host in environment.hosts_of(group="kubernetes_node"):
@@ -330,7 +328,7 @@ def _pools(environment: Environment) -> Iterator[Finding]:
         yield Finding(("dpp_pools",), found, expected, "add nodes or workers per node")
 
 
-def _one_pool(environment: Environment, host: Host) -> Iterator[Finding]:
+def _one_pool(environment: Declared, host: Host) -> Iterator[Finding]:
     own = sorted(host.groups & set(environment.pools))
     if len(own) != 1:
         yield Finding(

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dpp.model import checks, sources
-from dpp.model.environment import Environment
+from dpp.model.declared import Declared
 from dpp.model.problems import DeclarationError, Finding, Problem
 from dpp.model.sources import Sources, Variable
 from dpp.model.types import (
@@ -53,20 +53,20 @@ OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_outside": {}, "dpp_rout
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 
 
-def load(name: str, root: Path) -> Environment:
+def load(name: str, root: Path) -> Declared:
     """Read and check the environment `name` of the repository at `root`."""
     origin = sources.read(root / "inventories" / name, root)
     problems = [*_variable_problems(origin)]
     fields, broken = _fields(origin, problems)
-    if set(Environment.model_fields) - {"name", "folder"} <= set(fields):
-        environment = Environment.model_construct(name=name, folder=origin.folder, **fields)
-        found = checks.findings(environment, origin, complete=not broken)
+    if set(Declared.model_fields) - {"name", "folder"} <= set(fields):
+        declared = Declared.model_construct(name=name, folder=origin.folder, **fields)
+        found = checks.findings(declared, origin, complete=not broken)
         problems += [_problem(origin, finding) for finding in found if not broken & set(finding.about)]
     if problems:
         raise DeclarationError(
             f"inventories/{name}", sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line or 0, p.subject))
         )
-    return environment
+    return declared
 
 
 def _problem(origin: Sources, finding: Finding) -> Problem:

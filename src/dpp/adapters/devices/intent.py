@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from dpp.model.environment import Environment, Leg
+from dpp.model.declared import Leg
+from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
 from dpp.model.names import kebab
 
