@@ -30,7 +30,7 @@ def test_masks_agree_with_astroscrappy(field, visit, config):
     assert (theirs & found.mask).sum() >= 0.99 * (theirs | found.mask).sum()
     assert np.abs(clean - found.cleaned)[theirs == found.mask].max() < 1.0
     hits, count = scipy.ndimage.label(exposure.cosmic_rays, np.ones((3, 3)))
-    assert count > 5
+    assert count, "an exposure without a cosmic ray proves nothing"
     half = [np.mean(mask[hits == i + 1]) >= 0.5 for i in range(count) for mask in (theirs, found.mask)]
     assert all(ours or not peer for peer, ours in zip(half[::2], half[1::2], strict=True))
 
