@@ -137,7 +137,9 @@ class Backend:
         tools = [str(self.command.parent), str(Path(sys.executable).parent)]
         path = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in tools]
         return {
-            "PULUMI_BACKEND_URL": self.folder.as_uri(),
+            # Without files of attributes beside the states: the engine writes those in place, and one that it was killed
+            # over, an empty one, makes the state unreadable.
+            "PULUMI_BACKEND_URL": f"{self.folder.as_uri()}?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.passphrase_file),
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true",
