@@ -34,12 +34,17 @@ case "$*" in
 *"qdisc del"*) rm "$state" ;;
 esac
 """
-_LINE = """#!/bin/sh
-case "$1" in --net=*) shift 2; exec "$@" ;; esac
-trap 'echo told >> {folder}/told' HUP
-echo {word}
-while :; do sleep 0.01; done
+_LINE = """#!/usr/bin/env python3
+import os, signal, sys, time
+if sys.argv[1].startswith("--net="):
+    os.execvp(sys.argv[3], sys.argv[3:])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # none is lost between two that are waited for
+{first}
+while signal.sigwait([signal.SIGHUP]):
+    with open("{folder}/told", "a") as told:
+        told.write("told")
 """
+_READY = 'print("ready", flush=True)'
 
 
 def _program(path: Path, text: str) -> None:
@@ -134,7 +139,7 @@ def test_either_end_knows_the_owner_and_both_must_be_joined(
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DelayLine]:
     """Give a delay line whose program does nothing but obey."""
     for name in ("bin/delayline", "path/nsenter"):
-        _program(tmp_path / name, _LINE.format(folder=tmp_path, word="ready"))
+        _program(tmp_path / name, _LINE.format(folder=tmp_path, first=_READY))
     monkeypatch.setenv("PATH", f"{tmp_path}/path:{os.environ['PATH']}")
     monkeypatch.setattr(module, "tool_folder", lambda _: tmp_path)
     monkeypatch.setattr(Folders, "run", tmp_path)
@@ -160,7 +165,7 @@ def test_a_delay_line_is_started_told_and_ended(line: DelayLine, tmp_path: Path)
 
 def test_who_is_killed_while_it_starts_a_delay_line_leaves_one_that_is_found(line: DelayLine, tmp_path: Path) -> None:
     """The tool dies before the line has said that it is ready; the next one finds it, and starts no other."""
-    _program(tmp_path / "bin/delayline", _LINE.format(folder=tmp_path, word="$(sleep 1000)"))
+    _program(tmp_path / "bin/delayline", _LINE.format(folder=tmp_path, first="time.sleep(1000)"))
     tool = os.fork()
     if tool == 0:
         with suppress(BaseException):
