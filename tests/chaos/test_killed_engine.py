@@ -15,8 +15,10 @@ import yaml
 
 from chaos import tiny
 from dpp.adapters.progress import Reporter
-from dpp.adapters.pulumi import Backend, Event, Result, Stacks
+from dpp.adapters.pulumi.backend import Backend
+from dpp.adapters.pulumi.events import Event, Result
 from dpp.adapters.pulumi.locks import holders
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.lab.access import write_access
 from dpp.lab.lifecycle import Lab
 from dpp.lab.links import Links

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dpp.adapters.pulumi import Backend, Event, Result, Stacks
+from dpp.adapters.pulumi.backend import Backend
+from dpp.adapters.pulumi.events import Event, Result
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.build.tools import tool
 
 DATA = Path(__file__).parent / "data"

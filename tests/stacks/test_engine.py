@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dpp.adapters.pulumi import Event, Holder, Stacks
+from dpp.adapters.pulumi.events import Event
+from dpp.adapters.pulumi.locks import Holder
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.model.errors import FatalError, RetriableError
 from stacks.projects import FIRST, SECOND, Ledger, engine, messages, steps
 
@@ -91,7 +93,7 @@ def test_whole_life(ledger: Ledger) -> None:
 
 def test_two_at_once_and_interrupt(ledger: Ledger) -> None:
     """The second `up` is refused and names the first, or waits; an interrupted one finishes its steps."""
-    (ledger.top / "pause").write_text("1.0")
+    (ledger.top / "pause").touch()
     process = start_up(ledger)
     wait_for(process, "::base running")
     with pytest.raises(RetriableError, match=r"locked by \S+@\S+ \(process \d+\) since \S+; .*wait for it to end"):
@@ -107,6 +109,7 @@ def test_two_at_once_and_interrupt(ledger: Ledger) -> None:
     while "waiting for" not in messages(events):
         assert waiting.is_alive()
     process.send_signal(signal.SIGINT)
+    (ledger.top / "pause").unlink()
     text, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in text
@@ -182,7 +185,7 @@ def test_damaged_state(ledger: Ledger) -> None:
 
 def test_everything_ends_with_what_started_it(ledger: Ledger) -> None:
     """Whoever is killed, what it started ends: the engine with its caller, program and provider with the engine."""
-    (ledger.top / "pause").write_text("600")
+    (ledger.top / "pause").touch()
     process = start_up(ledger)
     wait_for(process, "::base running")
     children = psutil.Process(process.pid).children(recursive=True)
@@ -193,6 +196,8 @@ def test_everything_ends_with_what_started_it(ledger: Ledger) -> None:
         if name in " ".join(child.cmdline())
     }
     assert names == {"main.py", "pulumi-language-python"}
+    while "base" not in ledger.objects():
+        assert process.poll() is None
     process.kill()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive

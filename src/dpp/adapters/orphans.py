@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import threading
 from typing import NoReturn
 
@@ -11,19 +12,19 @@ import psutil
 
 
 def end_with_parent() -> None:
-    """End this process and its descendants, at once, when its parent ends, however that happens."""
-    parent = os.getppid()
-    try:
-        watched = os.pidfd_open(parent)
-    except ProcessLookupError:
-        end(1)
-    if os.getppid() != parent:
-        end(1)
+    """End this process and its descendants, at once, when its parent ends, however that happens.
+
+    A parent that ended before this was called is known by the pipe to this process's standard input, which it held.
+    """
+    watched = select.poll()
+    watched.register(os.pidfd_open(os.getppid()), select.POLLIN)
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        watched.register(0, 0)  # nothing is read there; that nobody can write any more is always told
     threading.Thread(target=_watch, args=(watched,), name="parent", daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    select.select([parent], [], [])
+def _watch(watched: select.poll) -> None:
+    watched.poll()
     end(1)
 
 

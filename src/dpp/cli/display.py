@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Self, TextIO
 
-from dpp.adapters.pulumi import Event, Result
+from dpp.adapters.pulumi.events import Event, Result
 from dpp.model.units import UNITS
 
 _SIGNS: Final = {

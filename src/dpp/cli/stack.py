@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from dpp.adapters.pulumi import Listener, Result, Stacks, environment_of, ignore, mask
+from dpp.adapters.pulumi.backend import environment_of
+from dpp.adapters.pulumi.events import Listener, Result, ignore, mask
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.cli.display import Display
 from dpp.cli.output import JsonOption, print_json
 from dpp.model.environment import Environment

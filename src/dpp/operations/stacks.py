@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dpp.adapters.pulumi import Backend, Stacks
+from dpp.adapters.pulumi.backend import Backend
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.build.tools import tool
 from dpp.model.environment import Environment
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dpp.adapters.kubernetes import Cluster
-from dpp.adapters.pulumi import Backend
+from dpp.adapters.pulumi.backend import Backend
 from dpp.lab.links import Links
 from dpp.lab.machines import Machines
 from dpp.model.environment import Environment

@@ -11,7 +11,8 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from dpp.adapters.progress import Reporter
-from dpp.adapters.pulumi import Listener, Result, Stacks, ignore
+from dpp.adapters.pulumi.events import Listener, Result, ignore
+from dpp.adapters.pulumi.stacks import Stacks
 from dpp.model.environment import Environment
 from dpp.model.errors import DppError
 from dpp.model.units import NEEDS, UNITS

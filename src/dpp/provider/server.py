@@ -13,15 +13,16 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf import any_pb2, empty_pb2
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, status_pb2
-from pulumi.runtime.proto import provider_pb2 as p
-from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer, add_ResourceProviderServicer_to_server
 
+from dpp.adapters.pulumi.protocol import protocol
 from dpp.model.errors import DppError, FatalError
 from dpp.provider.kinds import UNKNOWN, Kind
 from dpp.provider.resource import Progress, Properties, Resource, environment
 from dpp.provider.resources import KINDS, resource_of
 from dpp.provider.values import has_unknown, plain, wire
+
+p, engine_pb2, plugin_pb2, status_pb2 = map(protocol, ("provider_pb2", "engine_pb2", "plugin_pb2", "status_pb2"))
+services, engine_services = protocol("provider_pb2_grpc"), protocol("engine_pb2_grpc")
 
 VERSION: Final = "0.1.0"
 _AT_ONCE: Final = 64
@@ -73,7 +74,7 @@ def request_inputs(request: Any) -> Any:
     return request.properties if isinstance(request, p.CreateRequest) else request.news
 
 
-class Provider(ResourceProviderServicer):
+class Provider(services.ResourceProviderServicer):  # type: ignore[misc, name-defined]  # generated without types
     """Dispatch by resource type.
 
     Parameters
@@ -86,7 +87,7 @@ class Provider(ResourceProviderServicer):
 
     def __init__(self, engine: str, resource: Callable[[str], Resource[Any]] = resource_of) -> None:
         self._resource = resource
-        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine))
+        self._engine = engine_services.EngineStub(grpc.insecure_channel(engine))
 
     # -- the provider itself -----------------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ def start(provider: Provider) -> tuple[grpc.Server, int]:
     """Start a server for `provider` on a port of loopback and return it with its port."""
     options = [("grpc.max_receive_message_length", _MESSAGE_BYTES), ("grpc.max_send_message_length", _MESSAGE_BYTES)]
     server = grpc.server(ThreadPoolExecutor(_AT_ONCE), options=options)
-    add_ResourceProviderServicer_to_server(provider, server)
+    services.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, port

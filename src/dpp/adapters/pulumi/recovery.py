@@ -17,12 +17,13 @@ from typing import Any
 
 import grpc
 from google.protobuf import json_format, struct_pb2
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from dpp.adapters.pulumi.backend import Backend
 from dpp.adapters.pulumi.events import SECRET, SIGNATURE, sentence
+from dpp.adapters.pulumi.protocol import protocol
 from dpp.model.errors import RetriableError
 
+provider_pb2, provider_pb2_grpc = protocol("provider_pb2"), protocol("provider_pb2_grpc")
 Resource = dict[str, Any]
 _NOWHERE = "127.0.0.1:1"
 """Given to a provider as the engine's address: there is none to tell its progress to."""
@@ -46,6 +47,10 @@ def settle(exported: dict[str, Any], backend: Backend) -> tuple[dict[str, Any], 
         else:
             outcome = _mark_unfinished(resources, resource, what)
         messages.append(f"{resource['urn'].rpartition('::')[2]} was cut short while {what}: {outcome}")
+    for condemned in [known for known in reversed(resources) if known.get("delete")]:
+        _delete(condemned, backend)
+        resources.remove(condemned)
+        messages.append(f"{condemned['id']} was replaced already and is gone now")
     return exported, messages
 
 
@@ -61,6 +66,13 @@ def _settle_creation(resources: list[Resource], draft: Resource, backend: Backen
     made["initErrors"] = ["creating was cut short"]
     resources.insert(_place(resources, made), made)
     return f"{found.id} exists"
+
+
+def _delete(condemned: Resource, backend: Backend) -> None:
+    """Delete what was replaced: a program that takes the change back makes an object that may be called the same."""
+    properties = _struct(condemned.get("outputs"))
+    request = provider_pb2.DeleteRequest(**_identity(condemned), id=str(condemned["id"]), properties=properties)
+    _ask(condemned, backend, "Delete", request, "replaced already, and its provider cannot delete it")
 
 
 def _mark_unfinished(resources: list[Resource], draft: Resource, what: str) -> str:
@@ -88,22 +100,34 @@ def _place(resources: list[Resource], made: Resource) -> int:
     return max((index + 1 for index, known in enumerate(resources) if known["urn"] in needed), default=0)
 
 
-def _look(draft: Resource, backend: Backend) -> provider_pb2.ReadResponse:
+def _look(draft: Resource, backend: Backend) -> Any:
     """Ask the provider what a creation with these inputs left."""
-    executable = backend.provider(str(draft["type"]).partition(":")[0])
-    inputs = struct_pb2.Struct()
-    inputs.update(_plain(draft.get("inputs") or {}))
-    urn = str(draft["urn"])
-    request = provider_pb2.ReadRequest(urn=urn, name=urn.rpartition("::")[2], type=draft["type"], inputs=inputs)
+    request = provider_pb2.ReadRequest(**_identity(draft), inputs=_struct(draft.get("inputs")))
+    return _ask(draft, backend, "Read", request, "cut short while creating, and its provider cannot tell what is left")
+
+
+def _identity(resource: Resource) -> dict[str, str]:
+    urn = str(resource["urn"])
+    return {"urn": urn, "name": urn.rpartition("::")[2], "type": str(resource["type"])}
+
+
+def _struct(properties: Mapping[str, Any] | None) -> struct_pb2.Struct:
+    made = struct_pb2.Struct()
+    made.update(_plain(properties or {}))
+    return made
+
+
+def _ask(resource: Resource, backend: Backend, method: str, request: Any, otherwise: str) -> Any:
+    """Call a method of the provider of a resource; `otherwise` says what it means if that fails."""
+    executable = backend.provider(str(resource["type"]).partition(":")[0])
     with _provider(executable, backend) as provider:
         try:
-            answer: provider_pb2.ReadResponse = provider.Read(request)
+            return getattr(provider, method)(request)
         except grpc.RpcError as error:
             raise RetriableError(
-                urn, f"cut short while creating, and its provider cannot tell what is left: {sentence(error.details())}",
+                str(resource["urn"]), f"{otherwise}: {sentence(error.details())}",
                 "an answer from the provider", "try again when it can be reached",
             ) from error  # fmt: skip
-    return answer
 
 
 def _plain(value: Any) -> Any:
@@ -115,12 +139,13 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _provider(executable: Path, backend: Backend) -> Iterator[provider_pb2_grpc.ResourceProviderStub]:
+def _provider(executable: Path, backend: Backend) -> Iterator[Any]:
     with subprocess.Popen(
         [executable, _NOWHERE],
         cwd=backend.project,
         env=os.environ | backend.variables(),
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:

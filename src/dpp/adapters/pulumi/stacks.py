@@ -17,7 +17,6 @@ from dpp.adapters.process import run
 from dpp.adapters.pulumi.backend import Backend
 from dpp.adapters.pulumi.events import Event, Listener, Reader, Result, ignore
 from dpp.adapters.pulumi.locks import Holder, break_dead, holders
-from dpp.adapters.pulumi.recovery import settle
 from dpp.model.errors import DppError, FatalError, RetriableError
 
 _LOOK_AGAIN_SECONDS: Final = 1.0
@@ -145,7 +144,10 @@ class Stacks:
             listener(Event("log", stack, message=f"waiting for {others[0]}"))
             others[0].wait(_LOOK_AGAIN_SECONDS)
             break_dead(folder)
-        if (self.backend.checkpoint(stack) or {}).get("pending_operations"):
+        state = self.backend.checkpoint(stack) or {}
+        if state.get("pending_operations") or any(one.get("delete") for one in state.get("resources") or ()):
+            from dpp.adapters.pulumi.recovery import settle  # noqa: PLC0415 - gRPC takes half a second, and most often nothing was cut short
+
             settled, messages = settle(self.export(stack, show_secrets=True), self.backend)
             self.import_(stack, settled)
             for message in messages:

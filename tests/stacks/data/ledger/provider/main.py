@@ -75,8 +75,8 @@ def note(what, name):
 
 
 def pause():
-    slow = HERE / "pause"
-    time.sleep(float(slow.read_text()) if slow.exists() else 0)
+    while (HERE / "pause").exists():
+        time.sleep(0.01)
 
 
 class Ledger(Resource):
