@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dpp.rendering.clusters import GROUND
-from k8s.deployed import Server, by_service, pod, program
+from k8s.deployed import HUNG_SECONDS, Server, by_service, pod, program
 from ports import free_port
 
 
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def _wait(server: Server, processes: list[subprocess.Popen[bytes]], log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HUNG_SECONDS
     while server.kubectl("get", "--raw=/readyz").stdout != "ok":
         running = all(process.poll() is None for process in processes) and time.monotonic() < deadline
         assert running, "the API server did not start:\n" + log.read_text()[-3000:]
@@ -79,7 +79,7 @@ def _prepare(server: Server) -> None:
     # its controller makes this account in a cluster
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "workloads"}}
     assert server.apply(account).returncode == 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HUNG_SECONDS
     while server.apply(pod(image="elsewhere/image:latest"), dry=True).returncode == 0:
         assert time.monotonic() < deadline, "the house rules did not come into force"
         time.sleep(0.5)

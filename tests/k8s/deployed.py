@@ -17,6 +17,8 @@ from dpp.rendering.clusters import K8S, cluster_objects, service_objects, with_i
 IMAGES = {name: f"svc01.summit:5000/dpp/{name}@sha256:{'0' * 64}" for name in ("pixels", "services", "probe")}
 CLUSTERS = sorted(path.parent.parts[-2:] for path in K8S.glob("clusters/*/*/kustomization.yaml"))
 """Environment and name."""
+HUNG_SECONDS = 600.0
+"""What an API server and its client take so long for hangs, on a machine that is busy with others as well."""
 SERVICES = sorted({path.parent.name for path in K8S.glob("*/kustomization.yaml")} - {"platform"})
 
 
@@ -66,7 +68,7 @@ class Server:
         items = objects if isinstance(objects, list) else [objects]
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}) if objects is not None else None
         command = [program("kubectl"), *self.options, *args]
-        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS)
 
     def apply(self, objects: Any, *, dry: bool = False) -> subprocess.CompletedProcess[str]:
         """Apply objects server-side; with `dry` only ask whether they would be taken."""

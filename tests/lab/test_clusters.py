@@ -112,7 +112,7 @@ def probes(cli: Cli) -> Iterator[Cli]:
     ]
     cluster = Cluster(cli.cluster.name, "lab", cli.folders)
     try:
-        cluster.apply(objects, OWNER, timeout=120)
+        cluster.apply(objects, OWNER, timeout=600)
         yield cli
     finally:
         cluster.delete(OWNER)
@@ -131,9 +131,9 @@ def _try(cli: Cli, who: str, host: str, port: int) -> str:
 
 
 def test_nodes_and_platform_are_ready(cli: Cli):
-    done = cli("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
+    done = cli("wait", "--for=condition=Ready", "node", "--all", "--timeout=170s")
     assert done.returncode == 0, done.stderr
-    done = cli("wait", "--namespace=kube-system", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+    done = cli("wait", "--namespace=kube-system", "--for=condition=Ready", "pod", "--all", "--timeout=170s")
     assert done.returncode == 0, done.stderr
 
 
@@ -192,22 +192,25 @@ def _cpu_seconds(container: str) -> float:
     raise AssertionError(f"{container} has no control group that counts CPU time")
 
 
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture
 def idle(observatory: Observatory) -> Iterator[list[str]]:
     """Take the workloads away for a while; yield the containers of the clusters' machines."""
     tools = [Cli(observatory, name) for name in CLUSTERS]
-    replicas = {}
-    for number, cli in enumerate(tools):
-        words = "jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}"
-        listed = cli("get", "deployments", "--namespace=workloads", "--output", words).stdout
-        replicas[number] = dict(pair.split("=") for pair in listed.split())
-        cli("scale", "deployment", "--all", "--namespace=workloads", "--replicas=0")
-        cli("wait", "--namespace=workloads", "--for=delete", "pod", "--all", "--timeout=120s")
+    words = "jsonpath={range .items[*]}{.metadata.name}={.spec.replicas} {end}"
+    replicas = [_said(cli("get", "deployments", "--namespace=workloads", "--output", words)) for cli in tools]
     try:
+        for cli in tools:
+            _said(cli("scale", "deployment", "--all", "--namespace=workloads", "--replicas=0"))
+            _said(cli("wait", "--namespace=workloads", "--for=delete", "pod", "--all", "--timeout=170s"))
         yield [cli.container() for cli in tools]
     finally:
-        for number, cli in enumerate(tools):
-            for name, count in replicas[number].items():
+        for cli, listed in zip(tools, replicas, strict=True):
+            for name, count in (pair.split("=") for pair in listed.split()):
                 cli("scale", f"deployment/{name}", "--namespace=workloads", f"--replicas={count}")
 
 
