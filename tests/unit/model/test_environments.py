@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from ipaddress import ip_address
 
 import pytest
@@ -120,8 +119,7 @@ def test_names_are_valid_dns_labels(production: Environment) -> None:
     assert all(len(host.slug) <= 63 and host.slug.replace("-", "").isalnum() for host in production.hosts.values())
 
 
-def test_help_is_fast() -> None:
-    before = time.perf_counter()
+def test_help_waits_for_nothing_that_is_slow_to_import() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import dpp.cli"],
         capture_output=True,
@@ -130,7 +128,6 @@ def test_help_is_fast() -> None:
         cwd=REPOSITORY,
     )
 
-    assert time.perf_counter() - before < 3  # typically 0.3 s; a slow machine is no mistake
     assert not {"ansible", "pulumi", "kubernetes", "pydantic"} & {
         line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
     }
