@@ -252,7 +252,7 @@ def _asns(environment: Declared) -> Iterator[Finding]:
 
 def _groups(environment: Declared, origin: Sources) -> Iterator[Finding]:
     """Yield groups that are no site, function or pool of that name."""
-    roles = {path.parent.name for path in (origin.root / "roles").glob("*/tasks")}
+    roles = {path.parents[1].name for path in (origin.root / "roles").glob("*/meta/argument_specs.yml")}
     for group in sorted(origin.children.get("functions", frozenset()) - roles):
         yield Finding(
             (group,), f"group {group}", "a role of the same name in roles/", "correct the group or write the role"

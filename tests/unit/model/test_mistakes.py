@@ -22,7 +22,6 @@ def root(tmp_path: Path) -> Path:
         copy = tmp_path / specs.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True)
         shutil.copy(specs, copy)
-        (copy.parents[1] / "tasks").mkdir()
     return tmp_path
 
 
