@@ -45,7 +45,14 @@ def _molecule(verb: str, role: str, *options: str, states: Path) -> None:
         "ANSIBLE_FORCE_COLOR": "0",
     }
     done = subprocess.run(
-        ["molecule", verb, "--scenario-name", "default", *options],
+        [
+            "molecule",
+            "--base-config",
+            str(ROOT / ".config/molecule/config.yml"),
+            verb,
+            "--scenario-name=default",
+            *options,
+        ],
         cwd=ROOT / "roles" / role,
         env=environment,
         stdin=subprocess.DEVNULL,
