@@ -111,7 +111,7 @@ class Lab:
                 if folder.exists():
                     shutil.rmtree(folder)
                     removed.append(f"folder {folder}")
-            self._lock.unlink()  # who waits for it sees that it is gone, and makes it anew
+            self._lock.unlink(missing_ok=True)  # who waits for it sees that it is gone, and makes it anew
         for parent in (self.folders.state.parent, self.folders.run.parent):
             with suppress(OSError):  # other instances are there
                 parent.rmdir()
@@ -120,6 +120,7 @@ class Lab:
     def restart(self, host: str) -> None:
         """Shut a machine down and boot it again; errors as of `stop`."""
         machines = Machines(self.folders)
+        machines.existing(host)
         with self.alone():
             machines.stop(host)
             machines.start(host)
@@ -132,8 +133,10 @@ class Lab:
         RetriableError
             If another command is at work on the lab.
         """
+        machines = Machines(self.folders)
+        machines.existing(host)
         with self.alone():
-            Machines(self.folders).stop(host)
+            machines.stop(host)
 
     # -- steps of up -------------------------------------------------------------------------------------------------
 

@@ -122,11 +122,11 @@ class Machines:
 
     def start(self, host: str) -> MachineState:
         """Start a machine that exists, its network made anew where a reboot took it."""
-        return self.ensure(self._existing(host).spec, replace=False)
+        return self.ensure(self.existing(host).spec, replace=False)
 
     def stop(self, host: str, seconds: int = 60) -> None:
         """Shut a machine down; after `seconds` it is killed."""
-        self._existing(host)
+        self.existing(host)
         self.podman.run("stop", f"--time={seconds}", self.name(host), timeout=seconds + 60)
 
     def remove(self, host: str, urn: str | None = None) -> None:
@@ -173,7 +173,14 @@ class Machines:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _existing(self, host: str) -> MachineState:
+    def existing(self, host: str) -> MachineState:
+        """Return what there is of a machine.
+
+        Raises
+        ------
+        FatalError
+            If there is none of this name.
+        """
         state = self.read(host)
         if state is None:
             raise FatalError(f"machine {host}", "there is none", "a machine of this instance", "see dpp lab status")
