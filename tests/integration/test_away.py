@@ -43,6 +43,7 @@ class Ways:
     store: Relay
     settings: Settings
     direct: Settings
+    repository: str
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def ways() -> Iterator[Ways]:
                 behind.write_text(yaml.safe_dump(site))
                 files = miniature.folder / "secrets", miniature.folder / "no-authority"
                 direct = Settings(miniature.site_files[SITE], *files)
-                yield Ways(database, store, Settings(behind, *files), direct)
+                yield Ways(database, store, Settings(behind, *files), direct, str(miniature.folder / "repository"))
         finally:
             miniature.stop()
 
@@ -164,8 +165,8 @@ def _raw(name: ExposureName, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("gone", ["database", "store"])
-def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, tmp_path: Path, gone: str) -> None:
-    writer = Writer(ensure_repository(ways.settings, root=str(tmp_path / "repo")), Store(ways.settings, SITE))
+def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, gone: str) -> None:
+    writer = Writer(ensure_repository(ways.settings, root=ways.repository), Store(ways.settings, SITE))
     detector = ways.settings.site.detector(LAYOUT.name).id
     day, numbers = {"database": 20260101, "store": 20260102}[gone], iter(range(1, 1000))
     camera = Store(ways.direct, SITE)
@@ -184,6 +185,22 @@ def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, tmp_path:
     assert done > {"database": 50, "store": 3}[gone]
     exposures = {ExposureName(day, number).exposure_id for number in range(1, done + 1)}
     assert {exposure for exposure, _ in writer.known()} >= exposures
-    archive = Butler.from_config(str(tmp_path / "repo"), collections=RAW_RUN, instrument="LSSTCam")
+    archive = Butler.from_config(ways.repository, collections=RAW_RUN, instrument="LSSTCam")
     visits = archive.query_dimension_records("visit", where=f"day_obs = {day}", limit=None)
     assert {record.id for record in visits} == exposures
+
+
+def test_a_repository_whose_making_was_cut_short_is_made_again(ways: Ways) -> None:
+    ensure_repository(ways.direct, root=ways.repository)
+    engine = sqlalchemy.create_engine(ways.direct.database_url("butler"))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DELETE FROM butler_attributes WHERE name = 'config:dimensions.json'"))
+    ensure_repository(ways.direct, root=ways.repository)
+    assert Butler.from_config(ways.repository).registry.getDatasetType("raw")
+
+
+def test_a_repository_that_was_made_is_not_made_again_beside_it(ways: Ways, tmp_path: Path) -> None:
+    ensure_repository(ways.direct, root=ways.repository)
+    with pytest.raises(FileNotFoundError, match=r"butler\.yaml"):
+        ensure_repository(ways.direct, root=str(tmp_path))
+    assert Butler.from_config(ways.repository).registry.getDatasetType("raw")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ case "$*" in
 *"qdisc del"*) rm "$state" ;;
 esac
 """
-_LINE = """#!/usr/bin/env python3
+_LINE = f"#!{sys.executable}" + """
 import os, signal, sys, time
 if sys.argv[1].startswith("--net="):
     os.execvp(sys.argv[3], sys.argv[3:])

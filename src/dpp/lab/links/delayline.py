@@ -59,11 +59,11 @@ class DelayLine:
     def stop(self) -> None:
         """End the process, if it runs."""
         end(self._processes())
-        for file in (self._parameters, self.wire.file("log")):
+        for file in (self._parameters, self._log):
             file.unlink(missing_ok=True)
 
     def _processes(self) -> list[psutil.Process]:
-        return _carriers(self._parameters.__eq__)
+        return _carriers(self._log.resolve().__eq__)
 
     def read(self) -> tuple[float, float] | None:
         """Return delay in milliseconds and loss in percent that the running process was told, else None."""
@@ -75,6 +75,10 @@ class DelayLine:
     @property
     def _parameters(self) -> Path:
         return self.wire.file("json")
+
+    @property
+    def _log(self) -> Path:
+        return self.wire.file("log")
 
     def _write_parameters(self, condition: Condition) -> bool:
         held = condition.rate_mbps * 125 * (condition.delay_ms + _SLACK_MS) * _OVERHEAD
@@ -98,20 +102,23 @@ class DelayLine:
         enter = ["nsenter", f"--net=/run/netns/{self.wire.namespace}", "--"]
         program = tool_folder(_PROGRAM) / "bin" / _PROGRAM
         command: Words = [*enter, program, self._parameters, *self.wire.ports]
-        daemon(command, log=self.wire.file("log"), ready="ready", timeout=_START_SECONDS)
+        daemon(command, log=self._log, ready="ready", timeout=_START_SECONDS)
 
 
 def stop_all(folder: Path) -> None:
     """End every delay line whose files lie in `folder`, the run folder's ``links``."""
-    end(_carriers(lambda parameters: parameters.parent == folder))
+    end(_carriers(lambda log: log.parent == folder.resolve()))
 
 
 def _carriers(wanted: Callable[[Path], bool]) -> list[psutil.Process]:
-    """Return the delay lines whose parameters are wanted: the command line is their identity, from their first moment on."""
+    """Return the delay lines whose log is wanted.
+
+    What a process complains to is its identity from its first moment on: it stays through every program that the process
+    becomes, while a command line is empty for the moment in which it becomes the next.
+    """
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error, ValueError):  # it ended while we looked, or has fewer words
-            program, parameters = process.cmdline()[-4:-2]
-            if program.endswith(f"/{_PROGRAM}") and wanted(Path(parameters)):
+        with suppress(psutil.Error, OSError):  # it ended while we looked, or has no files
+            if wanted(Path(f"/proc/{process.pid}/fd/2").readlink()) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found

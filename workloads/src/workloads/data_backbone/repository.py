@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetType
-from lsst.resources import ResourcePath
 
 from workloads.common.names import INSTRUMENT
 from workloads.common.settings import Settings
@@ -106,18 +105,23 @@ def repository_config(database_url: str = "") -> Config:
 
 
 def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
-    """Make the archive's repository if it is not there, register what it keeps, and open it for writing.
+    """Make the archive's repository if it was never made, register what it keeps, and open it for writing.
 
     The first to come does so, under a lock that the others wait for; what was cut short is made again.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the repository was made and its ``butler.yaml`` is not at `root`; nothing is made anew beside it.
     """
     settings.export_credentials()
     url = settings.database_url("butler")
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        tables = connection.execute(sqlalchemy.text("SELECT to_regclass('butler_attributes')")).scalar()
-        if tables is None or not ResourcePath(root, forceDirectory=True).join("butler.yaml").exists():
+        if not _is_made(connection):
             LOG.info("making the repository %s", root)
+            _drop_what_was_cut_short(engine)
             Butler.makeRepo(root, config=repository_config(url), overwrite=True)
         butler = Butler.from_config(root, writeable=True)
         prepare(butler, settings)
@@ -127,6 +131,21 @@ def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
             butler.collections.register(chain, CollectionType.CHAINED)
     engine.dispose()
     return butler
+
+
+def _is_made(connection: sqlalchemy.Connection) -> bool:
+    """Tell whether a registry was made to its end: its dimensions are written last, after all of its tables."""
+    if connection.execute(sqlalchemy.text("SELECT to_regclass('butler_attributes')")).scalar() is None:
+        return False
+    last = sqlalchemy.text("SELECT count(*) FROM butler_attributes WHERE name = 'config:dimensions.json'")
+    return connection.execute(last).scalar() == 1
+
+
+def _drop_what_was_cut_short(engine: sqlalchemy.Engine) -> None:
+    """Drop tables that nobody can have written to: a Butler opens no registry without its dimensions."""
+    tables = sqlalchemy.MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
 
 
 def prepare(butler: Butler, settings: Settings) -> None:
