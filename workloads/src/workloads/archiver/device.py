@@ -102,10 +102,12 @@ class Archiver(Device):
         except (NonRetriableError, ValueError) as error:
             self.fault(5701, f"readout at offset {message.offset} not understood: {error}")
             return
-        with about(obs_id=event.imageName, group=event.additional.get("groupId", "")):
+        with about(obs_id=event.imageName, group=event.group):
             begun = time.monotonic()
             try:
-                sensors = journal_expected(self._journal, event)
+                sensors = journal_expected(self._journal, self._camera, event)
+            except RetriableError:
+                raise
             except WorkloadError as error:
                 self.fault(5701, str(error))
                 return
@@ -134,10 +136,10 @@ class Archiver(Device):
     def _retrieved(self, event: EndReadout, detector: str, status: int, description: str) -> None:
         if status:
             LOG.error("%s: %s", detector, description)
-        raft, sensor = detector.split("_")
+        raft, _, sensor = detector.partition("_")
         content = {
             "camera": event.imageSource, "obsid": event.imageName, "raft": raft, "sensor": sensor, "archiverName": self.name,
-            "statusCode": status, "description": description, "groupId": event.additional.get("groupId", ""),
+            "statusCode": status, "description": description, "groupId": event.group,
         }  # fmt: skip
         self._emit("imageRetrievalForArchiving", content)
 
