@@ -131,7 +131,7 @@ class Worker:
         # Where the pixels really are: the header may be off by more than the region's margin.
         size = raw.layout.width, raw.layout.height
         region = region_of(found.result.wcs, *size, MARGIN_PIXELS) if len(sources) else detector_region(raw.header)
-        rows = self._apdb.associate(sources, region, when, field.band)
+        rows = self._apdb.associate(sources, region, when)
         associated = time.monotonic()
         messages = self._maker.make(rows.sources, rows.objects, rows.history, found.result, field.name)
         figures = found.quality | {
