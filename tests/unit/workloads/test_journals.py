@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import time
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workloads.archiver.device import Archiver
 from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
@@ -97,13 +99,91 @@ def test_a_move_cut_between_its_two_files_is_finished(tmp_path):
     assert [(found, data) for found, data in Journal(tmp_path).pending()] == [(one, b"whole")]
 
 
-def test_a_failing_disk_is_noticed(tmp_path):
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "a byte of its data": lambda data, _: _flip(data),
+    "data cut short": lambda data, _: data.write_bytes(data.read_bytes()[:3]),
+    "data gone": lambda data, _: data.unlink(),
+    "facts cut short": lambda _, facts: facts.write_bytes(facts.read_bytes()[:20]),
+    "facts empty": lambda _, facts: facts.write_bytes(b""),
+    "facts of something else": lambda _, facts: facts.write_bytes(b"[1, 2]"),
+    "facts of another entry": lambda _, facts: facts.write_bytes(facts.read_bytes().replace(b"000002", b"000003")),
+    "facts with a value of another kind": lambda _, facts: facts.write_bytes(
+        facts.read_bytes().replace(b'"R22_S00"', b"7")
+    ),
+    "facts that are no text": lambda _, facts: facts.write_bytes(b"\xff\xfe{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_bad_entry_is_set_aside_with_its_reason_and_the_rest_is_stored(tmp_path, damage):
+    journal = Journal(tmp_path)
+    for number in (1, 2, 3):
+        journal.add(entry(number, b"whole"), b"whole")
+    bad = tmp_path / "pending" / entry(2, b"").key.replace("/", "+")
+    DAMAGES[damage](bad, bad.with_name(f"{bad.name}.entry"))
+    for _ in range(2):
+        assert sorted(one.obs_id[-1] for one, _ in journal.pending()) == ["1", "3"]
+    (aside,) = journal.set_aside()
+    assert (aside.entry.obs_id, aside.entry.detector) == ("MC_S_20261122_000002", "R22_S00")
+    assert journal.set_aside() == []
+    said = json.loads((tmp_path / "aside" / f"{bad.name}.reason.json").read_text())
+    assert said["key"] == entry(2, b"").key
+    assert said["reason"] in aside.reason
+    assert not journal.holds(entry(2, b"").key), "the camera may still have it"
+    assert len(list(Journal(tmp_path).pending())) == 2
+
+
+def test_a_copy_that_the_disk_lost_is_found_when_the_store_has_lost_it_too(tmp_path):
     journal = Journal(tmp_path)
     one = entry(1, b"whole")
     journal.add(one, b"whole")
-    (tmp_path / "pending" / one.key.replace("/", "+")).write_bytes(b"whale")
-    with pytest.raises(RetriableError, match="the disk is failing"):
-        list(journal.pending())
+    journal.mark_stored(one)
+    (tmp_path / "stored" / one.key.replace("/", "+")).unlink()
+    journal.mark_pending(one)
+    assert list(journal.pending()) == []
+    assert [aside.reason for aside in journal.set_aside()] == [
+        "set aside by the archiver's journal: its data are not there"
+    ]
+
+
+def test_what_cannot_be_read_now_is_left_for_the_next_time(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    for number in (1, 2):
+        journal.add(entry(number, b"whole"), b"whole")
+    reading = Path.read_bytes
+
+    def failing(path):
+        if "000001_R22_S00.fits" in path.name and path.suffix == ".fits":
+            raise OSError(5, "Input/output error")
+        return reading(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert [one.obs_id[-1] for one, _ in journal.pending()] == ["2"]
+    monkeypatch.undo()
+    assert [one.obs_id[-1] for one, _ in journal.pending()] == ["1", "2"]
+    assert journal.set_aside() == []
+
+
+def test_the_archiver_reports_what_was_set_aside(tmp_path):
+    journal, events = Journal(tmp_path), []
+    journal.add(entry(1, b"whole"), b"whole")
+    journal.add(entry(1, b"{}", ".json"), b"{}")
+    for path in (tmp_path / "pending").glob("*[ns]"):
+        _flip(path)
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda event, content: events.append((event, content)), folder, journal, None, None)
+    assert list(journal.pending()) == []
+    device._tell_set_aside()
+    ((_, content),) = [one for one in events if one[0] == "imageRetrievalForArchiving"]
+    assert (content["obsid"], content["raft"], content["sensor"]) == ("MC_S_20261122_000001", "R22", "S00")
+    assert content["statusCode"] != 0
+    assert "set aside by the archiver's journal" in content["description"]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):

@@ -153,6 +153,7 @@ class Archiver(Device):
             try:
                 for entry, data in self._journal.pending():
                     self._put(entry, data)
+                self._tell_set_aside()
                 if time.monotonic() - swept > self._configuration.sweep_seconds:
                     swept = time.monotonic()
                     self._sweep()
@@ -172,6 +173,17 @@ class Archiver(Device):
         self._journal.mark_stored(entry)
         content = {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
         self._emit("imageStored", content)
+
+    def _tell_set_aside(self) -> None:
+        """Report what the journal did not give back: these pixels do not come, and somebody waits for them."""
+        for aside in self._journal.set_aside():
+            raft, _, sensor = aside.entry.detector.partition("_")
+            content = {
+                "camera": "MC", "obsid": aside.entry.obs_id, "raft": raft, "sensor": sensor, "archiverName": self.name,
+                "statusCode": 3, "description": aside.reason, "groupId": aside.entry.group,
+            }  # fmt: skip
+            if sensor and aside.entry.key.endswith(".fits"):
+                self._emit("imageRetrievalForArchiving", content)
 
     def _sweep(self) -> None:
         """Look whether the store still has what it took; what it lost is stored again."""

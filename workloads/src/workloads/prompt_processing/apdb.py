@@ -32,7 +32,7 @@ class AlertDatabase:
     def __init__(self, settings: Settings) -> None:
         settings.export_credentials()
         url = settings.database_url("apdb")
-        engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         with asking(_NAME), engine.begin() as connection:
             connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             made = connection.execute(sqlalchemy.text("SELECT to_regclass('\"DiaObject\"')")).scalar()
