@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,7 @@ from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 from integration.miniature import Miniature, missing
 from integration.relay import Relay
 from workloads.archiver.header import primary_cards
-from workloads.common.errors import AwayError, NonRetriableError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError
 from workloads.common.names import ExposureName, RawName
 from workloads.common.raw import encode_raw
 from workloads.common.s3 import Store
@@ -133,7 +133,7 @@ def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> N
 
         def work() -> None:
             if not database.has(visit, DETECTOR):
-                database.store(time, database.associate(_sources(visit), REGION, time, "r"))
+                database.store(time, database.associate(_sources(visit), REGION, time))
 
         return work
 
@@ -146,10 +146,23 @@ def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> N
 
 def test_rows_that_the_alert_database_refuses_are_no_reason_to_wait(ways: Ways) -> None:
     database, time = AlertDatabase(ways.settings), astropy.time.Time(62000.0, format="mjd", scale="tai")
-    rows = database.associate(_sources(2000), REGION, time, "r")
+    rows = database.associate(_sources(2000), REGION, time)
+    with pytest.raises(NonRetriableError, match="alert database refused its rows: null value in column"):
+        database.store(time, replace(rows, objects=rows.objects.assign(nDiaSources=None)))
+
+
+def test_rows_that_came_first_are_a_reason_to_associate_anew(ways: Ways) -> None:
+    database, time = AlertDatabase(ways.settings), astropy.time.Time(62100.0, format="mjd", scale="tai")
+    rows = database.associate(_sources(2100), REGION, time)
     database.store(time, rows)
-    with pytest.raises(NonRetriableError, match="alert database refused its rows: duplicate key value"):
+    with pytest.raises(
+        RetriableError, match="rows of the same objects came first, to be associated anew: duplicate key"
+    ):
         database.store(time, rows)
+    later = astropy.time.Time(62101.0, format="mjd", scale="tai")
+    again = database.associate(_sources(2101), REGION, later)
+    database.store(later, again)
+    assert again.objects["nDiaSources"].tolist() == (rows.objects["nDiaSources"] + 1).tolist()
 
 
 CAMERA = simulator.Camera(1, 1, 256)

@@ -61,7 +61,7 @@ DAMAGES = {
 def test_bad_files_are_quarantined_with_their_reason(system, night, outside, damage):
     said = "damaged or no raw file"
     _, data = raw_of(system, night)
-    name = ExposureName(20261122, 900000 + sorted(DAMAGES).index(damage))
+    name = ExposureName(20261122, 90000 + sorted(DAMAGES).index(damage))
     key = name.key(DETECTOR)
     system.miniature.s3("ncsa").put_object(Bucket="raw", Key=key, Body=DAMAGES[damage](data))
     system.wait(lambda: (name.obs_id, DETECTOR) in stamped(outside, "quarantined"), "quarantined")
@@ -74,7 +74,7 @@ def test_bad_files_are_quarantined_with_their_reason(system, night, outside, dam
 
 def test_a_whole_file_under_the_wrong_name_is_quarantined(system, night, outside):
     _, data = raw_of(system, night)
-    name = ExposureName(20261122, 900999)
+    name = ExposureName(20261122, 90999)
     system.miniature.s3("ncsa").put_object(Bucket="raw", Key=name.key(DETECTOR), Body=data)
     system.wait(lambda: (name.obs_id, DETECTOR) in stamped(outside, "quarantined"), "quarantined")
     said = reasons(outside, "quarantined")[name.obs_id, DETECTOR]
@@ -108,7 +108,7 @@ def test_a_lost_notification_is_made_good_by_the_sweep(system, night, outside):
 
     _, data = raw_of(system, night)
     pixels, layout, header = decode_raw(data)
-    name = ExposureName(day_obs(tai_now()), 900555)
+    name = ExposureName(day_obs(tai_now()), 90555)
     skipped = {
         "SIMPLE",
         "BITPIX",

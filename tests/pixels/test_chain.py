@@ -10,7 +10,7 @@ from workloads.pixels import chain, coadd, simulator
 from workloads.pixels.background import estimate_background
 from workloads.pixels.deblending import deblend
 from workloads.pixels.detection import Flag, detect, forced_photometry
-from workloads.pixels.difference import DIA_SOURCE_DTYPE, subtract
+from workloads.pixels.difference import subtract
 from workloads.pixels.errors import PixelError
 from workloads.pixels.images import Image
 from workloads.pixels.masks import UNUSABLE, Mask
@@ -168,16 +168,6 @@ def test_a_wrong_field_is_told_by_figures(field, template):
     result = chain.process_difference(exposure.raw, field.layout, field.calibration, template, claimed, 30.0)
     assert result.quality["ok"] == 0
     assert result.quality["registration_matches"] == 0
-
-
-@pytest.mark.parametrize("value", [0, 1000, 65535])
-def test_flat_raw_frames_are_survived(field, template, value):
-    raw = np.full(field.layout.raw_shape, value, np.uint16)
-    result = chain.process_difference(
-        raw, field.layout, field.calibration, template, field.camera.wcs(0, RA, DEC), 30.0
-    )
-    assert result.quality["ok"] == 0
-    assert result.sources.dtype == DIA_SOURCE_DTYPE
 
 
 def test_template_needs_calibrated_epochs(field):

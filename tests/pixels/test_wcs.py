@@ -145,7 +145,13 @@ def test_what_has_no_pixel_is_not_a_number():
         ({"RADESYS": "FK4"}, "RADESYS"),
         ({"PV1_5": 0.1}, "plain TAN projection with PV1_5"),
         ({"A_ORDER": 3}, "plain TAN projection with A_ORDER"),
-        ({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}, "A_ORDER"),
+        ({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_2_0": 1e-6}, "A_ORDER"),
+        ({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 1, "B_ORDER": 1, "A_1_0": 1e-6}, "A_ORDER"),
+        ({"RADESYS": None, "EQUINOX": 1950.0}, "EQUINOX"),
+        ({"RADESYS": None, "RADECSYS": "FK4"}, "RADESYS"),
+        ({"LONGPOLE": 90.0}, "LONPOLE"),
+        ({"CPDIS1": "Lookup"}, "CPDIS1"),
+        ({"D2IMDIS2": "LOOKUP"}, "D2IMDIS2"),
         ({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 12, "B_ORDER": 2}, "A_ORDER"),
         ({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_1_1": "x"}, "A_1_1"),
     ],
@@ -154,6 +160,51 @@ def test_wrong_or_missing_headers_are_typed_errors(changes, said):
     header = {key: value[0] for key, value in TAN.to_header().items()} | changes
     with pytest.raises(WcsError, match=said):
         Wcs.from_header({key: value for key, value in header.items() if value is not None})
+
+
+def _header(**changes):
+    header = {key: value[0] for key, value in TAN.to_header().items()} | changes
+    return {key: value for key, value in header.items() if value is not None}
+
+
+NO_CD = dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"PC001001": -1.0, "PC001002": 0.01, "PC002001": 0.02, "PC002002": 1.0, "CDELT1": 7e-5, "CDELT2": 7e-5},
+        {"PC1_1": -1.0, "PC1_2": 0.01, "PC2_1": 0.02, "PC2_2": 1.0, "CDELT1": 7e-5, "CDELT2": 7e-5},
+        {"PC1_1": -7e-5, "PC1_2": 7e-7, "PC2_1": 1.4e-6, "PC2_2": 7e-5},
+        {"CD001001": -7e-5, "CD001002": 7e-7, "CD002001": 1.4e-6, "CD002002": 7e-5},
+    ],
+)
+def test_a_matrix_is_read_by_its_former_names_too(words):
+    wcs = Wcs.from_header(_header(**NO_CD, **words))
+    assert np.allclose(wcs.cd, ((-7e-5, 7e-7), (1.4e-6, 7e-5)), rtol=1e-12)
+    x, y = np.array([0.0, 900.0]), np.array([30.0, 800.0])
+    modern = Wcs.from_header(_header(CD1_1=-7e-5, CD1_2=7e-7, CD2_1=1.4e-6, CD2_2=7e-5))
+    assert np.allclose(wcs.pixel_to_sky(x, y), modern.pixel_to_sky(x, y), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{}, {"A_ORDER": 0, "B_ORDER": 0}, {"A_ORDER": 1, "B_ORDER": 1}, {"A_ORDER": 1, "B_ORDER": 1, "A_1_0": 0.0}],
+)
+def test_sip_without_a_coefficient_is_plain(terms):
+    assert Wcs.from_header(_header(CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", **terms)) == TAN
+
+
+def test_what_scamp_wrote_before_there_was_tpv_is_tpv_for_a_reader_that_is_told_so():
+    scamp = {key: value[0] for key, value in TPV.to_header().items()} | {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    assert Wcs.from_header(scamp, scamp=True) == TPV
+    with pytest.raises(WcsError, match=r"plain TAN projection with PV1_0; expected .* TPV is what SCAMP means"):
+        Wcs.from_header(scamp)
+    assert Wcs.from_header(_header(), scamp=True) == TAN
+    assert Wcs.from_header(_header(PV1_0=0.0, PV1_1=1.0, PV2_1=1.0, PV2_2=0.0)) == TAN, "no distortion is none"
+    # What SCAMP's distortion became in another program stands in SIP; PVi_k are left over there.
+    both = {key: value[0] for key, value in SIP.to_header().items()} | {"PV1_1": 1.01}
+    assert Wcs.from_header(both) == SIP
 
 
 def test_incomplete_polynomials_are_typed_errors():

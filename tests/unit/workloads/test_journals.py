@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from workloads.archiver.device import Archiver
 from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
@@ -96,13 +99,91 @@ def test_a_move_cut_between_its_two_files_is_finished(tmp_path):
     assert [(found, data) for found, data in Journal(tmp_path).pending()] == [(one, b"whole")]
 
 
-def test_a_failing_disk_is_noticed(tmp_path):
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "a byte of its data": lambda data, _: _flip(data),
+    "data cut short": lambda data, _: data.write_bytes(data.read_bytes()[:3]),
+    "data gone": lambda data, _: data.unlink(),
+    "facts cut short": lambda _, facts: facts.write_bytes(facts.read_bytes()[:20]),
+    "facts empty": lambda _, facts: facts.write_bytes(b""),
+    "facts of something else": lambda _, facts: facts.write_bytes(b"[1, 2]"),
+    "facts of another entry": lambda _, facts: facts.write_bytes(facts.read_bytes().replace(b"000002", b"000003")),
+    "facts with a value of another kind": lambda _, facts: facts.write_bytes(
+        facts.read_bytes().replace(b'"R22_S00"', b"7")
+    ),
+    "facts that are no text": lambda _, facts: facts.write_bytes(b"\xff\xfe{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_bad_entry_is_set_aside_with_its_reason_and_the_rest_is_stored(tmp_path, damage):
+    journal = Journal(tmp_path)
+    for number in (1, 2, 3):
+        journal.add(entry(number, b"whole"), b"whole")
+    bad = tmp_path / "pending" / entry(2, b"").key.replace("/", "+")
+    DAMAGES[damage](bad, bad.with_name(f"{bad.name}.entry"))
+    for _ in range(2):
+        assert sorted(one.obs_id[-1] for one, _ in journal.pending()) == ["1", "3"]
+    (aside,) = journal.set_aside()
+    assert (aside.entry.obs_id, aside.entry.detector) == ("MC_S_20261122_000002", "R22_S00")
+    assert journal.set_aside() == []
+    said = json.loads((tmp_path / "aside" / f"{bad.name}.reason.json").read_text())
+    assert said["key"] == entry(2, b"").key
+    assert said["reason"] in aside.reason
+    assert not journal.holds(entry(2, b"").key), "the camera may still have it"
+    assert len(list(Journal(tmp_path).pending())) == 2
+
+
+def test_a_copy_that_the_disk_lost_is_found_when_the_store_has_lost_it_too(tmp_path):
     journal = Journal(tmp_path)
     one = entry(1, b"whole")
     journal.add(one, b"whole")
-    (tmp_path / "pending" / one.key.replace("/", "+")).write_bytes(b"whale")
-    with pytest.raises(RetriableError, match="the disk is failing"):
-        list(journal.pending())
+    journal.mark_stored(one)
+    (tmp_path / "stored" / one.key.replace("/", "+")).unlink()
+    journal.mark_pending(one)
+    assert list(journal.pending()) == []
+    assert [aside.reason for aside in journal.set_aside()] == [
+        "set aside by the archiver's journal: its data are not there"
+    ]
+
+
+def test_what_cannot_be_read_now_is_left_for_the_next_time(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    for number in (1, 2):
+        journal.add(entry(number, b"whole"), b"whole")
+    reading = Path.read_bytes
+
+    def failing(path):
+        if "000001_R22_S00.fits" in path.name and path.suffix == ".fits":
+            raise OSError(5, "Input/output error")
+        return reading(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert [one.obs_id[-1] for one, _ in journal.pending()] == ["2"]
+    monkeypatch.undo()
+    assert [one.obs_id[-1] for one, _ in journal.pending()] == ["1", "2"]
+    assert journal.set_aside() == []
+
+
+def test_the_archiver_reports_what_was_set_aside(tmp_path):
+    journal, events = Journal(tmp_path), []
+    journal.add(entry(1, b"whole"), b"whole")
+    journal.add(entry(1, b"{}", ".json"), b"{}")
+    for path in (tmp_path / "pending").glob("*[ns]"):
+        _flip(path)
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda event, content: events.append((event, content)), folder, journal, None, None)
+    assert list(journal.pending()) == []
+    device._tell_set_aside()
+    ((_, content),) = [one for one in events if one[0] == "imageRetrievalForArchiving"]
+    assert (content["obsid"], content["raft"], content["sensor"]) == ("MC_S_20261122_000001", "R22", "S00")
+    assert content["statusCode"] != 0
+    assert "set aside by the archiver's journal" in content["description"]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
@@ -162,31 +243,137 @@ def test_killed_at_any_write_nothing_acknowledged_is_lost(tmp_path):
     assert acknowledged == {0, 1, 2}
 
 
-def test_transfers_resume_in_order_of_class_and_newest_first(tmp_path):
-    keys = [
-        f"LSSTCam/20261122/MC_S_20261122_{n:06d}/MC_S_20261122_{n:06d}_R22_S00{suffix}"
-        for n in (1, 2)
-        for suffix in (".fits", ".json")
-    ]
+def key_of(number, suffix="_R22_S00.fits", day=20261122, controller="S"):
+    obs_id = f"MC_{controller}_{day}_{number:06d}"
+    return f"LSSTCam/{day}/{obs_id}/{obs_id}{suffix}"
+
+
+def test_transfers_resume_with_the_newest_exposure_and_there_by_class(tmp_path):
+    keys = [key_of(number, suffix) for number in (1, 2) for suffix in ("_R22_S00.fits", "_R22_S00.json")]
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
     assert journal.add(keys) == 8
     assert journal.add(keys) == 0
     first = [journal.take("ncsa") for _ in range(4)]
-    assert [one.key[-4:] for one in first] == ["json", "json", "fits", "fits"]
-    assert "000002" in first[0].key
-    assert "000002" in first[2].key
+    assert [one.key[-16:] for one in first] == [
+        "002_R22_S00.json",
+        "002_R22_S00.fits",
+        "001_R22_S00.json",
+        "001_R22_S00.fits",
+    ]
     assert journal.take("ncsa") is None
     journal.proved(first[0], "ab", 10)
     again = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
-    assert again.waiting() == {"ncsa": 3, "base": 4}
+    assert again.waiting() == journal.waiting() == {"ncsa": 3, "base": 4}
     assert again.take("ncsa").key == first[1].key
+
+
+def test_tonights_pixels_go_before_a_backlog_whatever_triggered_them(tmp_path):
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
+    journal.add([key_of(number, suffix) for number in range(1, 20) for suffix in ("_R22_S00.json", "_R22_S00.fits")])
+    tonight = [
+        key_of(3, "_R00_SG0_guider.fits", 20261123, "O"),
+        key_of(3, "_R22_S00 (1).fits", 20261123, "O"),
+        key_of(3, "_R22_S00.fits", 20261123, "O"),
+        key_of(3, "_R22_S00.json", 20261123, "O"),
+    ]
+    journal.add(tonight)
+    assert [journal.take("ncsa").key for _ in range(4)] == [tonight[3], tonight[2], tonight[0], tonight[1]]
+
+
+@pytest.mark.parametrize("attempts", [0, 12, 1024, 10**9, -3])
+def test_a_pause_has_an_end_whatever_the_number_of_attempts(tmp_path, attempts):
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
+    journal.add([key_of(1)])
+    journal._database.execute("UPDATE transfers SET attempts = ? WHERE site = 'base'", (attempts,))
+    assert 0.5 <= journal.failed(journal.take("base"), "away") <= 30.0
+    assert journal.take("base") is None
+    assert journal.take("ncsa").key == key_of(1), "only the site that is away waits"
+
+
+def test_a_large_backlog_costs_a_take_nothing(tmp_path, monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr(forwarder_journal.time, "time", lambda: now[0])
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
+    for night in range(10):
+        journal.add([key_of(n, day=20261101 + night) for n in range(1, 15_001)])
+    journal.add([key_of(1, day=20261122)])
+    times = []
+    for _ in range(200):
+        begun = time.perf_counter()
+        transfer = journal.take("ncsa")
+        times.append(time.perf_counter() - begun)
+        journal.failed(transfer, "cut")
+    assert sorted(times)[100] < 0.002
+    journal._database.execute("UPDATE transfers SET not_before = 5000")
+    begun = time.perf_counter()
+    assert journal.take("ncsa") is None
+    assert time.perf_counter() - begun < 0.05, "a backlog that waits is not looked through"
+    now[0] = 6_000.0
+    assert all(journal.take("ncsa") for _ in range(60))
+    assert journal.waiting() == {"ncsa": 150_001}
+
+
+def test_a_journal_of_the_former_version_goes_on_in_the_new_order(tmp_path):
+    path = tmp_path / "journal.db"
+    journal = TransferJournal(path, ["ncsa"])
+    journal.add([key_of(1), key_of(2, controller="O", day=20261123)])
+    journal._database.execute("UPDATE transfers SET exposure = substr(key, 18, 20), class = 1")
+    journal._database.execute("CREATE INDEX waiting ON transfers (site, state, class, exposure, key)")
+    journal._database.execute("PRAGMA user_version = 0")
+    again = TransferJournal(path, ["ncsa"])
+    assert [again.take("ncsa").key for _ in range(2)] == [key_of(2, controller="O", day=20261123), key_of(1)]
+
+
+class Bucket:
+    """A site's store in memory."""
+
+    site = "ncsa"
+
+    def __init__(self, **objects):
+        self.objects, self.digests = dict(objects), {}
+
+    def list(self, _bucket, _prefix):
+        return iter([SimpleNamespace(key=key) for key in self.objects])
+
+    def get(self, _bucket, key):
+        return self.objects[key]
+
+    def digest(self, _bucket, key):
+        return self.digests.get(key, "") if key in self.objects else None
+
+    def put(self, _bucket, key, data, digest):
+        self.objects[key], self.digests[key] = data, digest or sha256(data)
+
+
+def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path):
+    names = [
+        "_R22_S00.fits",
+        "_R00_SG0.fits",
+        "_R00_SG0_guider.fits",
+        "_R22_S00 (1).fits",
+        "_R22_S00.json",
+        "_notes.txt",
+    ]
+    keys = [key_of(1, name) for name in names]
+    keys += ["LSSTCam/20261122/TS_C_20261122_000001/TS_C_20261122_000001_R22_S00.fits", "LSSTCam/readme", "LSSTCam/"]
+    source, target = Bucket(**{key: key.encode() for key in keys}), Bucket()
+    journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa"]), []
+    forwarder = Forwarder(source, [target], journal, lambda _, content: said.append(content["detector"]))
+    assert forwarder.sweep() == len(keys)
+    assert forwarder.sweep() == 0
+    while (transfer := journal.take("ncsa")) is not None:
+        forwarder._send(transfer, target)
+    assert target.objects == source.objects
+    forwarder.tell()
+    assert sorted(said) == ["R00_SG0", "R22_S00"]
+    assert journal.untold() is None
 
 
 def test_failed_transfers_wait_longer_each_time_to_a_limit(tmp_path, monkeypatch):
     now = [1_000.0]
     monkeypatch.setattr(forwarder_journal.time, "time", lambda: now[0])
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
-    journal.add(["LSSTCam/20261122/X/a.fits"])
+    journal.add([key_of(1)])
     pauses = []
     for _ in range(9):
         pauses.append(journal.failed(journal.take("ncsa"), "cut"))

@@ -59,6 +59,11 @@ def copied(site, event="imageForwarded", *, everywhere=False):
     return {"event": event, "private_sndStamp": 1010.0, "content": content}
 
 
+def test_only_science_sensors_are_expected_where_images_are_processed(keeper):
+    keeper.end_readout(readout(sensors="R22_S00,R00_SG0,R00_SW1"))
+    assert [stamp[2] for stamp in steps(keeper, "expected")] == ["R22_S00"]
+
+
 def test_archived_means_all_sites(keeper):
     keeper.next_visit(announced())
     keeper.end_readout(readout())

@@ -35,6 +35,7 @@ LAG = Gauge("alerts_lag", "Alerts that a group has not read", ["group"])
 
 @dataclass
 class _Detector:
+    obs_id: str = ""
     expected: int = -1
     seen: int = 0
     group: str = ""
@@ -58,7 +59,8 @@ class Watch:
 
     def __init__(self, bus: Bus, ledger: Ledger, names: dict[int, str]) -> None:
         self._bus, self._ledger, self._names = bus, ledger, names
-        self._open: dict[tuple[str, str], _Detector] = {}
+        self._open: dict[tuple[int, str], _Detector] = {}
+        """By the exposure's number and the detector: an alert does not say what triggered the exposure."""
 
     def take(self, message: Received) -> None:
         """Take one message of the stream or of the ledger."""
@@ -82,8 +84,9 @@ class Watch:
                 reason = (
                     f"{state.seen} of {wanted} of its alerts are in the stream {SHORT_SECONDS:g} s after the last news"
                 )
-                LOG.error("%s %s: %s", *key, reason)
-                self._ledger.stamp(Step.LATE, Subject(*key, state.group), reason=reason)
+                LOG.error("%s %s: %s", state.obs_id or key[0], key[1], reason)
+                subject = Subject(state.obs_id or str(key[0]), key[1], state.group)
+                self._ledger.stamp(Step.LATE, subject, reason=reason)
                 del self._open[key]
 
     def _alert(self, message: Received) -> None:
@@ -95,26 +98,31 @@ class Watch:
             LOG.error("alert at %d/%d: %s", message.partition, message.offset, error)  # noqa: TRY400 - the text says it all
             return
         DISTRIBUTED.inc()
-        day, number = divmod(int(source["visit"]), 100000)
-        key = ExposureName(day, number).obs_id, self._names.get(source["detector"], str(source["detector"]))
+        key = int(source["visit"]), self._names.get(source["detector"], str(source["detector"]))
         state = self._open.setdefault(key, _Detector())
         state.seen += 1
         state.last, state.news = tai_now(), time.monotonic()
         self._close(key, state)
 
     def _processed(self, record: dict[str, Any]) -> None:
-        key = record["obsId"], record["detector"]
+        try:
+            key = ExposureName.from_obs_id(record["obsId"]).exposure_id, record["detector"]
+        except NonRetriableError as error:
+            LOG.error("stamp of the ledger: %s", error)  # noqa: TRY400 - the text says it all
+            return
         state = self._open.setdefault(key, _Detector())
+        state.obs_id = record["obsId"]
         state.expected, state.group = int(record["figures"].get("alerts", 0)), record["groupId"]
         state.end_of_readout = record["time"] - record["figures"].get("latency_s", 0.0)
         state.last, state.news = max(state.last, record["time"]), time.monotonic()
         self._close(key, state)
 
-    def _close(self, key: tuple[str, str], state: _Detector) -> None:
+    def _close(self, key: tuple[int, str], state: _Detector) -> None:
         if state.expected < 0 or state.seen < state.expected:
             return
         LATENCY.observe(state.last - state.end_of_readout)
-        self._ledger.stamp(Step.ALERTED, Subject(*key, state.group), time=state.last, figures={"alerts": state.seen})
+        subject = Subject(state.obs_id, key[1], state.group)
+        self._ledger.stamp(Step.ALERTED, subject, time=state.last, figures={"alerts": state.seen})
         del self._open[key]
 
 

@@ -102,10 +102,12 @@ class Archiver(Device):
         except (NonRetriableError, ValueError) as error:
             self.fault(5701, f"readout at offset {message.offset} not understood: {error}")
             return
-        with about(obs_id=event.imageName, group=event.additional.get("groupId", "")):
+        with about(obs_id=event.imageName, group=event.group):
             begun = time.monotonic()
             try:
-                sensors = journal_expected(self._journal, event)
+                sensors = journal_expected(self._journal, self._camera, event)
+            except RetriableError:
+                raise
             except WorkloadError as error:
                 self.fault(5701, str(error))
                 return
@@ -134,10 +136,10 @@ class Archiver(Device):
     def _retrieved(self, event: EndReadout, detector: str, status: int, description: str) -> None:
         if status:
             LOG.error("%s: %s", detector, description)
-        raft, sensor = detector.split("_")
+        raft, _, sensor = detector.partition("_")
         content = {
             "camera": event.imageSource, "obsid": event.imageName, "raft": raft, "sensor": sensor, "archiverName": self.name,
-            "statusCode": status, "description": description, "groupId": event.additional.get("groupId", ""),
+            "statusCode": status, "description": description, "groupId": event.group,
         }  # fmt: skip
         self._emit("imageRetrievalForArchiving", content)
 
@@ -151,6 +153,7 @@ class Archiver(Device):
             try:
                 for entry, data in self._journal.pending():
                     self._put(entry, data)
+                self._tell_set_aside()
                 if time.monotonic() - swept > self._configuration.sweep_seconds:
                     swept = time.monotonic()
                     self._sweep()
@@ -170,6 +173,17 @@ class Archiver(Device):
         self._journal.mark_stored(entry)
         content = {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
         self._emit("imageStored", content)
+
+    def _tell_set_aside(self) -> None:
+        """Report what the journal did not give back: these pixels do not come, and somebody waits for them."""
+        for aside in self._journal.set_aside():
+            raft, _, sensor = aside.entry.detector.partition("_")
+            content = {
+                "camera": "MC", "obsid": aside.entry.obs_id, "raft": raft, "sensor": sensor, "archiverName": self.name,
+                "statusCode": 3, "description": aside.reason, "groupId": aside.entry.group,
+            }  # fmt: skip
+            if sensor and aside.entry.key.endswith(".fits"):
+                self._emit("imageRetrievalForArchiving", content)
 
     def _sweep(self) -> None:
         """Look whether the store still has what it took; what it lost is stored again."""

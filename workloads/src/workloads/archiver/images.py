@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import httpx
@@ -10,10 +11,13 @@ import numpy as np
 from workloads.archiver.header import Cards, primary_cards, sidecar
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.raw import encode_raw
+from workloads.common.names import kind_of_sensor
+from workloads.common.raw import encode_pixels, encode_raw
 from workloads.common.s3 import sha256
 from workloads.common.visit import EndReadout, ExpectedSensors
 from workloads.pixels.layout import Amplifier, DetectorLayout
+
+LOG = logging.getLogger(__name__)
 
 
 class CameraClient:
@@ -30,7 +34,10 @@ class CameraClient:
 
     def describe(self, obs_id: str) -> dict[str, Any]:
         """Return what the camera has of an image, by detector."""
-        return dict(self._call("GET", f"/images/{obs_id}").json())
+        try:
+            return dict(self._call("GET", f"/images/{obs_id}").json())
+        except (ValueError, TypeError) as error:
+            raise RetriableError(f"camera: what it says of {obs_id} is no JSON object: {error}") from error
 
     def pixels(self, obs_id: str, detector: str, facts: dict[str, Any]) -> bytes:
         """Return one detector's pixels.
@@ -41,9 +48,9 @@ class CameraClient:
             If they do not have the digest that the camera gave.
         """
         data = self._call("GET", f"/images/{obs_id}/{detector}").content
-        if sha256(data) != facts["sha256"]:
+        if sha256(data) != facts.get("sha256"):
             raise RetriableError(
-                f"{obs_id}_{detector}: pixels arrived with digest {sha256(data)}, expected {facts['sha256']}"
+                f"{obs_id}_{detector}: pixels arrived with digest {sha256(data)}, expected {facts.get('sha256')}"
             )
         return bytes(data)
 
@@ -60,56 +67,93 @@ class CameraClient:
         return response
 
 
-def journal_expected(journal: Journal, event: EndReadout) -> list[str]:
-    """Journal the list of sensors that this exposure must have, and return it."""
-    sensors = [name for name in event.additional.get("sensors", "").split(",") if name]
-    if not sensors:
-        raise NonRetriableError(f"{event.imageName}: endReadout names no sensors; nothing can be archived")
+def journal_expected(journal: Journal, camera: CameraClient, event: EndReadout) -> list[str]:
+    """Journal the list of sensors that this exposure must have, and return it.
+
+    It is what the event names and what the camera has of the image: pixels that nobody named are pixels all the same.
+
+    Raises
+    ------
+    RetriableError
+        If the journal is full, or the event names no sensors and the camera does not answer.
+    NonRetriableError
+        If the event names no sensors and the camera has none.
+    """
     name = event.exposure
+    if event.unpaired:
+        LOG.warning("%s; sensors are taken by their names", event.unpaired)
+    sensors = event.sensors
+    try:
+        unnamed = [sensor for sensor in sorted(camera.describe(event.imageName)) if sensor not in sensors]
+    except RetriableError:
+        if not sensors:
+            raise
+        unnamed = []
+    if unnamed:
+        LOG.warning("%s: the camera has %s, which its endReadout does not name", event.imageName, ", ".join(unnamed))
+    sensors = [*sensors, *unnamed]
+    if not sensors:
+        raise NonRetriableError(f"{event.imageName}: endReadout names no sensors and the camera has none of it")
     content = ExpectedSensors(
         fileName=name.expected_sensors_key.rsplit("/", 1)[-1],
         obsId=name.obs_id,
-        expectedSensors=dict.fromkeys(sensors, "SCIENCE"),
+        expectedSensors={sensor: kind_of_sensor(sensor).name for sensor in sensors},
     ).encoded()
-    journal.add(
-        Entry(
-            name.expected_sensors_key,
-            sha256(content),
-            len(content),
-            name.obs_id,
-            "",
-            event.additional.get("groupId", ""),
-        ),
-        content,
-    )
+    journal.add(Entry(name.expected_sensors_key, sha256(content), len(content), name.obs_id, "", event.group), content)
     return sensors
 
 
 def journal_detector(journal: Journal, camera: CameraClient, event: EndReadout, detector: str) -> None:
     """Fetch one detector, make its raw file and sidecar, journal both, and release it in the camera.
 
-    What was journalled before a restart, by a take-over that was not acknowledged, is only released.
+    What was journalled before a restart, by a take-over that was not acknowledged, is only released. Whatever the camera
+    says beside the pixels, they are kept: what is wrong with it is for those who read the file.
 
     Raises
     ------
     NonRetriableError
-        If the camera does not have it.
+        If the camera does not have it, or says no shape for its pixels.
     """
-    name, group = event.exposure, event.additional.get("groupId", "")
+    name = event.exposure
     if journal.holds(name.key(detector)):
         camera.release(name.obs_id, detector)
         return
     facts = camera.describe(event.imageName).get(detector)
-    if facts is None:
+    if not isinstance(facts, dict):
         raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")
-    pixels = np.frombuffer(camera.pixels(name.obs_id, detector, facts), "<u2").reshape(facts["shape"])
-    camera_cards: Cards = {key: (value[0], value[1]) for key, value in facts["cards"].items()}
-    cards = primary_cards(event, detector, camera_cards)
-    raw = encode_raw(pixels.astype(np.uint16), _layout(facts["layout"]), cards)
+    cards = primary_cards(event, detector, _cards(facts.get("cards")))
+    raw = _encoded(camera.pixels(name.obs_id, detector, facts), facts, cards, f"{event.imageName}_{detector}")
     beside = sidecar(cards | {"PIXSHA": (facts["sha256"], "digest of the pixels")})
-    journal.add(Entry(name.key(detector, ".json"), sha256(beside), len(beside), name.obs_id, detector, group), beside)
-    journal.add(Entry(name.key(detector), sha256(raw), len(raw), name.obs_id, detector, group), raw)
+    for suffix, data in ((".json", beside), (".fits", raw)):
+        journal.add(
+            Entry(name.key(detector, suffix), sha256(data), len(data), name.obs_id, detector, event.group), data
+        )
     camera.release(name.obs_id, detector)
+
+
+def _encoded(data: bytes, facts: dict[str, Any], cards: Cards, name: str) -> bytes:
+    """Return the raw file; without a usable layout, one of the pixels alone that says so."""
+    try:
+        pixels = np.frombuffer(data, "<u2").reshape(facts["shape"]).astype(np.uint16)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NonRetriableError(
+            f"{name}: {len(data)} bytes of pixels, shape {facts.get('shape')!r}: {error}"
+        ) from error
+    try:
+        return encode_raw(pixels, _layout(facts["layout"]), cards)
+    except (NonRetriableError, KeyError, TypeError, ValueError) as error:
+        LOG.error("%s: stored as pixels alone, its layout cannot be used: %s", name, error)  # noqa: TRY400 - the text says it all
+        return encode_pixels(pixels, cards | {"NOLAYOUT": (str(error), "why there is no layout")})
+
+
+def _cards(facts: Any) -> Cards:
+    """Return the camera's keywords, which it gives as [value, comment] or as a bare value."""
+    if not isinstance(facts, dict):
+        return {}
+    pairs = {
+        str(key): entry if isinstance(entry, list) and len(entry) == 2 else [entry, ""] for key, entry in facts.items()
+    }
+    return {key: (value, str(comment)) for key, (value, comment) in pairs.items()}
 
 
 def _layout(facts: dict[str, Any]) -> DetectorLayout:

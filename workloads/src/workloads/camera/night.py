@@ -84,6 +84,9 @@ class Night:
         self._sender = bus.sender()
         self._number = 0
         self._day = day_obs(tai_now())
+        ExposureName(
+            self._day, plan.first_seq + max(plan.visits - 1, 0)
+        )  # refused now and not in the middle of the night
         self._ready: queue.Queue[list[Frame]] = queue.Queue(maxsize=2)
 
     def run(self) -> None:

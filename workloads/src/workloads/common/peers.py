@@ -34,14 +34,14 @@ def asking(what: str) -> Iterator[None]:
     except WorkloadError:
         raise
     except Exception as error:
-        if any(_is_away(cause) for cause in _causes(error)):
+        if any(_is_away(cause) for cause in causes(error)):
             raise AwayError(f"{what}: away: {reason(error)}") from error
         raise
 
 
 def reason(error: BaseException) -> str:
     """Return what the other side said: the first line of the innermost cause, not the statement around it."""
-    *_, innermost = _causes(error)
+    *_, innermost = causes(error)
     return next(iter(str(innermost).splitlines()), type(innermost).__name__)[:300]
 
 
@@ -49,7 +49,8 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(error, AWAY) or type(error) is exc.DatabaseError  # no kind: the server ended before it said one
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised for, to the innermost."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

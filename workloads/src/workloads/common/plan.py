@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 EXPOSURE_SECONDS = 30.0
 FILTER = "r"
@@ -35,13 +36,22 @@ FIELDS = (
 
 
 def field_at(ra: float, dec: float, target: str = "", band: str = FILTER, tolerance: float = 0.05) -> Field | None:
-    """Return the field whose centre lies within `tolerance` degrees of a position, if there is one.
+    """Return the field whose centre lies within `tolerance` degrees of a position, seen in `band`, if there is one.
 
     A replayed sky is wherever its exposures are: it is known by its name, `target`.
     """
     if target.startswith(SKY_PREFIX):
         return Field(1, target, ra, dec, target, band)
     for field in FIELDS:
-        if abs(field.ra - ra) < tolerance and abs(field.dec - dec) < tolerance:
-            return field
+        if separation(field.ra, field.dec, ra, dec) < tolerance:
+            return replace(field, band=band)
     return None
+
+
+def separation(ra: float, dec: float, other_ra: float, other_dec: float) -> float:
+    """Return the angle between two positions, all in degrees: on the sphere, so that neither 0 h nor a pole is an edge."""
+    half_dec, half_ra = math.radians(other_dec - dec) / 2, math.radians(other_ra - ra) / 2
+    along = math.cos(math.radians(dec)) * math.cos(math.radians(other_dec))
+    return math.degrees(
+        2 * math.asin(min(1.0, math.hypot(math.sin(half_dec), math.sqrt(abs(along)) * math.sin(half_ra))))
+    )

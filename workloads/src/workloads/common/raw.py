@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from astropy.io.fits import Header
+from prometheus_client import Counter
 
 from workloads.common.errors import NonRetriableError
 from workloads.pixels import fits_io
 from workloads.pixels.errors import PixelError
 from workloads.pixels.fits_cards import parse_header
+from workloads.pixels.fits_fitting import fitted
 from workloads.pixels.layout import Amplifier, DetectorLayout
 
+LOG = logging.getLogger(__name__)
+LEFT_OUT = Counter("raw_keywords_left_out", "Different keywords and values that FITS cannot hold")
 RawPixels = npt.NDArray[np.uint16]
 Cards = Mapping[str, tuple[Any, str]]
 
@@ -29,12 +35,13 @@ def encode_raw(pixels: RawPixels, layout: DetectorLayout, cards: Cards) -> bytes
     layout
         Geometry and electronics, kept in the extensions' headers.
     cards
-        Keywords of the primary header: value and comment; None where a value is not known.
+        Keywords of the primary header: value and comment; None where a value is not known. What FITS cannot hold is
+        escaped or left out, see `fits_fitting`, and named in the file.
 
     Raises
     ------
     NonRetriableError
-        If FITS has no way to write a keyword or value.
+        If there are no pixels of the layout's shape.
     """
     geometry: Cards = {
         "DETWID": (layout.width, "[pixel] width of the detector"),
@@ -44,14 +51,35 @@ def encode_raw(pixels: RawPixels, layout: DetectorLayout, cards: Cards) -> bytes
         "PRESCAN": (layout.prescan, "[pixel] columns before the imaging ones"),
         "OVERSCAN": (layout.overscan, "[pixel] columns after the imaging ones"),
     }
-    frames = [
-        fits_io.Extension(amplifier.name, frame, _amplifier_cards(amplifier))
-        for frame, amplifier in zip(pixels, layout.amplifiers, strict=True)
-    ]
+    frames = [(amplifier.name, _amplifier_cards(amplifier)) for amplifier in layout.amplifiers]
+    return _encode(pixels, {**{key: entry for key, entry in cards.items() if key not in geometry}, **geometry}, frames)
+
+
+def encode_pixels(pixels: RawPixels, cards: Cards) -> bytes:
+    """Return pixels without a usable layout as a FITS file: whoever can repair its header has them; nobody ingests it.
+
+    Raises
+    ------
+    NonRetriableError
+        If there are no pixels of three dimensions.
+    """
+    return _encode(pixels, cards, [(f"AMP{number:02}", {}) for number in range(len(pixels))])
+
+
+def _encode(pixels: RawPixels, cards: Cards, amplifiers: list[tuple[str, Cards]]) -> bytes:
+    primary = fitted(cards)
+    for keyword, what in primary.left_out.items():
+        _say_left_out(keyword, what)
     try:
-        return bytes(fits_io.encode({**cards, **geometry}, frames, threads=1))
-    except PixelError as error:
-        raise NonRetriableError(f"raw file of {layout.name}: {error}") from error
+        frames = [
+            fits_io.Extension(name, frame, fitted(facts).cards)
+            for frame, (name, facts) in zip(pixels, amplifiers, strict=True)
+        ]
+        return bytes(fits_io.encode(primary.cards, frames, threads=1))
+    except ValueError as error:
+        raise NonRetriableError(
+            f"raw file: pixels of shape {pixels.shape} for {len(amplifiers)} amplifiers: {error}"
+        ) from error
 
 
 def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, DetectorLayout, Header]:
@@ -84,6 +112,13 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
     if shapes != [layout.raw_shape[1:]] * layout.raw_shape[0]:
         raise NonRetriableError(f"{name}: amplifiers of shapes {shapes}, expected {layout.raw_shape} by its header")
     return np.stack([np.asarray(frame.data, np.uint16) for frame in frames]), layout, header
+
+
+@lru_cache(1024)
+def _say_left_out(keyword: str, what: str) -> None:
+    """Log what a header cannot hold, once and not with each detector of each exposure."""
+    LEFT_OUT.inc()
+    LOG.warning("raw files: keyword %s left out or undefined: %s", keyword, what)
 
 
 def _amplifier_cards(amplifier: Amplifier) -> Cards:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import IntEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workloads.common.names import ExposureName
+from workloads.common.names import ExposureName, sensors_in
+
+_COLON = re.compile(r"(?<!\\):")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", re.ASCII)
+"""A time of a group's id whose colons were not escaped."""
 
 
 class CoordinateSystem(IntEnum):
@@ -100,8 +105,34 @@ class EndReadout(SalTopic):
 
     @property
     def additional(self) -> dict[str, str]:
-        """The additional keys and values as a mapping."""
-        return dict(zip(split_colons(self.additionalKeys), split_colons(self.additionalValues), strict=True))
+        """The additional keys and values as a mapping; empty where they cannot be told apart, see `unpaired`."""
+        keys, values = self._additional
+        return dict(zip(keys, values, strict=True)) if len(keys) == len(values) else {}
+
+    @property
+    def unpaired(self) -> str:
+        """What is wrong with the additional keys and values; empty if nothing is."""
+        keys, values = self._additional
+        if len(keys) == len(values):
+            return ""
+        return f"{self.imageName}: {len(keys)} additionalKeys and {len(values)} additionalValues, expected as many: {self.additionalKeys!r}, {self.additionalValues!r}"
+
+    @property
+    def _additional(self) -> tuple[list[str], list[str]]:
+        keys, values = split_colons(self.additionalKeys), split_colons(self.additionalValues)
+        if len(keys) != len(values):
+            values = split_colons(_TIME.sub(lambda match: match[0].replace(":", "\\:"), self.additionalValues))
+        return keys, values
+
+    @property
+    def group(self) -> str:
+        """The group of the visit; empty if none is named."""
+        return self.additional.get("groupId", "")
+
+    @property
+    def sensors(self) -> list[str]:
+        """The sensors that the event names; where keys and values do not pair, those that stand anywhere in the values."""
+        return sensors_in(self.additionalValues if self.unpaired else self.additional.get("sensors", ""))
 
 
 def join_colons(parts: list[str]) -> str:
@@ -113,7 +144,7 @@ def split_colons(text: str) -> list[str]:
     """Undo `join_colons`; the empty text is no part at all."""
     if not text:
         return []
-    return [part.replace("\0", ":") for part in text.replace("\\:", "\0").split(":")]
+    return [part.replace("\\:", ":") for part in _COLON.split(text)]
 
 
 class ExpectedSensors(BaseModel):

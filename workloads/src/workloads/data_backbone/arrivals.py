@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
 from workloads.common.errors import NonRetriableError
-from workloads.common.names import RawName
+from workloads.common.names import INSTRUMENT, RawName
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Arrival:
 
 
 def parse_notification(value: bytes, bucket: str) -> list[str]:
-    """Return the keys of raw files in one bucket notification; other objects and test events give none.
+    """Return the keys of the camera's files in one bucket notification.
+
+    What lies beside images, other objects and test events give none.
 
     Raises
     ------
@@ -39,4 +41,4 @@ def parse_notification(value: bytes, bucket: str) -> list[str]:
         keys = [unquote_plus(item["object"]["key"]) for item in created if item["bucket"]["name"] == bucket]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NonRetriableError(f"bucket notification {value[:80]!r}: not understood: {error}") from error
-    return [key for key in keys if key.startswith("LSSTCam/") and key.endswith(".fits")]
+    return [key for key in keys if key.startswith(f"{INSTRUMENT}/") and not key.endswith(".json")]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Received, Receiver, Sender
 from workloads.common.ledger import Ledger, Step, Subject
-from workloads.common.names import RawName
+from workloads.common.names import INSTRUMENT, Kind, Named, RawName, classify
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
 from workloads.common.times import day_obs, tai_now, utc_to_tai
 from workloads.data_backbone.arrivals import Arrival, parse_notification
+from workloads.data_backbone.instrument import group_of, on_sky
 from workloads.data_backbone.repository import ensure_repository
 from workloads.data_backbone.writer import BUCKET, Bad, Verified, Writer
 
@@ -22,6 +24,9 @@ LOG = logging.getLogger(__name__)
 SERVICE = "data-backbone"
 INGESTED_TOPIC = "dpp.raw.ingested"
 SETTLED_SECONDS = 10.0
+_DAY = re.compile(r"[0-9]{8}")
+_ARCHIVED_ONLY = {Kind.WAVEFRONT, Kind.GUIDER}
+"""Kinds that are no surprise where nothing is made of them."""
 
 
 class Backbone:
@@ -37,6 +42,10 @@ class Backbone:
         self.arrivals: Receiver = self.bus.receiver(SERVICE, "dpp.raw.arrivals")
         names = {detector.id: detector.name for detector in settings.site.camera.detectors}
         self._reported = {(exposure, names.get(detector, "")) for exposure, detector in self.writer.known()}
+        self._detectors = set(names.values())
+        self._days: list[int] = []
+        self._left: dict[int, set[str]] = {}
+        """What the last sweep of a day has left where it stands."""
         self._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(settings.site.camera)}
 
     def take(self, messages: list[Received], swept: list[Arrival], on_arrival: Callable[[str, str], None]) -> None:
@@ -66,16 +75,41 @@ class Backbone:
             LOG.info("ingested %d, quarantined %d", len(good), len(bad))
 
     def sweep(self) -> list[Arrival]:
-        """Return raw files of this observing day and the last that stand in the store and not in the Butler."""
-        today = day_obs(tai_now())
-        found = []
-        for day in (today, day_obs(tai_now() - 86400)):
-            for item in self.store.list(BUCKET, f"LSSTCam/{day}/"):
-                if item.key.endswith(".fits") and time.time() - item.modified > SETTLED_SECONDS:
-                    name = RawName.from_key(item.key)
-                    if (name.exposure.exposure_id, name.detector) not in self._reported:
-                        found.append(Arrival(name, utc_to_tai(item.modified), "sweep"))
+        """Return raw files that stand in the store and not in the Butler.
+
+        Each sweep looks at this observing day, the last, and one of the days before in turn: a lost notification is made
+        good, whatever its age.
+        """
+        recent = [day_obs(tai_now() - 86400 * days) for days in (0, 1)]
+        found: list[Arrival] = []
+        for day in (*recent, *self._day_before(set(recent))):
+            found += self._unknown(day)
         return found
+
+    def _unknown(self, day: int) -> list[Arrival]:
+        """Return the raw files of a day that stand in the store and not in the Butler."""
+        found, left = [], set[str]()
+        for item in self.store.list(BUCKET, f"{INSTRUMENT}/{day}/"):
+            named = classify(item.key)
+            if named.before_pixels or time.time() - item.modified <= SETTLED_SECONDS:
+                continue
+            name = self._to_ingest(item.key, named, self._left.get(day, set()))
+            if name is None:
+                left.add(item.key)
+            elif (name.exposure.exposure_id, name.detector) not in self._reported:
+                found.append(Arrival(name, _tai(item.modified), "sweep"))
+        self._left[day] = left
+        return found
+
+    def _day_before(self, recent: set[int]) -> list[int]:
+        """Return the next of the days in the store that no other rule looks at, the newest first; none if there is none."""
+        if not self._days:
+            folders = (name.strip("/").rpartition("/")[2] for name in self.store.folders(BUCKET, f"{INSTRUMENT}/"))
+            days = {int(name) for name in folders if _DAY.fullmatch(name)} - recent
+            self._days = sorted(days)
+            for day in set(self._left) - days - recent:
+                del self._left[day]
+        return [self._days.pop()] if self._days else []
 
     def _named(self, message: Received) -> list[Arrival]:
         try:
@@ -83,23 +117,28 @@ class Backbone:
         except NonRetriableError as error:
             LOG.warning("%s", error)
             return []
-        arrivals = []
-        for key in keys:
-            try:
-                arrivals.append(Arrival(RawName.from_key(key), utc_to_tai(message.timestamp), "notification"))
-            except NonRetriableError as error:
-                LOG.warning("%s", error)
-        return arrivals
+        names = [name for key in keys if (name := self._to_ingest(key, classify(key), set()))]
+        return [Arrival(name, _tai(message.timestamp), "notification") for name in names]
+
+    def _to_ingest(self, key: str, named: Named, told: set[str]) -> RawName | None:
+        """Return the raw image that a file is if it belongs into the Butler; the others are left in peace, and told once."""
+        if named.raw and named.ingested and named.raw.detector in self._detectors:
+            return named.raw
+        if key not in told:
+            why = "of a detector that this camera does not have" if named.ingested else str(named.kind)
+            level = logging.INFO if named.kind in _ARCHIVED_ONLY else logging.WARNING
+            LOG.log(level, "%s: not ingested: %s", key, why)
+        return None
 
     def _report(self, file: Verified) -> None:
         name = file.arrival.name
-        subject = Subject(name.exposure.obs_id, name.detector, str(file.header["GROUPID"]))
+        subject = Subject(name.exposure.obs_id, name.detector, group_of(file.header))
         reason = "" if file.arrival.noticed == "notification" else "found by the sweep: its notification was lost"
         self.ledger.stamp(Step.ARRIVED, subject, time=file.arrival.time, reason=reason, figures={"bytes": file.size})
         self.ledger.stamp(Step.VERIFIED, subject, time=file.verified)
         self.ledger.stamp(Step.INGESTED, subject)
         detector = self._settings.site.detector(name.detector)
-        if str(file.header["IMGTYPE"]) == "OBJECT":
+        if on_sky(file.header):
             lane = name.exposure.seq_num % self._settings.site.camera.visits_in_flight
             partition = self._partitions[name.detector, lane]
             self.bus.publish(
@@ -110,3 +149,11 @@ class Backbone:
     def _report_bad(self, item: Bad) -> None:
         name = item.arrival.name
         self.ledger.stamp(Step.QUARANTINED, Subject(name.exposure.obs_id, name.detector), reason=item.reason)
+
+
+def _tai(utc: float) -> float:
+    """Return when a file came, by the clock of its store or broker; now, where that cannot be true."""
+    try:
+        return utc_to_tai(utc)
+    except ValueError:
+        return tai_now()

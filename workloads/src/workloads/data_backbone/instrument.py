@@ -7,11 +7,13 @@ from typing import Any
 
 import astropy.time
 from astropy.io.fits import Header
+from astropy.io.fits.card import Undefined
 from lsst.daf.butler import Timespan
 from lsst.pipe.base import Instrument
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from workloads.common.errors import NonRetriableError
+from workloads.common.filters import DEFINED, band_of, physical_filter
 from workloads.common.names import INSTRUMENT, RawName
 from workloads.common.plan import Field, field_at
 from workloads.common.settings import Detector, science_raft
@@ -19,11 +21,9 @@ from workloads.pixels.errors import PixelError
 from workloads.pixels.wcs import Wcs
 
 VISIT_SYSTEM = 0
-BANDS = "ugrizy"
 MARGIN_PIXELS = 20.0
 _REQUIRED = (
     "OBSID",
-    "GROUPID",
     "IMGTYPE",
     "DAYOBS",
     "SEQNUM",
@@ -31,13 +31,17 @@ _REQUIRED = (
     "RAFTBAY",
     "CCDSLOT",
     "DETNUM",
-    "FILTER",
     "EXPTIME",
     "MJD-BEG",
     "MJD-END",
     "DETWID",
     "DETHEI",
 )
+
+_NUMBERS = ("DETNUM", "EXPTIME", "MJD-BEG", "MJD-END", "DETWID", "DETHEI")
+_ON_SKY = {"OBJECT", "SCIENCE", "SKYEXP"}
+_LONGEST_TYPE, _LONGEST = 16, 64
+"""Characters of an exposure's type and of other texts in the Butler."""
 
 
 class LabCam(Instrument):
@@ -77,8 +81,8 @@ class LabCam(Instrument):
                     "purpose": "SCIENCE",
                 }
                 registry.syncDimensionData("detector", values, update=update)
-            for band in BANDS:
-                values = {"instrument": INSTRUMENT, "name": band, "band": band}
+            for name, band in DEFINED.items():
+                values = {"instrument": INSTRUMENT, "name": name, "band": band}
                 registry.syncDimensionData("physical_filter", values, update=update)
             registry.syncDimensionData(
                 "visit_system", {"instrument": INSTRUMENT, "id": VISIT_SYSTEM, "name": "one-to-one"}, update=update
@@ -94,8 +98,11 @@ def check_header(header: Header, name: RawName) -> None:
         Naming keyword, value found and value expected.
     """
     for keyword in _REQUIRED:
-        if header.get(keyword) in (None, ""):
+        if not _is_known(header.get(keyword)):
             raise NonRetriableError(f"{name.key}: header without {keyword}")
+    for keyword in _NUMBERS:
+        if isinstance(header[keyword], str | bool):
+            raise NonRetriableError(f"{name.key}: header has {keyword} = {header[keyword]!r}, expected a number")
     said = {
         "OBSID": name.exposure.obs_id,
         "EXPID": name.exposure.exposure_id,
@@ -110,25 +117,42 @@ def check_header(header: Header, name: RawName) -> None:
 
 
 def on_sky(header: Header) -> bool:
-    """Tell whether an exposure saw the sky, and so defines a visit."""
-    return str(header["IMGTYPE"]) == "OBJECT"
+    """Tell whether an exposure saw the sky."""
+    return str(header["IMGTYPE"]).upper() in _ON_SKY
+
+
+def defines_visit(header: Header) -> bool:
+    """Tell whether an exposure saw the sky and says where: one that does not is kept, but is no visit."""
+    return on_sky(header) and _pointing(header) is not None
+
+
+def group_of(header: Header) -> str:
+    """Return the group of an exposure: calibrations often have none, and are then a group of their own number."""
+    group = header.get("GROUPID")
+    return (str(group).strip() if _is_known(group) else "")[:_LONGEST] or str(int(header["EXPID"]))
 
 
 def exposure_records(header: Header) -> dict[str, dict[str, Any]]:
     """Return the dimension records of the exposure in a raw header, by element and in the order to insert."""
     timespan = _timespan(header)
-    day, group = int(header["DAYOBS"]), str(header["GROUPID"])
-    pointing = _wcs(header).crval if on_sky(header) else (None, None)
+    day, group, sky = int(header["DAYOBS"]), group_of(header), on_sky(header)
+    name = physical_filter(header.get("FILTER"))
+    wcs = _pointing(header) if sky else None
+    pointing = wcs.crval if wcs else (None, None)
     exposure = {
-        "instrument": INSTRUMENT, "id": int(header["EXPID"]), "obs_id": str(header["OBSID"]), "physical_filter": str(header["FILTER"]),
+        "instrument": INSTRUMENT, "id": int(header["EXPID"]), "obs_id": str(header["OBSID"]), "physical_filter": name,
         "group": group, "day_obs": day, "exposure_time": float(header["EXPTIME"]), "dark_time": float(header["EXPTIME"]),
-        "observation_type": "science" if on_sky(header) else str(header["IMGTYPE"]).lower(), "observation_reason": "science",
-        "seq_num": int(header["SEQNUM"]), "seq_start": int(header["SEQNUM"]), "seq_end": int(header["SEQNUM"]), "target_name": str(header.get("OBJECT", "")),
-        "science_program": "lab", "tracking_ra": pointing[0], "tracking_dec": pointing[1], "sky_angle": 0.0 if on_sky(header) else None,
-        "azimuth": None, "zenith_angle": None, "has_simulated": True, "can_see_sky": on_sky(header), "timespan": timespan,
+        "observation_type": "science" if sky else str(header["IMGTYPE"]).lower()[:_LONGEST_TYPE], "observation_reason": "science",
+        "seq_num": int(header["SEQNUM"]), "seq_start": int(header["SEQNUM"]), "seq_end": int(header["SEQNUM"]), "target_name": _target(header),
+        "science_program": "lab", "tracking_ra": pointing[0], "tracking_dec": pointing[1], "sky_angle": 0.0 if wcs else None,
+        "azimuth": None, "zenith_angle": None, "has_simulated": True, "can_see_sky": sky, "timespan": timespan,
     }  # fmt: skip
-    day_record = {"instrument": INSTRUMENT, "id": day, "timespan": None}
-    return {"day_obs": day_record, "group": {"instrument": INSTRUMENT, "name": group}, "exposure": exposure}
+    return {
+        "physical_filter": {"instrument": INSTRUMENT, "name": name, "band": band_of(name)},
+        "day_obs": {"instrument": INSTRUMENT, "id": day, "timespan": None},
+        "group": {"instrument": INSTRUMENT, "name": group},
+        "exposure": exposure,
+    }
 
 
 def visit_records(header: Header) -> dict[str, dict[str, Any]]:
@@ -136,8 +160,8 @@ def visit_records(header: Header) -> dict[str, dict[str, Any]]:
     number = int(header["EXPID"])
     key = {"instrument": INSTRUMENT, "visit": number}
     visit = {
-        "instrument": INSTRUMENT, "id": number, "name": str(header["OBSID"]), "physical_filter": str(header["FILTER"]), "day_obs": int(header["DAYOBS"]),
-        "seq_num": int(header["SEQNUM"]), "exposure_time": float(header["EXPTIME"]), "target_name": str(header.get("OBJECT", "")),
+        "instrument": INSTRUMENT, "id": number, "name": str(header["OBSID"]), "physical_filter": physical_filter(header.get("FILTER")), "day_obs": int(header["DAYOBS"]),
+        "seq_num": int(header["SEQNUM"]), "exposure_time": float(header["EXPTIME"]), "target_name": _target(header),
         "observation_reason": "science", "science_program": "lab", "azimuth": None, "zenith_angle": None, "timespan": _timespan(header), "region": None,
     }  # fmt: skip
     return {
@@ -153,14 +177,21 @@ def field_of_visit(registry: Any, data_id: Any) -> Field | None:
     for record in registry.queryDimensionRecords(
         "exposure", instrument=data_id["instrument"], exposure=data_id["visit"]
     ):
-        return field_at(record.tracking_ra, record.tracking_dec, record.target_name, record.physical_filter)
+        return field_at(
+            record.tracking_ra, record.tracking_dec, record.target_name or "", band_of(record.physical_filter)
+        )
     return None
 
 
 def field_of(header: Header) -> Field | None:
-    """Return the field that a raw exposure looked at, or None."""
-    place = float(header["CRVAL1"]), float(header["CRVAL2"])
-    return field_at(*place, str(header.get("OBJECT", "")), str(header["FILTER"]))
+    """Return the field that a raw exposure looked at, in the band of its filter, or None.
+
+    Raises
+    ------
+    NonRetriableError
+        If the header does not say where it looked.
+    """
+    return field_at(*_wcs(header).crval, _target(header), band_of(header.get("FILTER")))
 
 
 def detector_region(header: Header) -> ConvexPolygon:
@@ -179,6 +210,23 @@ def region_of(wcs: Wcs, width: int, height: int, margin: float) -> ConvexPolygon
 def _timespan(header: Header) -> Timespan:
     times = [astropy.time.Time(float(header[keyword]), format="mjd", scale="tai") for keyword in ("MJD-BEG", "MJD-END")]
     return Timespan(times[0], times[1])
+
+
+def _target(header: Header) -> str:
+    target = header.get("OBJECT")
+    return str(target)[:_LONGEST] if _is_known(target) else ""
+
+
+def _is_known(value: Any) -> bool:
+    """Tell whether a header has a value under a keyword: one may stand there without any."""
+    return value is not None and value != "" and not isinstance(value, Undefined)
+
+
+def _pointing(header: Header) -> Wcs | None:
+    try:
+        return Wcs.from_header(header)
+    except PixelError:
+        return None
 
 
 def _wcs(header: Header) -> Wcs:

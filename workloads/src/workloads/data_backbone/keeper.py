@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workloads.common.ledger import Ledger, Step, Subject
+from workloads.common.names import Kind, kind_of_sensor
 from workloads.common.times import tai_now
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled
 
@@ -66,12 +67,14 @@ class Keeper:
     def end_readout(self, record: dict[str, Any]) -> None:
         """Take note of a readout: its sensors are expected from now on."""
         event = EndReadout.model_validate(record)
-        group = event.additional.get("groupId", "")
+        group = event.group
         announced = self._visits.get(group)
         if announced:
             announced.closed = True
         reason = "" if announced else "image without an announced visit"
-        for detector in filter(None, event.additional.get("sensors", "").split(",")):
+        for detector in event.sensors:
+            if kind_of_sensor(detector) is not Kind.SCIENCE:
+                continue  # archived as it is: nothing of it is ingested or processed
             self._images[event.imageName, detector] = _Image(group, event.timestampEndOfReadout)
             self._ledger.stamp(
                 Step.EXPECTED,

@@ -20,7 +20,13 @@ from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.times import iso, tai_now
 from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.formatters import RawFormatter
-from workloads.data_backbone.instrument import check_header, exposure_records, on_sky, visit_records
+from workloads.data_backbone.instrument import (
+    check_header,
+    defines_visit,
+    exposure_records,
+    group_of,
+    visit_records,
+)
 from workloads.data_backbone.repository import RAW_RUN
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +52,7 @@ class Verified:
         exposure = self.arrival.name.exposure
         return {
             "obsId": exposure.obs_id, "exposure": exposure.exposure_id, "detector": detector, "detectorName": self.arrival.name.detector,
-            "groupId": str(self.header["GROUPID"]), "uri": f"s3://{BUCKET}/{self.arrival.key}", "sha256": self.sha256, "size": self.size,
+            "groupId": group_of(self.header), "uri": f"s3://{BUCKET}/{self.arrival.key}", "sha256": self.sha256, "size": self.size,
             "endOfReadout": float(self.header.get("ENDREAD", 0.0)), "ingested": tai_now(),
         }  # fmt: skip
 
@@ -159,7 +165,7 @@ class Writer:
             if number not in self._exposures:
                 self._insert(exposure_records(file.header))
                 self._exposures.add(number)
-            if on_sky(file.header):
+            if defines_visit(file.header):
                 records = visit_records(file.header)
                 regions.append(records.pop("visit_detector_region"))
                 if number not in self._visits:

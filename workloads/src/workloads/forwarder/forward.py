@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -10,12 +11,14 @@ from collections.abc import Callable, Mapping
 from prometheus_client import Counter, Gauge, Histogram
 
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.s3 import Store
+from workloads.common.s3 import Store, sha256
 from workloads.common.serve import Health
 from workloads.forwarder.journal import Transfer, TransferJournal
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
+_SWEPT = 200
+"""Keys that a sweep gives to the journal at once."""
 SENT = Counter("forwarder_bytes", "Bytes proved to have arrived", ["site"])
 FAILED = Counter("forwarder_failures", "Failed attempts", ["site"])
 WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
@@ -50,10 +53,15 @@ class Forwarder:
         return new
 
     def sweep(self) -> int:
-        """Compare the source store with the journal, because an event can be lost; return how many were unknown."""
-        known = self._journal.known()
-        missing = [item.key for item in self._source.list(BUCKET, "LSSTCam/") if item.key not in known]
-        return self.note(missing)
+        """Note all that the source store holds, because an event can be lost; return how many transfers were unknown.
+
+        Some at a time, so that nobody waits long for the journal, whatever the store holds.
+        """
+        keys = (item.key for item in self._source.list(BUCKET, "LSSTCam/"))
+        found = 0
+        while batch := list(itertools.islice(keys, _SWEPT)):
+            found += self.note(batch)
+        return found
 
     def tell(self) -> None:
         """Announce every raw image that has arrived; one that could not be announced is the next time.
@@ -100,7 +108,7 @@ class Forwarder:
     def _copy(self, key: str, store: Store) -> tuple[str, int]:
         """Copy one object; both ends must agree on the digest of what was read here."""
         data = self._source.get(BUCKET, key)
-        expected = self._source.digest(BUCKET, key) or ""
+        expected = self._source.digest(BUCKET, key) or sha256(data)  # what others put there may have none
         if store.digest(BUCKET, key) != expected:
             store.put(BUCKET, key, data, expected)
             found = store.digest(BUCKET, key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.common.names import RawName
+from workloads.common.names import RawName, classify
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS transfers (
@@ -17,10 +18,19 @@ CREATE TABLE IF NOT EXISTS transfers (
     sha256 TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (site, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS waiting ON transfers (site, state, class, exposure, key);
-CREATE INDEX IF NOT EXISTS untold ON transfers (state) WHERE state = 'proved';
+DROP INDEX IF EXISTS waiting;
+DROP INDEX IF EXISTS untold;
+CREATE INDEX IF NOT EXISTS due ON transfers (site, exposure DESC, class, key) WHERE state = 'waiting' AND not_before = 0;
+CREATE INDEX IF NOT EXISTS pausing ON transfers (site, not_before) WHERE state = 'waiting' AND not_before > 0;
+CREATE INDEX IF NOT EXISTS arrived ON transfers (exposure, key) WHERE state = 'proved';
 CREATE INDEX IF NOT EXISTS places ON transfers (key, state);
 """
+_NUMBERS = re.compile(r"(?P<day>[0-9]{8})(?:_(?P<number>[0-9]{6}))?$")
+_VERSION = 1
+"""Of the contents: the first had observation ids for exposures, whose order is that of what triggered them."""
+_DUE, _PAUSING = "state = 'waiting' AND not_before = 0", "state = 'waiting' AND not_before > 0"
+_WOKEN = 20
+"""How many paused transfers one take makes due: more than it takes away, few enough to take no time."""
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -34,8 +44,8 @@ class Transfer:
 
     @property
     def raw(self) -> RawName | None:
-        """The raw image that the object is, or None for sidecars and lists."""
-        return RawName.from_key(self.key) if self.key.endswith(".fits") else None
+        """The raw image that the object is, or None for all other files."""
+        return classify(self.key).raw
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,19 @@ class Arrival:
 
 
 def class_of(key: str) -> int:
-    """Return the class of an object: 0 for lists and sidecars, which must land before pixels, 1 for pixels."""
-    return 0 if key.endswith(".json") else 1
+    """Return the class of an object within its exposure.
+
+    0 are lists and sidecars, which must land before pixels, 1 raw images, 2 all that nobody waits for.
+    """
+    named = classify(key)
+    return 0 if named.before_pixels else 1 if named.raw else 2
+
+
+def exposure_of(key: str) -> str:
+    """Return what orders objects by the time of their exposure: day and number of what has them, else the folder's name."""
+    folder = key.rpartition("/")[0].rpartition("/")[2]
+    match = _NUMBERS.search(folder)
+    return f"{match['day']}_{match['number'] or ''}" if match else folder
 
 
 class TransferJournal:
@@ -72,30 +93,61 @@ class TransferJournal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
-        self._taken: set[tuple[str, str]] = set()
+        self._upgrade()
+        self._taken: dict[str, set[str]] = {site: set() for site in sites}
+        counts = "SELECT site, count(*) FROM transfers WHERE state = 'waiting' GROUP BY site"
+        self._waiting = dict.fromkeys(sites, 0) | dict(self._database.execute(counts))
+
+    def _upgrade(self) -> None:
+        """Give rows of an older version their exposures anew, once."""
+        if self._database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            self._database.create_function("exposure_of", 1, exposure_of, deterministic=True)
+            self._database.create_function("class_of", 1, class_of, deterministic=True)
+            self._database.execute("UPDATE transfers SET exposure = exposure_of(key), class = class_of(key)")
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
 
     def add(self, keys: list[str]) -> int:
         """Note objects that must reach every site; known ones are left as they are. Return how many were new."""
-        rows = [(site, key, class_of(key), key.rsplit("/", 2)[-2]) for key in keys for site in self._sites]
+        rows = [(key, class_of(key), exposure_of(key)) for key in keys]
+        insert = "INSERT OR IGNORE INTO transfers (site, key, class, exposure, state) VALUES (?, ?, ?, ?, 'waiting')"
         with self._lock:
             before = self._database.total_changes
-            self._database.execute("BEGIN")
-            self._database.executemany(
-                "INSERT OR IGNORE INTO transfers (site, key, class, exposure, state) VALUES (?, ?, ?, ?, 'waiting')",
-                rows,
-            )
-            self._database.execute("COMMIT")
+            new = dict.fromkeys(self._sites, 0)
+            with self._database:  # all or none, whatever the disk says
+                self._database.execute("BEGIN")
+                for site in self._sites:
+                    so_far = self._database.total_changes
+                    self._database.executemany(insert, [(site, *row) for row in rows])
+                    new[site] = self._database.total_changes - so_far
+            for site, number in new.items():
+                self._waiting[site] += number
             return self._database.total_changes - before
 
     def take(self, site: str) -> Transfer | None:
-        """Return the next transfer to a site: by class, then the newest exposure first; None if nothing is due."""
-        query = "SELECT key, attempts FROM transfers WHERE site = ? AND state = 'waiting' AND not_before <= ? ORDER BY class, exposure DESC, key"
+        """Return the next transfer to a site: of the newest exposure, there by class; None if nothing is due.
+
+        What waits for its next attempt costs nothing here, however much it is: it lies in an index of its own.
+        """
+        query = (
+            f"SELECT key, attempts FROM transfers WHERE site = ? AND {_DUE} ORDER BY exposure DESC, class, key LIMIT ?"  # noqa: S608 - a constant
+        )
         with self._lock:
-            for key, attempts in self._database.execute(query, (site, time.time())):
-                if (site, key) not in self._taken:
-                    self._taken.add((site, key))
+            self._wake(site)
+            taken = self._taken[site]
+            for key, attempts in self._database.execute(query, (site, len(taken) + 1)):
+                if key not in taken:
+                    taken.add(key)
                     return Transfer(site, key, attempts)
         return None
+
+    def _wake(self, site: str) -> None:
+        """Let those be due again whose pause is over, some at a time."""
+        over = f"SELECT key FROM transfers WHERE site = ? AND {_PAUSING} AND not_before <= ? LIMIT {_WOKEN}"  # noqa: S608 - constants
+        due = [(site, key) for (key,) in self._database.execute(over, (site, time.time()))]
+        if due:
+            with self._database:
+                self._database.execute("BEGIN")
+                self._database.executemany("UPDATE transfers SET not_before = 0 WHERE site = ? AND key = ?", due)
 
     def proved(self, transfer: Transfer, sha256: str, size: int) -> None:
         """Note that an object stands at its destination with this digest."""
@@ -104,7 +156,8 @@ class TransferJournal:
                 "UPDATE transfers SET state = 'proved', sha256 = ?, size = ?, error = '' WHERE site = ? AND key = ?",
                 (sha256, size, transfer.site, transfer.key),
             )
-            self._taken.discard((transfer.site, transfer.key))
+            self._waiting[transfer.site] -= 1
+            self._taken[transfer.site].discard(transfer.key)
 
     def untold(self) -> Arrival | None:
         """Return an arrival that nobody was told of yet, or None."""
@@ -129,25 +182,17 @@ class TransferJournal:
 
     def failed(self, transfer: Transfer, error: str) -> float:
         """Note a failure and return the seconds until the next attempt: doubled each time, up to half a minute."""
-        doublings = min(transfer.attempts, 10)  # a cut of hours is thousands of attempts
+        doublings = min(max(transfer.attempts, 0), 10)  # a cut of hours is thousands of attempts
         pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0**doublings)
         with self._lock:
             self._database.execute(
                 "UPDATE transfers SET attempts = attempts + 1, not_before = ?, error = ? WHERE site = ? AND key = ?",
                 (time.time() + pause, error, transfer.site, transfer.key),
             )
-            self._taken.discard((transfer.site, transfer.key))
+            self._taken[transfer.site].discard(transfer.key)
         return pause
 
     def waiting(self) -> dict[str, int]:
         """Return how many objects wait for each site."""
         with self._lock:
-            rows = self._database.execute(
-                "SELECT site, count(*) FROM transfers WHERE state = 'waiting' GROUP BY site"
-            ).fetchall()
-        return dict.fromkeys(self._sites, 0) | dict(rows)
-
-    def known(self) -> set[str]:
-        """Return all keys that were ever noted."""
-        with self._lock:
-            return {key for (key,) in self._database.execute("SELECT DISTINCT key FROM transfers")}
+            return {site: self._waiting[site] for site in self._sites}

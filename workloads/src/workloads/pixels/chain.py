@@ -14,18 +14,22 @@ from workloads.pixels.convolution import matched_filter
 from workloads.pixels.cosmic_rays import CosmicRayConfig, find_cosmic_rays, protect
 from workloads.pixels.detection import SOURCE_DTYPE, Flag, detect
 from workloads.pixels.difference import DifferenceConfig, detect_differences, fill, subtract
-from workloads.pixels.images import Floats, Image, Table
+from workloads.pixels.errors import WcsError
+from workloads.pixels.images import Floats, Image, Table, require
 from workloads.pixels.isr import Calibration, Raw, remove_signature
 from workloads.pixels.layout import DetectorLayout
 from workloads.pixels.masks import Mask
 from workloads.pixels.matching import FEW_STAMPS
 from workloads.pixels.photometry import zero_point
 from workloads.pixels.psf import Psf, choose_stars, fit_psf, gaussian_psf
+from workloads.pixels.readout import require_exposed, require_readout
 from workloads.pixels.resampling import noise_power, resample
 from workloads.pixels.streaks import mark_streaks
 from workloads.pixels.wcs import Wcs
 
 __all__ = ["Config", "DifferenceResult", "ScienceResult", "process_difference", "process_science"]
+
+_SCALE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,16 @@ def process_science(
         Seconds.
     reference
         Table with ``ra``, ``dec`` (degrees) and ``flux_njy`` of known stars; ``color`` (magnitudes) for a colour term.
+
+    Raises
+    ------
+    InvalidValueError
+        An amplifier was not read out, or the exposure time is none of an exposure of the sky.
     """
     config = config or Config()
+    require(raw, np.uint16, 3, f"raw exposure of {layout.name}", layout.raw_shape)
+    require_exposed(exposure_time)
+    require_readout(raw, layout, calibration)
     image = remove_signature(raw, layout, calibration, exposure_time, threads=threads)
     image, hits = _clean(image, layout, config, threads)
     sky = estimate_background(image, config.mesh, threads=threads)
@@ -159,6 +171,13 @@ def process_difference(
     """Calibrate a raw detector, subtract its template and measure what changed.
 
     Failure to register or to match leaves ``quality["ok"]`` at 0 and says where in the other figures.
+
+    Raises
+    ------
+    InvalidValueError
+        As `process_science`.
+    WcsError
+        The header looks at another place of the sky than the template, or with another scale.
     """
     config = config or Config()
     science = process_science(raw, layout, calibration, wcs, exposure_time, config, threads=threads)
@@ -172,6 +191,7 @@ def difference_of(
     config = config or Config()
     known = template.stars[template.stars["flags"] & Flag.EDGE.value == 0]
     px, py = science.wcs.sky_to_pixel(*template.wcs.pixel_to_sky(known["x"], known["y"]))
+    _require_same_place(science, template, config.search)
     found = register(px, py, science.stars["x"], science.stars["y"], config.search)
     matrix = _onto_template(found.matrix, grid_matrix(template.wcs, science.wcs, template.image.shape))
     solved = template.wcs.mapped(matrix)
@@ -208,6 +228,24 @@ def difference_of(
         scale,
         quality,
     )
+
+
+def _require_same_place(science: ScienceResult, template: Template, search: float) -> None:
+    """Refuse a pointing from which no accepted error leads to the template's place."""
+    scale = science.wcs.pixel_scale / template.wcs.pixel_scale
+    if abs(scale - 1) > _SCALE_TOLERANCE:
+        raise WcsError("science WCS", f"pixels of {scale:.4g} times the template's", "the template's scale")
+    rows, columns = template.image.shape
+    height, width = science.image.shape
+    grid = np.meshgrid(np.linspace(0, columns - 1, 9), np.linspace(0, rows - 1, 9))
+    x, y = science.wcs.sky_to_pixel(*template.wcs.pixel_to_sky(*(axis.ravel() for axis in grid)))
+    near = (x > -search) & (x < width + search) & (y > -search) & (y < height + search)
+    if not near.any():
+        raise WcsError(
+            "science WCS",
+            f"a detector about ({science.wcs.crval[0]:.4f}, {science.wcs.crval[1]:.4f}) degrees, which is not on the template",
+            f"one about ({template.wcs.crval[0]:.4f}, {template.wcs.crval[1]:.4f})",
+        )
 
 
 def _clean(image: Image, layout: DetectorLayout, config: Config, threads: int | None) -> tuple[Image, int]:

@@ -15,7 +15,10 @@ Cards = Mapping[str, Any]
 
 BLOCK = 2880
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-_LONG_KEYWORD = re.compile(r"[A-Z0-9_-]{9,40}")
+_HIERARCH = re.compile(r"(?=.{1,50}$)[!-<>-`{-~]+( [!-<>-`{-~]+)*")
+"""Keywords that the HIERARCH convention takes: capitals and all signs but the equals sign, in words."""
+_COMMENTARY = {"COMMENT", "HISTORY"}
+_RESERVED = {"", "END", "CONTINUE", "HIERARCH"}
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -27,17 +30,32 @@ def card(keyword: str, value: Any, comment: str = "") -> bytes:
     HeaderError
         The keyword or the value cannot be written.
     """
-    if len(keyword) > 8 and _LONG_KEYWORD.fullmatch(keyword) and not isinstance(value, str):
-        text = f"HIERARCH {keyword} = {_number(keyword, value)}"
-        return (f"{text} / {comment}" if comment else text)[:80].ljust(80).encode("ascii")
-    if not _KEYWORD.fullmatch(keyword):
-        raise HeaderError(f"keyword {keyword!r}", "characters that FITS does not know", "A-Z, 0-9, - and _, at most 8")
     if not _PRINTABLE.fullmatch(comment):
         raise HeaderError(f"comment of {keyword}", "characters that FITS does not know", "printable ASCII")
+    if keyword in _COMMENTARY:
+        return _commentary(keyword, value)
+    if keyword in _RESERVED:
+        raise HeaderError(f"keyword {keyword!r}", "a word of the header's own", "another name")
+    if _KEYWORD.fullmatch(keyword):
+        head = f"{keyword:<8}= "
+    elif _HIERARCH.fullmatch(keyword) and not keyword.startswith("HIERARCH"):
+        head = f"HIERARCH {keyword} = "
+    else:
+        raise HeaderError(f"keyword {keyword!r}", "characters that FITS does not know", "A-Z, 0-9, - and _, at most 8")
     if isinstance(value, str):
-        return _text(keyword, value, comment)
-    head = f"{keyword:<8}= {_number(keyword, value):>20}"
-    return (f"{head} / {comment}" if comment else head)[:80].ljust(80).encode("ascii")
+        return _text(head, value, comment)
+    number = _number(keyword, value)
+    text = f"{head}{number:>20}" if len(head) + 20 <= 80 else head + number
+    if len(text) > 80:
+        raise HeaderError(f"keyword {keyword}", f"{len(number)} digits", "as many as a card of 80 characters holds")
+    return (f"{text} / {comment}" if comment else text)[:80].ljust(80).encode("ascii")
+
+
+def _commentary(keyword: str, value: Any) -> bytes:
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise HeaderError(f"keyword {keyword}", f"{value!r}", "printable ASCII")
+    lines = [value[at : at + 72] for at in range(0, len(value), 72)] or [""]
+    return "".join(f"{keyword:<8}{line:<72}" for line in lines).encode("ascii")
 
 
 def _number(keyword: str, value: Any) -> str:
@@ -56,25 +74,23 @@ def _number(keyword: str, value: Any) -> str:
     return text if "." in text or "E" not in text else text.replace("E", ".0E")
 
 
-def _text(keyword: str, value: str, comment: str) -> bytes:
+def _text(head: str, value: str, comment: str) -> bytes:
     if not _PRINTABLE.fullmatch(value):
-        raise HeaderError(f"keyword {keyword}", f"text {value!r}", "printable ASCII")
+        raise HeaderError(f"keyword {head.removesuffix('= ').strip()}", f"text {value!r}", "printable ASCII")
     quoted = value.replace("'", "''")
-    if len(quoted) <= 68:
-        head = f"{keyword:<8}= '{quoted:<8}'"
-        full = f"{head:<30} / {comment}" if comment else head
-        return full[:80].ljust(80).encode("ascii")
-    pieces, rest = [], value
+    if len(head) + len(quoted) + 2 <= 80:
+        text = f"{head}'{quoted:<8}'" if len(head) + 10 <= 80 else f"{head}'{quoted}'"
+        return (f"{text:<30} / {comment}" if comment else text)[:80].ljust(80).encode("ascii")
+    pieces, rest, begin = list[str](), value, head
     while rest:
-        size = 67
+        size = room = 77 - len(begin)
         # A doubled quote must not be cut in two.
-        while len(rest[:size].replace("'", "''")) > 67:
+        while len(rest[:size].replace("'", "''")) > room:
             size -= 1
-        pieces.append(rest[:size].replace("'", "''"))
-        rest = rest[size:]
-    lines = [f"{keyword:<8}= '{pieces[0]}&'"] + [f"CONTINUE  '{piece}&'" for piece in pieces[1:]]
-    lines[-1] = lines[-1][:-2] + "'"
-    return "".join(line.ljust(80) for line in lines).encode("ascii")
+        pieces.append(f"{begin}'{rest[:size].replace(chr(39), chr(39) * 2)}&'")
+        rest, begin = rest[size:], "CONTINUE  "
+    pieces[-1] = pieces[-1][:-2] + "'"
+    return "".join(piece.ljust(80) for piece in pieces).encode("ascii")
 
 
 def header_bytes(cards: Cards) -> bytearray:

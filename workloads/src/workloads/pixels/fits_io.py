@@ -308,12 +308,13 @@ def _table_cards(data: npt.NDArray[Any], heap: int, longest: int) -> dict[str, A
 def _sealed(cards: Cards, body: npt.NDArray[np.uint8]) -> bytes:
     """Header with DATASUM and CHECKSUM."""
     data_sum = int(word_sum(body.view(np.uint32))) if body.size else 0
+    own = {key: entry for key, entry in cards.items() if key not in {"DATASUM", "CHECKSUM"}}
     blank = header_bytes(
-        {**cards, "DATASUM": (str(data_sum), "checksum of the data"), "CHECKSUM": ("0" * 16, "checksum of the HDU")}
+        {**own, "DATASUM": (str(data_sum), "checksum of the data"), "CHECKSUM": ("0" * 16, "checksum of the HDU")}
     )
     total = int(word_sum(np.frombuffer(blank, np.uint32))) + data_sum
     total = (total & 0xFFFFFFFF) + (total >> 32)
-    where = blank.index(b"CHECKSUM= '") + 11
+    where = blank.rindex(b"CHECKSUM= '") + 11
     blank[where : where + 16] = encode_checksum(total).encode("ascii")
     return bytes(blank)
 

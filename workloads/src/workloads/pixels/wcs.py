@@ -27,6 +27,13 @@ from workloads.pixels.images import Doubles
 
 _KINDS = tuple((f"RA---{kind}", f"DEC--{kind}") for kind in ("TAN", "TAN-SIP", "TPV"))
 _DISTORTION = re.compile(r"PV[12]_\d+|[AB]P?_ORDER")
+_TABLES = ("CPDIS1", "CPDIS2", "CQDIS1", "CQDIS2", "D2IMDIS1", "D2IMDIS2")
+"""Distortions that stand in tables of their own, or in functions of a draft of the standard."""
+_FORMER = {
+    **{f"{name}00{i}00{j}": f"{name}{i}_{j}" for name in ("PC", "CD") for i in (1, 2) for j in (1, 2)},
+    "LONGPOLE": "LONPOLE", "RADECSYS": "RADESYS",
+}  # fmt: skip
+"""Keywords of drafts and predecessors of the standard, and what they are called in it."""
 _SIP_ORDERS = range(2, 10)
 """Orders that the convention knows."""
 
@@ -179,14 +186,20 @@ class Wcs:
         return header
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Wcs:
+    def from_header(cls, header: Mapping[str, Any], *, scamp: bool = False) -> Wcs:
         """Read a TAN, TAN-SIP or TPV projection.
+
+        Parameters
+        ----------
+        scamp
+            Whether PVi_k of a plain TAN projection are the distortion that SCAMP wrote before there was TPV.
 
         Raises
         ------
         WcsError
             A keyword is missing or no number, or the projection is another one.
         """
+        header = _in_todays_words(header)
         kinds = tuple(str(header.get(f"CTYPE{i}", "")).strip() for i in (1, 2))
         if kinds not in _KINDS:
             raise WcsError("header", f"CTYPE1, CTYPE2 = {kinds}", " or ".join(", ".join(kind) for kind in _KINDS))
@@ -194,16 +207,33 @@ class Wcs:
         crpix = (_number(header, "CRPIX1") - 1, _number(header, "CRPIX2") - 1)
         plain = cls(crval, crpix, _matrix(header))
         _refuse_other_frames(header, crval[1])
-        if kinds[0].endswith("TPV"):
-            return replace(plain, pv1=_terms(header, 1), pv2=_terms(header, 2))
         if kinds[0].endswith("SIP"):
-            a, b = _sip_terms(header, "A"), _sip_terms(header, "B")
-            back = [_sip_terms(header, name) if f"{name}_ORDER" in header else () for name in ("AP", "BP")]
-            return replace(plain, sip_a=a, sip_b=b, sip_ap=back[0], sip_bp=back[1])
+            return _with_sip(plain, header)
+        tpv_terms = {"pv1": _terms(header, 1), "pv2": _terms(header, 2)}
+        if kinds[0].endswith("TPV") or scamp:
+            return replace(plain, **tpv_terms)
         found = sorted(key for key in header if _DISTORTION.fullmatch(str(key)))
-        if found:
-            raise WcsError("header", f"a plain TAN projection with {found[0]}", "TPV or TAN-SIP in CTYPE1 and CTYPE2")
+        if found and (found[0][:2] != "PV" or set(tpv_terms.values()) != {IDENTITY}):
+            expected = "TPV or TAN-SIP in CTYPE1 and CTYPE2; TPV is what SCAMP means by PVi_k of TAN"
+            raise WcsError("header", f"a plain TAN projection with {found[0]}", expected)
         return plain
+
+
+def _in_todays_words(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header with keywords of before the standard under their names of today; those that it has stay."""
+    known = {str(key): value for key, value in header.items()}
+    return {_FORMER.get(key, key): value for key, value in known.items() if key in _FORMER} | {
+        key: value for key, value in known.items() if key not in _FORMER
+    }
+
+
+def _with_sip(plain: Wcs, header: Mapping[str, Any]) -> Wcs:
+    """Return a projection with the SIP polynomials of a header; one that has none is plain."""
+    if not any(re.fullmatch(r"[AB]P?_(ORDER|\d+_\d+)", key) for key in header):
+        return plain
+    a, b = _sip_terms(header, "A"), _sip_terms(header, "B")
+    back = [_sip_terms(header, name) if f"{name}_ORDER" in header else () for name in ("AP", "BP")]
+    return replace(plain, sip_a=a, sip_b=b, sip_ap=back[0], sip_bp=back[1]) if a or b else plain
 
 
 def project(ra: Doubles, dec: Doubles, ra0: float, dec0: float) -> tuple[Doubles, Doubles]:
@@ -240,7 +270,8 @@ def _matrix(header: Mapping[str, Any]) -> tuple[tuple[float, float], tuple[float
         )
     if any(_number(header, key, 0.0) for key in ("CROTA1", "CROTA2")):
         raise WcsError("header", "a rotation in CROTA", "CDi_j, or CDELTi with PCi_j")
-    dx, dy = _number(header, "CDELT1"), _number(header, "CDELT2")
+    turned = any(f"PC{i}_{j}" in header for i in (1, 2) for j in (1, 2))
+    dx, dy = (_number(header, key, 1.0 if turned else None) for key in ("CDELT1", "CDELT2"))
     return (
         (dx * _number(header, "PC1_1", 1.0), dx * _number(header, "PC1_2", 0.0)),
         (dy * _number(header, "PC2_1", 0.0), dy * _number(header, "PC2_2", 1.0)),
@@ -251,11 +282,15 @@ def _terms(header: Mapping[str, Any], axis: int) -> tuple[float, ...]:
     present = [k for k in range(40) if f"PV{axis}_{k}" in header]
     if not present:
         return IDENTITY
-    return tuple(_number(header, f"PV{axis}_{k}", 1.0 if k == 1 else 0.0) for k in range(max(present) + 1))
+    terms = tuple(_number(header, f"PV{axis}_{k}", 1.0 if k == 1 else 0.0) for k in range(max(present) + 1))
+    return terms if any(terms[len(IDENTITY) :]) or terms[: len(IDENTITY)] != IDENTITY else IDENTITY
 
 
 def _sip_terms(header: Mapping[str, Any], name: str) -> Terms:
     order = _number(header, f"{name}_ORDER")
+    given = {key: header[key] for key in header if re.fullmatch(rf"{name}_\d+_\d+", key)}
+    if order in {0, 1} and not name.endswith("P") and not any(given.values()):
+        return ()
     if order not in _SIP_ORDERS and not (name.endswith("P") and order in {0, 1}):
         raise WcsError("header", f"{name}_ORDER = {order:g}", f"{_SIP_ORDERS[0]} to {_SIP_ORDERS[-1]}")
     return tuple(_number(header, f"{name}_{p}_{q}", 0.0) for p, q in homogeneous(int(order)))
@@ -271,7 +306,10 @@ def _sip_cards(name: str, terms: Terms) -> dict[str, tuple[float | str | int, st
 
 
 def _refuse_other_frames(header: Mapping[str, Any], declination: float) -> None:
-    """Units, poles and frames that would be read as what they are not."""
+    """Units, poles, frames and distortions that would be read as what they are not."""
+    for key in _TABLES:
+        if str(header.get(key) or "").strip():
+            raise WcsError("header", f"a distortion by {key} = {header[key]!r}", "TPV or SIP")
     for axis in (1, 2):
         unit = str(header.get(f"CUNIT{axis}", "deg")).strip().lower()
         if unit not in {"deg", ""}:
@@ -282,5 +320,5 @@ def _refuse_other_frames(header: Mapping[str, Any], declination: float) -> None:
     frame = str(header.get("RADESYS", "ICRS")).strip()
     if frame not in {"ICRS", "FK5", ""}:
         raise WcsError("header", f"RADESYS = {frame!r}", "ICRS, or FK5 of equinox 2000, which is the same here")
-    if frame == "FK5" and _number(header, "EQUINOX", 2000.0) != 2000:
+    if (frame == "FK5" or "RADESYS" not in header) and _number(header, "EQUINOX", 2000.0) != 2000:
         raise WcsError("header", f"EQUINOX = {header['EQUINOX']}", "2000.0")

@@ -9,13 +9,15 @@ from lsst.dax.apdb import ApdbSql
 from lsst.dax.apdb.sql import ApdbSqlConfig
 from lsst.sphgeom import Region
 
-from workloads.common.errors import AwayError, NonRetriableError
-from workloads.common.peers import asking, reason
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError
+from workloads.common.peers import asking, causes, reason
 from workloads.common.settings import Settings
-from workloads.prompt_processing.association import Associated, associate
+from workloads.prompt_processing.association import VERSION_COLUMNS, Associated, associate
 
 _LOCK = 20160401
 _NAME = "alert database"
+_UNIQUE_VIOLATION = "23505"
+"""PostgreSQL's code."""
 
 
 class AlertDatabase:
@@ -36,7 +38,7 @@ class AlertDatabase:
             made = connection.execute(sqlalchemy.text("SELECT to_regclass('\"DiaObject\"')")).scalar()
             if made is None:
                 ApdbSql.init_database(url, dia_object_index="last_object_table")
-        engine.dispose()
+        self._engine = engine
         self._apdb = ApdbSql(ApdbSqlConfig(db_url=url, dia_object_index="last_object_table"))
 
     def has(self, visit: int, detector: int) -> bool:
@@ -44,10 +46,19 @@ class AlertDatabase:
         with asking(_NAME):
             return self._apdb.containsVisitDetector(visit, detector)
 
-    def associate(self, sources: pd.DataFrame, region: Region, time: astropy.time.Time, band: str) -> Associated:
+    def associate(self, sources: pd.DataFrame, region: Region, time: astropy.time.Time) -> Associated:
         """Give every source an object, see `association.associate`."""
         with asking(_NAME):
-            return associate(self._apdb, sources, region, time, band)
+            return associate(self._apdb, sources, region, time, self._versions)
+
+    def _versions(self, ids: list[int]) -> pd.DataFrame:
+        """Return the last versions of objects, which the table that is searched by place has not all columns of."""
+        table = sqlalchemy.table("DiaObject", *map(sqlalchemy.column, (*VERSION_COLUMNS, "validityEndMjdTai")))
+        wanted = sqlalchemy.select(*(table.c[name] for name in VERSION_COLUMNS)).where(
+            table.c.diaObjectId.in_(ids), table.c.validityEndMjdTai.is_(None)
+        )
+        with self._engine.connect() as connection:
+            return pd.DataFrame(connection.execute(wanted).mappings().all(), columns=list(VERSION_COLUMNS))
 
     def store(self, time: astropy.time.Time, rows: Associated) -> None:
         """Store a detector's objects and sources, all or none.
@@ -56,6 +67,8 @@ class AlertDatabase:
         ------
         AwayError
             If the database went away: ask it first, before the next attempt, whether it `has` them.
+        RetriableError
+            If another worker stored the same objects at the same moment: associate anew, its rows are there now.
         NonRetriableError
             If it refused them.
         """
@@ -65,4 +78,15 @@ class AlertDatabase:
         except AwayError:
             raise
         except Exception as error:
+            if any(_is_twice(cause) for cause in causes(error)):
+                raise RetriableError(
+                    f"{_NAME}: rows of the same objects came first, to be associated anew: {reason(error)}"
+                ) from error
             raise NonRetriableError(f"{_NAME} refused its rows: {reason(error)}") from error
+
+
+def _is_twice(error: BaseException) -> bool:
+    """Tell whether a database refused a row because it has one of the same key."""
+    if not isinstance(error, sqlalchemy.exc.IntegrityError):
+        return False
+    return getattr(error.orig, "pgcode", "") == _UNIQUE_VIOLATION or "UNIQUE constraint" in str(error.orig)

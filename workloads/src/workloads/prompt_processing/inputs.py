@@ -9,7 +9,8 @@ from typing import Any
 
 from lsst.daf.butler import Butler, DatasetNotFoundError
 
-from workloads.common.errors import RetriableError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
+from workloads.common.filters import BANDS
 from workloads.common.names import INSTRUMENT
 from workloads.common.peers import asking
 from workloads.common.plan import FIELDS, Field
@@ -55,9 +56,35 @@ class Inputs:
         return self._get(name, "calibration", data_id, Products(field.replayed).latest)
 
     def template(self, field: Field) -> Any:
-        """Return the template of a field; as `calibration` in all else."""
+        """Return the template of a field in its band; as `calibration` in all else.
+
+        Raises
+        ------
+        NonRetriableError
+            If there is none in this band and there are in others: none is on its way.
+        """
         data_id = {"skymap": field.skymap, "tract": field.number, "patch": self._detector.id, "band": field.band}
-        return self._get(f"template {field.name}", "template", data_id, Products(field.replayed).templates)
+        collection = Products(field.replayed).templates
+        try:
+            return self._get(f"template {field.name} {field.band}", "template", data_id, collection)
+        except AwayError:
+            raise
+        except RetriableError as error:
+            others = self._bands(data_id, collection)
+            if not others or field.band in others:
+                raise
+            raise NonRetriableError(
+                f"template of {field.name} of {self._detector.name}: none in band {field.band}; there are in {', '.join(others)}"
+            ) from error
+
+    def _bands(self, data_id: dict[str, Any], collection: str) -> list[str]:
+        """Return the bands in which there are templates of a place."""
+        with asking("templates"):
+            return [
+                band
+                for band in BANDS
+                if self._butler.find_dataset("template", data_id | {"band": band}, collections=collection)
+            ]
 
     def preload(self) -> None:
         """Load all there is, so that the first visit finds it in memory."""
@@ -65,7 +92,7 @@ class Inputs:
             try:
                 self.calibration(field)
                 self.template(field)
-            except RetriableError as error:
+            except WorkloadError as error:
                 LOG.warning("not preloaded: %s", error)
                 return
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from astropy.io.fits import Header
 
+from workloads.common.filters import band_of
 from workloads.common.names import dia_source_id
 from workloads.common.times import mjd, tai_now
 from workloads.pixels.chain import DifferenceResult
@@ -25,12 +26,11 @@ def dia_sources(result: DifferenceResult, header: Header, detector: int) -> pd.D
     table = result.sources
     good = (np.abs(table["snr"]) >= THRESHOLD) & (table["flags"] & Flag.REJECT.value == 0) & bool(result.quality["ok"])
     good &= np.isfinite(table["ra"]) & np.isfinite(table["psf_flux"])
-    numbers = np.flatnonzero(good)
     rows = table[good]
     exposure = int(header["EXPID"])
     scale, arcsec = result.nanojansky_per_electron, result.wcs.pixel_scale * 3600
     columns: dict[str, Any] = {
-        "diaSourceId": np.array([dia_source_id(exposure, detector, int(number)) for number in numbers], np.int64),
+        "diaSourceId": np.array([dia_source_id(exposure, detector, int(number)) for number in range(len(rows))], np.int64),
         "visit": np.full(len(rows), exposure, np.int64), "detector": np.full(len(rows), detector, np.int16),
         "midpointMjdTai": (float(header["MJD-BEG"]) + float(header["MJD-END"])) / 2, "exposureTime": float(header["EXPTIME"]),
         "ra": rows["ra"], "dec": rows["dec"], "raErr": rows["x_err"] * arcsec / 3600, "decErr": rows["y_err"] * arcsec / 3600,
@@ -41,7 +41,7 @@ def dia_sources(result: DifferenceResult, header: Header, detector: int) -> pd.D
         "snr": np.abs(rows["snr"]), "isNegative": rows["is_negative"],
         "ixx": rows["ixx"] * arcsec**2, "iyy": rows["iyy"] * arcsec**2, "ixy": rows["ixy"] * arcsec**2,
         "psfNdata": rows["area"], "trailNdata": 0, "dipoleNdata": 0, "bboxSize": np.ceil(np.sqrt(np.maximum(rows["area"], 1))).astype(np.int32),
-        "band": str(header["FILTER"]), "isDipole": False, "timeProcessedMjdTai": mjd(tai_now()),
+        "band": band_of(header.get("FILTER")), "isDipole": False, "timeProcessedMjdTai": mjd(tai_now()),
         "pixelFlags_bad": rows["flags"] & Flag.BAD.value > 0, "pixelFlags_cr": rows["flags"] & Flag.CR.value > 0,
         "pixelFlags_interpolated": rows["flags"] & Flag.INTERPOLATED.value > 0,
         "pixelFlags_saturated": rows["flags"] & Flag.SATURATED.value > 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -10,11 +11,13 @@ import lsst.pipe.base as pipe_base
 from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, Registry
 from lsst.pipe.base import connectionTypes
 
-from workloads.common.errors import NonRetriableError
+from workloads.common.errors import NonRetriableError, WorkloadError
 from workloads.data_backbone.instrument import field_of_visit
 from workloads.pixels import chain
-from workloads.pixels.errors import PixelError
+from workloads.pixels.errors import InvalidValueError, PixelError
 from workloads.pixels.wcs import Wcs
+
+LOG = logging.getLogger(__name__)
 
 
 def find_template(
@@ -84,6 +87,7 @@ class DifferenceTask(pipe_base.PipelineTask):
             If the pixels cannot be processed; the same pixels never can.
         """
         raw = raws[0]
+        name = f"{raw.header.get('OBSID')}_{raw.layout.name}"
         try:
             result = chain.process_difference(
                 raw.pixels,
@@ -91,12 +95,26 @@ class DifferenceTask(pipe_base.PipelineTask):
                 calibration,
                 template,
                 wcs=Wcs.from_header(raw.header),
-                exposure_time=float(raw.header["EXPTIME"]),
+                exposure_time=_seconds(raw.header),
                 threads=self.config.threads,
             )
+        except (MemoryError, WorkloadError):
+            raise
         except PixelError as error:
-            raise NonRetriableError(f"{raw.header['OBSID']}_{raw.layout.name}: {error}") from error
+            raise NonRetriableError(f"{name}: {error}") from error
+        except Exception as error:
+            # What these pixels do to an algorithm, they do each time; the next exposure has other pixels.
+            LOG.exception("%s cannot be processed", name)
+            raise NonRetriableError(f"{name}: {type(error).__name__} in the pixel core: {error}") from error
         quality = {name: float(value) for name, value in result.quality.items()}
         return pipe_base.Struct(
             difference_image=result.difference, dia_source=result.sources, quality=quality, result=result
         )
+
+
+def _seconds(header: Any) -> float:
+    """Return the exposure time of a header."""
+    found = header.get("EXPTIME")
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise InvalidValueError("EXPTIME", repr(found), "seconds")
+    return float(found)

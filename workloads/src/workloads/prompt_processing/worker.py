@@ -14,6 +14,7 @@ from typing import Any
 import astropy.time
 
 from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
+from workloads.common.filters import bands_of
 from workloads.common.kafka import Bus, Received, Receiver
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
@@ -26,7 +27,7 @@ from workloads.common.serve import Stop
 from workloads.common.settings import Settings
 from workloads.common.slots import Slot
 from workloads.common.times import tai_now
-from workloads.data_backbone.instrument import detector_region, field_of
+from workloads.data_backbone.instrument import MARGIN_PIXELS, detector_region, field_of, region_of
 from workloads.data_backbone.repository import open_repository
 from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import AlertDatabase
@@ -84,13 +85,14 @@ class Worker:
     def _preload(self, message: Received) -> None:
         record = self._bus.codec.decode(message.value)
         ra, dec = record["position"]
-        field = field_at(ra, dec, record["survey"], record["filters"])
-        if field is not None:
-            try:
-                self._inputs.calibration(field)
-                self._inputs.template(field)
-            except RetriableError as error:
-                LOG.warning("not preloaded: %s", error)
+        for band in bands_of(record["filters"]):
+            field = field_at(ra, dec, record["survey"], band)
+            if field is not None:
+                try:
+                    self._inputs.calibration(field)
+                    self._inputs.template(field)
+                except WorkloadError as error:
+                    LOG.warning("not preloaded: %s", error)
         self._announcements.commit(message)
 
     def _take(self, message: Received, stop: Stop) -> None:
@@ -118,7 +120,7 @@ class Worker:
         field = field_of(raw.header)
         if field is None:
             raise NonRetriableError(
-                f"{record['obsId']}: no template at ({raw.header['CRVAL1']:.4f}, {raw.header['CRVAL2']:.4f}) degrees"
+                f"{record['obsId']}: no template at ({float(raw.header['CRVAL1']):.4f}, {float(raw.header['CRVAL2']):.4f}) degrees"
             )
         calibration, template = self._inputs.calibration(field), self._inputs.template(field)
         loaded = time.monotonic()
@@ -126,7 +128,10 @@ class Worker:
         pixels = time.monotonic()
         sources = dia_sources(found.result, raw.header, self._detector.id)
         when = astropy.time.Time(float(raw.header["MJD-BEG"]), format="mjd", scale="tai")
-        rows = self._apdb.associate(sources, detector_region(raw.header), when, str(raw.header["FILTER"]))
+        # Where the pixels really are: the header may be off by more than the region's margin.
+        size = raw.layout.width, raw.layout.height
+        region = region_of(found.result.wcs, *size, MARGIN_PIXELS) if len(sources) else detector_region(raw.header)
+        rows = self._apdb.associate(sources, region, when)
         associated = time.monotonic()
         messages = self._maker.make(rows.sources, rows.objects, rows.history, found.result, field.name)
         figures = found.quality | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class Facts:
         facts = cls(night, **{name: list(lines(folder / f"{name}.jsonl")) for name in names})
         images = {row["obsId"] for row in facts.readouts}
         groups = {row["group"] for row in facts.visits + facts.readouts}
-        numbers = {ExposureName.from_obs_id(obs_id).exposure_id for obs_id in images}
         facts.ledger = [
             row for row in facts.ledger if row["obsId"] in images or (not row["obsId"] and row["groupId"] in groups)
         ]
-        facts.alerts = [row for row in facts.alerts if "error" in row or row["visit"] in numbers]
+        facts.alerts = [row for row in facts.alerts if "error" in row or row["visit"] in facts.obs_ids]
         return facts
+
+    @cached_property
+    def obs_ids(self) -> dict[int, str]:
+        """Observation ids by the number of the exposure, which is all that an alert says of it."""
+        return {ExposureName.from_obs_id(row["obsId"]).exposure_id: row["obsId"] for row in self.readouts}
 
     def end_of_readout(self) -> dict[str, float]:
         """Return TAI seconds of the end of readout by observation id."""

@@ -100,7 +100,8 @@ def waterfall(facts: Facts) -> list[dict[str, Any]]:
         if row["step"] in STEPS and row["obsId"] in ends:
             moments[row["step"]].append(row["time"] - ends[row["obsId"]])
     for (obs_id, _), moment in received.items():
-        moments["received"].append(moment - ends[obs_id])
+        if obs_id in ends:
+            moments["received"].append(moment - ends[obs_id])
     parts: dict[str, list[float]] = defaultdict(list)
     for row in _firsts(facts):
         for name, value in row["figures"].items() if row["step"] == "processed" else ():
@@ -154,7 +155,7 @@ def _alerts_by_image(facts: Facts) -> dict[tuple[str, str], list[Row]]:
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in facts.alerts:
         if "error" not in row:
-            obs_id, number = _image(row)
+            obs_id, number = _image(facts, row)
             found[obs_id, names.get(number, str(number))].append(row)
     return found
 
@@ -189,13 +190,14 @@ def _received(facts: Facts) -> dict[tuple[str, int], float]:
     latest: dict[tuple[str, int], float] = {}
     for row in facts.alerts:
         if "error" not in row:
-            latest[_image(row)] = max(latest.get(_image(row), 0.0), row["received"])
+            image = _image(facts, row)
+            latest[image] = max(latest.get(image, 0.0), row["received"])
     return latest
 
 
-def _image(alert: Row) -> tuple[str, int]:
-    day, number = divmod(int(alert["visit"]), 100000)
-    return ExposureName(day, number).obs_id, int(alert["detector"])
+def _image(facts: Facts, alert: Row) -> tuple[str, int]:
+    number = int(alert["visit"])
+    return facts.obs_ids.get(number, str(number)), int(alert["detector"])
 
 
 def _detector_numbers(facts: Facts) -> dict[int, str]:

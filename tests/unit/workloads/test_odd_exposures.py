@@ -1,0 +1,243 @@
+"""What is not the science exposure of a good night: other files, calibrations without a group, filters, places."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from astropy.io.fits import Header
+
+from workloads.archiver.header import primary_cards
+from workloads.common.errors import NonRetriableError
+from workloads.common.filters import band_of, bands_of, physical_filter
+from workloads.common.names import ExposureName, RawName
+from workloads.common.plan import FIELDS, field_at, separation
+from workloads.common.times import day_obs, tai_now
+from workloads.common.visit import EndReadout
+from workloads.data_backbone import backbone as module
+from workloads.data_backbone.backbone import Backbone
+from workloads.data_backbone.instrument import (
+    check_header,
+    defines_visit,
+    exposure_records,
+    field_of,
+    group_of,
+    visit_records,
+)
+from workloads.prompt_processing.inputs import Inputs
+
+NAME = RawName(ExposureName(20261122, 1, "O"), "R22_S11")
+PLACE = {
+    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": FIELDS[0].ra, "CRVAL2": FIELDS[0].dec, "CRPIX1": 64.0, "CRPIX2": 64.0,
+    "CD1_1": -5e-5, "CD2_2": 5e-5,
+}  # fmt: skip
+
+
+def header(**changes):
+    """Return the header of a raw image as the archiver writes it, with changes; None is a keyword without a value."""
+    event = EndReadout(
+        imageName=NAME.exposure.obs_id, imageController="O", imageDate="20261122", imageNumber=1, requestedExposureTime=30.0,
+        timestampAcquisitionStart=1.795e9, timestampEndOfReadout=1.795e9 + 32,
+    )  # fmt: skip
+    cards = {key: value for key, (value, _) in primary_cards(event, NAME.detector, {}).items()}
+    made = Header()
+    for key, value in (cards | {"DETNUM": 94, "DETWID": 128, "DETHEI": 128} | PLACE | changes).items():
+        made[key] = value
+    return made
+
+
+# -- calibrations, filters ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["BIAS", "DARK", "FLAT", "ENGTEST", "A_TYPE_OF_MANY_MORE_LETTERS"])
+@pytest.mark.parametrize("group", [None, "", "  "])
+def test_an_exposure_without_a_group_is_a_group_of_its_own(kind, group):
+    made = header(IMGTYPE=kind, GROUPID=group, CTYPE1=None, CRVAL1=None)
+    check_header(made, NAME)
+    assert group_of(made) == "2026112200001"
+    records = exposure_records(made)
+    assert records["group"]["name"] == records["exposure"]["group"] == "2026112200001"
+    assert records["exposure"]["observation_type"] == kind.lower()[:16]
+    assert list(records)[-1] == "exposure", "what it refers to is written before it"
+    assert not defines_visit(made)
+
+
+def test_texts_are_as_long_as_the_registry_holds():
+    records = exposure_records(header(GROUPID="g" * 100, OBJECT="o" * 100, FILTER="f" * 100))
+    assert (len(records["group"]["name"]), len(records["exposure"]["target_name"])) == (64, 64)
+    assert records["physical_filter"] == {"instrument": "LSSTCam", "name": "f" * 32, "band": "unknown"}
+    assert records["exposure"]["physical_filter"] == "f" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "band"),
+    [
+        ("r_57", "r"), ("y_10", "y"), ("g", "g"), ("none", "white"), ("empty", "white"), ("ef_43", "white"),
+        ("SDSSi~empty", "i"), ("empty~SDSSg", "g"), ("SDSSr~ND_OD1.0", "r~nd"), ("ND_OD0.5", "white~nd"), ("empty~empty", "white"),
+        ("r_57~red", "r"), ("none~blue", "g"), ("r_57~blue", "unknown"), ("rubbish", "unknown"), ("rain", "unknown"), ("", "unknown"),
+        (None, "unknown"), (3, "unknown"), (" i_39 ", "i"),
+    ],
+)  # fmt: skip
+def test_the_band_is_the_definitions_and_not_the_first_letter(name, band):
+    assert band_of(name) == band
+    records = exposure_records(header(FILTER=name if isinstance(name, str) else None))
+    assert records["physical_filter"]["band"] == (band if isinstance(name, str) else "unknown")
+
+
+def test_announcements_may_name_more_than_one_filter():
+    assert bands_of("r_57") == ["r"]
+    assert bands_of("r_57,i_39, r") == ["r", "i"]
+    assert physical_filter(None) == "unknown"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"CTYPE1": None}, {"CRVAL1": None}, {"CD1_1": 0.0}, {"CTYPE1": "GLON-CAR"}, {"CRVAL2": "north"}]
+)
+def test_a_science_exposure_that_does_not_say_where_it_looked_is_kept_and_is_no_visit(changes):
+    made = header(**changes)
+    check_header(made, NAME)
+    assert not defines_visit(made)
+    assert exposure_records(made)["exposure"]["tracking_ra"] is None
+    with pytest.raises(NonRetriableError, match="MC_O_20261122_000001"):
+        field_of(made)
+    assert defines_visit(header())
+    assert visit_records(header())["visit"]["physical_filter"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"EXPTIME": "long"}, {"MJD-BEG": None}, {"DETNUM": "R22"}, {"OBSID": None}, {"MJD-END": True}]
+)
+def test_what_the_registry_cannot_do_without_is_named(changes):
+    with pytest.raises(NonRetriableError, match=next(iter(changes))):
+        check_header(header(**changes), NAME)
+
+
+# -- places ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_is_seen_in_the_announced_band():
+    field = FIELDS[0]
+    for band in "ugrizy":
+        assert field_at(field.ra, field.dec, "", band).band == band
+    assert field_at(field.ra, field.dec + 0.06, "", "r") is None
+    assert field_at(field.ra + 0.049, field.dec) is not None, "an angle on the sky, not a difference of numbers"
+    assert field_at(field.ra + 0.055, field.dec) is not None
+    assert field_at(field.ra + 360.0, field.dec) is not None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "angle"),
+    [
+        ((359.99, 0.0), (0.01, 0.0), 0.02),
+        ((0.0, 90.0), (180.0, 89.99), 0.01),
+        ((10.0, -60.0), (10.02, -60.0), 0.01),
+        ((0.0, 0.0), (180.0, 0.0), 180.0),
+    ],
+)
+def test_angles_know_no_edge(first, second, angle):
+    assert separation(*first, *second) == pytest.approx(angle, abs=1e-6)
+
+
+class Templates:
+    """A Butler that has templates in some bands."""
+
+    registry = SimpleNamespace(refresh=lambda: None)
+
+    def __init__(self, bands):
+        self.bands = bands
+
+    def find_dataset(self, kind, data_id, **_):
+        return (
+            SimpleNamespace(id=data_id["band"], band=data_id["band"])
+            if kind == "template" and data_id["band"] in self.bands
+            else None
+        )
+
+    def get(self, dataset):
+        return f"template in {dataset.band}"
+
+
+def test_the_template_is_of_the_visits_own_band():
+    inputs = Inputs(Templates("rg"), SimpleNamespace(id=94, name="R22_S11"))
+    found = [inputs.template(field_at(FIELDS[0].ra, FIELDS[0].dec, "", band)) for band in "rgr"]
+    assert found == ["template in r", "template in g", "template in r"]
+    with pytest.raises(NonRetriableError, match=r"none in band i; there are in g, r"):
+        inputs.template(field_at(FIELDS[0].ra, FIELDS[0].dec, "", "i"))
+    with pytest.raises(Exception, match="expected from the Job calibration") as error:
+        Inputs(Templates(""), SimpleNamespace(id=94, name="R22_S11")).template(FIELDS[0])
+    assert not isinstance(error.value, NonRetriableError), "before the first template, it may still come"
+
+
+# -- the sweep ---------------------------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """A store that holds files, and counts what it was asked for."""
+
+    def __init__(self, *keys):
+        self.keys, self.asked = set(keys), []
+
+    def list(self, _bucket, prefix):
+        self.asked.append(prefix)
+        return (SimpleNamespace(key=key, modified=0.0) for key in sorted(self.keys) if key.startswith(prefix))
+
+    def folders(self, _bucket, prefix):
+        return sorted({f"{prefix}{key.removeprefix(prefix).split('/')[0]}/" for key in self.keys})
+
+
+def keys(day, *rests, controller="O"):
+    name = ExposureName(day, 1, controller)
+    return [f"{name.prefix}{name.obs_id}_{rest}" for rest in rests]
+
+
+def backbone(store):
+    made = Backbone.__new__(Backbone)
+    made.store, made._reported, made._detectors, made._days, made._left = store, set(), {"R22_S11"}, [], {}
+    return made
+
+
+TODAY = day_obs(tai_now())
+OTHERS = ["R00_SG0_guider.fits", "R00_SG0.fits", "R00_SW0.fits", "R22_S11 (1).fits", "R22_S11.fits.fz", "R10_S00.fits"]
+
+
+def test_other_files_are_told_once_and_everything_else_goes_on(caplog):
+    other = f"LSSTCam/{TODAY}/TS_C_{TODAY}_000001/TS_C_{TODAY}_000001_R22_S11.fits"
+    made = backbone(Bucket(*keys(TODAY, "R22_S11.fits", "R22_S11.json", *OTHERS), other))
+    with caplog.at_level(logging.INFO, module.__name__):
+        for _ in range(3):
+            assert [arrival.name.detector for arrival in made.sweep()] == ["R22_S11"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(OTHERS) + 1
+    assert any("R00_SG0_guider.fits: not ingested: image or stamps of a guider" in text for text in told)
+    assert any("R10_S00.fits: not ingested: of a detector that this camera does not have" in text for text in told)
+    assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 4
+
+
+def test_notifications_of_other_files_are_no_arrivals():
+    made = backbone(Bucket())
+    for rest in (*OTHERS, "notes.txt", "expectedSensors.json"):
+        (key,) = keys(TODAY, rest)
+        body = f'{{"Records": [{{"eventName": "s3:ObjectCreated:Put", "s3": {{"bucket": {{"name": "raw"}}, "object": {{"key": "{key}"}}}}}}]}}'
+        assert made._named(SimpleNamespace(value=body.encode(), timestamp=1.8e9)) == []
+    (key,) = keys(TODAY, "R22_S11.fits")
+    assert [
+        one.key
+        for one in made._named(
+            SimpleNamespace(value=body.replace("expectedSensors.json", "R22_S11.fits").encode(), timestamp=1.8e9)
+        )
+    ] == [key]
+
+
+def test_a_lost_notification_of_any_age_is_found():
+    days = [20250101, 20260719, 20261001]
+    store = Bucket(*(key for day in days for key in keys(day, "R22_S11.fits")), "LSSTCam/notes/x", "LSSTCam/readme")
+    made = backbone(store)
+    found = [arrival.name.exposure.day_obs for _ in range(len(days)) for arrival in made.sweep()]
+    assert found == days[::-1], "the newest first"
+    for day in days:
+        made._reported.add((ExposureName(day, 1).exposure_id, "R22_S11"))
+    assert [made.sweep() for _ in range(2 * len(days))] == [[]] * (2 * len(days))
+    store.asked.clear()
+    made.sweep()
+    assert len(store.asked) == 3, "today, yesterday, and one of the days before"
