@@ -37,7 +37,7 @@ esac
 """
 _LINE = (
     f"#!{sys.executable}"
-    + """
+    """
 import os, signal, sys, time
 if sys.argv[1].startswith("--net="):
     os.execvp(sys.argv[3], sys.argv[3:])
