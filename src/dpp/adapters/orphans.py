@@ -6,9 +6,13 @@ import os
 import select
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NoReturn
 
 import psutil
+
+from dpp.adapters.process import daemons
 
 
 def end_with_parent() -> None:
@@ -30,9 +34,17 @@ def _watch(watched: select.poll) -> None:
 
 def end(code: int) -> NoReturn:
     """End this process and its descendants; what they set free (a daemon, a machine's monitor) is none of them."""
-    for process in psutil.Process().children(recursive=True):
+    for process in list(_descendants(psutil.Process())):
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
     os._exit(code)
+
+
+def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        for child in process.children():
+            if child.pid not in daemons:
+                yield child
+                yield from _descendants(child)

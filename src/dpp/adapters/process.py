@@ -36,6 +36,8 @@ Words = Sequence[str | Path]
 
 _running: set[int] = set()
 """The sessions that run now."""
+daemons: set[int] = set()
+"""What this process started and set free: it outlives this process, whatever ends that."""
 
 
 @dataclass(eq=False)
@@ -199,7 +201,9 @@ def daemon(command: Words, *, log: Path, ready: str, timeout: float) -> None:
         if said != ready:
             _end(process)
         _forget(process)
-    if said != ready:
+    if said == ready:
+        daemons.add(process.pid)
+    else:
         found = _with(f"it said {said!r}", log.read_text(errors="replace").strip())
         raise CommandFailedError(_name(command), found, repr(ready))
 

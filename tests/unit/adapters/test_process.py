@@ -134,6 +134,24 @@ def test_a_daemon_lives_on_once_it_is_ready(tmp_path: Path) -> None:
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
+def test_what_ends_with_all_that_it_started_leaves_the_daemons_that_it_set_free(tmp_path: Path) -> None:
+    """As the provider does, which starts delay lines and ends with its engine."""
+    program = f"""
+import subprocess
+from pathlib import Path
+from dpp.adapters import orphans, process
+own = subprocess.Popen(["sleep", "1000"])
+Path("{tmp_path}/own").write_text(str(own.pid))
+free = ["sh", "-c", "echo $$ > {tmp_path}/free; echo ready; sleep 1000"]
+process.daemon(free, log=Path("{tmp_path}/log"), ready="ready", timeout=30)
+orphans.end(7)
+"""
+    assert process.run([sys.executable, "-c", program], timeout=60, check=False).code == 7
+    assert _gone(tmp_path / "own")
+    assert not _gone(tmp_path / "free")
+    os.killpg(int((tmp_path / "free").read_text()), signal.SIGKILL)
+
+
 def test_a_daemon_that_does_not_start_says_why_and_is_gone(tmp_path: Path) -> None:
     script = f"echo $$ > {tmp_path}/pid; echo no port >&2; echo oh"
     with pytest.raises(CommandFailedError, match=r"it said 'oh': no port; expected 'ready'"):
