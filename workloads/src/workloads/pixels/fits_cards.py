@@ -15,8 +15,8 @@ Cards = Mapping[str, Any]
 
 BLOCK = 2880
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-_HIERARCH = re.compile(r"(?=.{1,50}$)[!-<>-`{-~]+( [!-<>-`{-~]+)*")
-"""Keywords that the HIERARCH convention takes: capitals and all signs but the equals sign, in words."""
+_HIERARCH = re.compile(r"(?=.{1,50}$)(?!.*\.\.\.)[A-Z0-9_.:,+/()#%-]+( [A-Z0-9_.:,+/()#%-]+)*")
+"""Keywords that the HIERARCH convention takes, in words; without signs that readers take for a pattern."""
 _COMMENTARY = {"COMMENT", "HISTORY"}
 _RESERVED = {"", "END", "CONTINUE", "HIERARCH"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
