@@ -237,6 +237,13 @@ def test_scaled_integers_are_undefined_by_what_is_stored():
     assert np.array_equal(found, [[100.5, 101.0], [np.nan, 101.5]], equal_nan=True)
 
 
+def test_what_lies_behind_random_groups_is_found(tmp_path):
+    groups = fits.GroupData(np.zeros((5, 1, 2), np.float32), bitpix=-32, parnames=["a", "b"], pardata=[np.zeros(5)] * 2)
+    behind = fits.ImageHDU(np.arange(12, dtype=np.int16).reshape(3, 4))
+    fits.HDUList([fits.GroupsHDU(groups), behind]).writeto(tmp_path / "a.fits")
+    assert (fits_io.read(tmp_path / "a.fits")[1].data == behind.data).all()
+
+
 def _with_sums(datasum, checksum=None):
     cards = [f"DATASUM = {datasum}"] if datasum is not None else []
     return _file(*cards, *([f"CHECKSUM= {checksum}"] if checksum is not None else []), data=b"\0\0\1\0" * 10)

@@ -339,8 +339,9 @@ def _data_size(cards: dict[str, Any]) -> int:
     """Bytes of an HDU's data, by its keywords."""
     try:
         axes = [int(cards[f"NAXIS{i + 1}"]) for i in range(int(cards["NAXIS"]))]
-        size = abs(int(cards["BITPIX"])) // 8 * int(np.prod(axes, dtype=object)) if axes else 0
-        size = (size + int(cards.get("PCOUNT", 0))) * int(cards.get("GCOUNT", 1))
+        counted = axes[1:] if axes[:1] == [0] and cards.get("GROUPS") is True else axes  # random groups
+        values = int(np.prod(counted, dtype=object)) if axes else 0
+        size = abs(int(cards["BITPIX"])) // 8 * (values + int(cards.get("PCOUNT", 0))) * int(cards.get("GCOUNT", 1))
     except (KeyError, TypeError, ValueError) as error:
         raise HeaderError("FITS header", f"no usable {error}", "NAXIS, NAXISn and BITPIX") from error
     if size < 0 or any(axis < 0 for axis in axes):
