@@ -58,12 +58,14 @@ class Play:
         *,
         check: bool = False,
         console: bool = False,
+        installed: bool = False,
         progress: Callable[[str], None] | None = None,
         playbook: str = PLAYBOOK,
     ) -> PlayResult:
         """Converge `hosts` (or with `check` only tell what would change).
 
-        `console` reaches the lab's machines through their console instead of SSH: for bootstrap only.
+        `console` reaches the lab's machines through their console instead of SSH: for bootstrap only. With `installed` the
+        roles' install stages are passed over.
 
         Raises
         ------
@@ -80,7 +82,7 @@ class Play:
                 playbook=str(REPOSITORY / "playbooks" / playbook),
                 inventory=str(REPOSITORY / "inventories" / self.environment),
                 limit=",".join(hosts),
-                cmdline="--check --diff" if check else "--diff",
+                cmdline=" ".join(["--diff", *["--check"] * check, *[f"--skip-tags={_install_stages()}"] * installed]),
                 envvars=self._environment(console=console),
                 event_handler=_Events(result, progress),
                 quiet=True,
@@ -142,6 +144,10 @@ class _Events:
             self.result.failures.append(f"{where}: {_message(answer)}")
             if kind == "runner_on_unreachable":
                 self.result.unreachable.append(str(data.get("host")))
+
+
+def _install_stages() -> str:
+    return ",".join(sorted(f"{role.parent.name}_install" for role in (REPOSITORY / "roles").glob("*/tasks")))
 
 
 def _last_words(output: IO[str]) -> str:

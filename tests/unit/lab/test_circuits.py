@@ -35,7 +35,9 @@ case "$*" in
 *"qdisc del"*) rm "$state" ;;
 esac
 """
-_LINE = f"#!{sys.executable}" + """
+_LINE = (
+    f"#!{sys.executable}"
+    """
 import os, signal, sys, time
 if sys.argv[1].startswith("--net="):
     os.execvp(sys.argv[3], sys.argv[3:])
@@ -45,6 +47,7 @@ while signal.sigwait([signal.SIGHUP]):
     with open("{folder}/told", "a") as told:
         told.write("told")
 """
+)
 _READY = 'print("ready", flush=True)'
 
 

@@ -23,13 +23,16 @@ class Convergence(Resource[kinds.Convergence]):
     def create(self, urn: str, wanted: kinds.Convergence, progress: Progress) -> tuple[str, Properties]:
         """Run the playbook on the layer's hosts.
 
+        Machines that were just made come from the base image, which is what the roles' install stages leave.
+
         Raises
         ------
         RetriableError
             If a task fails or a host cannot be reached.
         """
         del urn
-        return wanted.layer, self._converge(wanted, list(wanted.digests), progress)
+        made = environment(wanted.environment).made
+        return wanted.layer, self._converge(wanted, list(wanted.digests), progress, installed=made)
 
     def read(self, urn: str, identifier: str, state: Properties) -> Observation | None:
         """Run the playbook in check mode; a host that would change is named in place of its digest."""
@@ -70,7 +73,9 @@ class Convergence(Resource[kinds.Convergence]):
         """Leave the hosts as they are: their machines go, or stay, with their own resources."""
         del urn, identifier, state
 
-    def _converge(self, wanted: kinds.Convergence, hosts: Sequence[str], progress: Progress) -> Properties:
+    def _converge(
+        self, wanted: kinds.Convergence, hosts: Sequence[str], progress: Progress, *, installed: bool = False
+    ) -> Properties:
         mark = _mark(wanted.environment, wanted.layer)
         changes = 0
         if hosts:
@@ -80,7 +85,7 @@ class Convergence(Resource[kinds.Convergence]):
             write_access(model.folders, model)
             console = console_needed(model.folders, model, hosts)
             progress(f"{len(hosts)} hosts {'by console' if console else 'in band'}")
-            result = Play(model.name, model.folders).run(hosts, console=console, progress=progress)
+            result = Play(model.name, model.folders).run(hosts, console=console, installed=installed, progress=progress)
             changes = len(result.changes)
         mark.unlink(missing_ok=True)
         return {"changes": changes}

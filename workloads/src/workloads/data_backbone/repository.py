@@ -116,9 +116,10 @@ def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
     """
     settings.export_credentials()
     url = settings.database_url("butler")
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    # Without transactions, the session holds nothing but the lock, as long as it lasts.
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({_LOCK})"))
         if not _is_made(connection):
             LOG.info("making the repository %s", root)
             _drop_what_was_cut_short(engine)
