@@ -126,7 +126,7 @@ def test_damage_is_found(data):
     broken = bytearray(whole)
     broken[at] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(CorruptFileError):
-        fits_io.decode(bytes(broken))
+        fits_io.decode(bytes(broken), sealed=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -143,6 +143,137 @@ def test_truncation_is_found(size):
 def test_noise_is_no_file(noise):
     with pytest.raises(CorruptFileError):
         fits_io.decode(noise + b"\0" * (-len(noise) % 2880) if noise else noise)
+
+
+# -- files of others ---------------------------------------------------------------------------------------------------
+
+
+def _file(*cards, data=b""):
+    """Bytes of a file with these cards behind the mandatory ones."""
+    shape = (
+        (["NAXIS   =                    1", f"NAXIS1  = {len(data):20}"])
+        if data
+        else ["NAXIS   =                    0"]
+    )
+    lines = ["SIMPLE  =                    T", "BITPIX  =                    8", *shape, *cards, "END"]
+    header = b"".join((line if isinstance(line, bytes) else line.encode("latin-1")).ljust(80) for line in lines)
+    return header + b" " * (-len(header) % 2880) + data + bytes(-len(data) % 2880)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "COMMENT temperature 12 \xb0C",
+        "HISTORY r\xe9duit \xe0 l'observatoire",
+        "        bl\xe4nk",
+        "EXPTIME =                 10.0 / dur\xe9e",
+        "A CARD WITHOUT A VALUE",
+    ],
+)
+def test_a_bad_comment_costs_the_comment(card):
+    (hdu,) = fits_io.decode(_file(card, "FILTER  = 'r       '"))
+    assert hdu.cards["FILTER"] == "r"
+    assert hdu.bad == ()
+    assert hdu.cards.get("EXPTIME", 10.0) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("EXPTIME =10.0", "no equals sign and blank in columns 9 and 10"),
+        ("EXPTIME=10.0", "no equals sign and blank"),
+        ("EXPTIME = nan", "'nan'"),
+        ("SKYLEVEL= NaN / sky", "'NaN'"),
+        ("GAIN    = Infinity", "'Infinity'"),
+        ("GAIN    = 1_000", "'1_000'"),
+        ("GAIN    = 1.2.3", "'1.2.3'"),
+        ("OBJECT  = 'M 31", "a text without an end"),
+        ("OBJECT  = 'caf\xe9'", "a text that is no ASCII"),
+        ("OBJ\xc9T  = 'M 31'", "a keyword that is no ASCII"),
+    ],
+)
+def test_a_bad_card_is_named_and_costs_itself(card, said, caplog):
+    (hdu,) = fits_io.decode(_file(card, "FILTER  = 'r       '"), "a file")
+    assert hdu.cards["FILTER"] == "r"
+    assert not {"EXPTIME", "SKYLEVEL", "GAIN", "OBJECT"} & set(hdu.cards)
+    assert len(hdu.bad) == 1
+    assert said in hdu.bad[0]
+    assert "a file, HDU 0: 1 cards not understood" in caplog.text
+
+
+def test_a_bad_card_that_the_reader_needs_is_in_its_error():
+    broken = _file(data=b"x" * 10).replace(b"NAXIS1  =  ", b"NAXIS1  =10")
+    with pytest.raises(CorruptFileError, match=r"NAXIS1.*no equals sign and blank"):
+        fits_io.decode(broken)
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(16, np.int16), (32, np.int32), (8, np.uint8)])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_undefined_integers_are_not_a_number_as_other_readers_have_it(tmp_path, bits, kind, compressed):
+    if compressed and bits == 8:
+        pytest.skip("bytes are not compressed here")
+    image = np.arange(200, dtype=kind).reshape(10, 20)
+    blank = 7 if bits == 8 else -32768
+    image[3, 4] = blank
+    hdu = (
+        fits.CompImageHDU(image, compression_type="RICE_1", tile_shape=(1, 20)) if compressed else fits.ImageHDU(image)
+    )
+    hdu.header["BLANK"] = blank
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits", checksum=True)
+    found = fits_io.read(tmp_path / "a.fits")[1].data
+    assert found.dtype.kind == "f"
+    assert np.isnan(found[3, 4])
+    expected = np.where(image == blank, np.nan, image.astype(float))
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_scaled_integers_are_undefined_by_what_is_stored():
+    hdu = fits.ImageHDU(np.array([[1, 2], [-1, 3]], np.int16))
+    hdu.header["BLANK"], hdu.header["BSCALE"], hdu.header["BZERO"] = -1, 0.5, 100.0
+    data = hdu.header.tostring().encode()
+    body = np.array([[1, 2], [-1, 3]], ">i2").tobytes()
+    whole = _file() + data + body + bytes(-len(body) % 2880)
+    found = fits_io.decode(whole)[1].data
+    assert np.array_equal(found, [[100.5, 101.0], [np.nan, 101.5]], equal_nan=True)
+
+
+def test_what_lies_behind_random_groups_is_found(tmp_path):
+    groups = fits.GroupData(np.zeros((5, 1, 2), np.float32), bitpix=-32, parnames=["a", "b"], pardata=[np.zeros(5)] * 2)
+    behind = fits.ImageHDU(np.arange(12, dtype=np.int16).reshape(3, 4))
+    fits.HDUList([fits.GroupsHDU(groups), behind]).writeto(tmp_path / "a.fits")
+    assert (fits_io.read(tmp_path / "a.fits")[1].data == behind.data).all()
+
+
+def _with_sums(datasum, checksum=None):
+    cards = [f"DATASUM = {datasum}"] if datasum is not None else []
+    return _file(*cards, *([f"CHECKSUM= {checksum}"] if checksum is not None else []), data=b"\0\0\1\0" * 10)
+
+
+@pytest.mark.parametrize(
+    ("datasum", "checksum"),
+    [
+        ("'2560'", None),
+        ("'0000002560'", None),
+        ("2560", None),
+        ("''", None),
+        ("'    '", "''"),
+        (None, "'  '"),
+        (None, None),
+    ],
+)
+def test_checksums_are_verified_as_far_as_they_are_stated(datasum, checksum):
+    assert len(fits_io.decode(_with_sums(datasum, checksum))) == 1
+    with pytest.raises(CorruptFileError, match=r"no .*CHECKSUM"):
+        fits_io.decode(_with_sums(datasum, checksum), sealed=True)
+
+
+@pytest.mark.parametrize(
+    ("datasum", "checksum"),
+    [("'2561'", None), ("'many'", None), ("''", "'0123456789abcdef'"), ("'-2560'", None), ("T", None)],
+)
+def test_a_stated_sum_that_does_not_agree_is_damage(datasum, checksum):
+    with pytest.raises(CorruptFileError, match="SUM"):
+        fits_io.decode(_with_sums(datasum, checksum))
 
 
 def test_image_round_trip(tmp_path):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from workloads.common.errors import NonRetriableError
-from workloads.pixels import chain
+from workloads.pixels import chain, simulator
 from workloads.pixels.errors import InvalidValueError, WcsError
 from workloads.pixels.isr import Calibration
 from workloads.pixels.masks import Mask
 from workloads.pixels.readout import require_readout
-from workloads.prompt_processing.sources import dia_sources
+from workloads.prompt_processing.sources import dia_sources, why_no_alerts
 from workloads.prompt_processing.tasks import DifferenceTask
 
 
@@ -119,6 +119,23 @@ def test_a_crowd_of_stars_is_measured_or_said_to_be_no_good(field, exposure, tem
     raw = _crowded(exposure.raw, 20_000 * raw_area(exposure.raw) // 4096**2)
     result = chain.process_difference(raw, field.layout, field.calibration, template, exposure.wcs, 30.0)
     assert result.quality["ok"] in (0.0, 1.0)
+
+
+def test_a_difference_that_is_no_good_says_why(field, exposure, template):
+    good = chain.process_difference(exposure.raw, field.layout, field.calibration, template, exposure.wcs, 30.0)
+    assert why_no_alerts(good.quality) == ""
+    bias = simulator.bias_frame(field.camera, 0, 99)
+    dark = chain.process_difference(bias, field.layout, field.calibration, template, exposure.wcs, 30.0)
+    known = {name: value for name, value in dark.quality.items() if np.isfinite(value)}
+    assert (
+        why_no_alerts(known)
+        == "difference not good, no alerts: 0 of its 0 sources are where the template has stars, 0 stars to match the seeing on"
+    )
+    noisy = good.quality | {"ok": 0.0, "residual_over_predicted_variance": 4.0, "kernel_mismatch": 0.5}
+    assert why_no_alerts(noisy).endswith(
+        "leaves 50% of a star's light, its noise is 4 times what was predicted (variance)"
+    )
+    assert why_no_alerts({"ok": 0.0, "registration_matches": 9.0, "stamps_used": 9.0}).endswith("see its figures")
 
 
 def raw_area(raw):

@@ -181,7 +181,9 @@ class Night:
         """Bring real exposures to the archive, prepare for them there, and bring them to the camera."""
         with self._reporter.step("real sky") as step:
             delivered = real_sky.to_archive(folder, self._plane)
-            step.advance(f"{delivered.name} is in the archive's store", by=0)
+            step.advance(
+                "; ".join(filter(None, (f"{delivered.name} is in the archive's store", delivered.cropped))), by=0
+            )
             objects = cluster_objects(self._environment, self._environment.cluster(ARCHIVE))["calibration"]
             [job] = (one for one in with_images(objects, self._images(ARCHIVE)) if one["kind"] == "Job")
             job["metadata"]["name"] = _SKY.name

@@ -17,10 +17,11 @@ _DELIVERY_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class Delivered:
-    """What was delivered: the name that the exposures have everywhere, and their files."""
+    """What was delivered: the name that the exposures have everywhere, their files, and what was cropped if anything was."""
 
     name: str
     files: list[str]
+    cropped: str = ""
 
     @property
     def in_camera(self) -> str:
@@ -47,7 +48,7 @@ def to_archive(folder: Path, archive: DataPlane) -> Delivered:
     if done.code:
         raise FatalError(f"real sky {folder}", _said(done.stderr), "exposures of two epochs that the camera can replay")
     facts = json.loads(done.stdout.splitlines()[-1])
-    return Delivered(facts["sky"], facts["files"])
+    return Delivered(facts["sky"], facts["files"], facts.get("cropped", ""))
 
 
 def to_camera(folder: Path, delivered: Delivered, volume: str, ssh: list[str]) -> None:

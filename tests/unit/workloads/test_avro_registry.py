@@ -99,6 +99,79 @@ def test_what_is_no_schema_is_refused(client):
     assert (answer.status_code, answer.json()["error_code"]) == (422, 42201)
 
 
+STRING = '{"type": "string"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"hello", 400, "no JSON"),
+        (b"", 400, "no JSON"),
+        (b"\xff\xfe", 400, "no JSON"),
+        (b"[1, 2]", 400, "a list, expected a JSON object"),
+        (b'"text"', 400, "a str, expected"),
+        (b"[" * 100000, 400, "no JSON"),
+        (json.dumps({"schema": STRING, "id": "x"}).encode(), 422, "id 'x'"),
+        (json.dumps({"schema": STRING, "id": 1.5}).encode(), 422, "id 1.5"),
+        (json.dumps({"schema": STRING, "id": 0}).encode(), 422, "id 0"),
+        (json.dumps({"schema": STRING, "id": 2**40}).encode(), 422, "expected a number of 1 to"),
+        (json.dumps({"schema": None}).encode(), 422, "Invalid Avro schema"),
+        (json.dumps({"schema": {"type": "string"}}).encode(), 422, "expected its JSON as a text"),
+        (json.dumps({"schema": "[1]"}).encode(), 422, "Invalid Avro schema"),
+        (json.dumps({"schema": "7"}).encode(), 422, "Invalid Avro schema"),
+        (json.dumps({"schema": STRING, "references": [{"name": "a"}]}).encode(), 422, "references"),
+        (json.dumps({"schema": STRING, "schemaType": "PROTOBUF"}).encode(), 422, "only AVRO"),
+    ],
+)
+def test_whatever_a_body_is_the_refusal_is_json_with_a_code(client, body, status, said):
+    for path in ("/subjects/x-value/versions", "/subjects/lsst-alerts-v11.0-value"):
+        answer = client.post(path, content=body)
+        if b'"id":' in body and path.endswith("v11.0-value"):
+            continue  # a lookup asks for no id
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+        assert isinstance(answer.json()["error_code"], int)
+        assert said in answer.json()["message"] or answer.json()["error_code"] == 40401
+
+
+def test_subjects_may_have_slashes(client):
+    path = "/subjects/a%2Fb-value/versions"
+    number = client.post(path, json={"schema": STRING}).json()["id"]
+    assert client.get(path).json() == [1]
+    assert client.get(f"{path}/1").json()["subject"] == "a/b-value"
+    assert client.post("/subjects/a%2Fb-value", json={"schema": STRING}).json()["id"] == number
+    assert client.get(f"/schemas/ids/{number}/subjects").json() == ["a/b-value"]
+
+
+def test_versions_are_numbers_latest_or_minus_one(client):
+    path = "/subjects/lsst-alerts-v11.0-value/versions"
+    assert client.get(f"{path}/-1").json() == client.get(f"{path}/latest").json()
+    for wrong in ("0", "-2", "x", "1.0"):
+        answer = client.get(f"{path}/{wrong}")
+        assert (answer.status_code, answer.json()["error_code"]) == (422, 42202)
+
+
+def test_calls_of_stock_clients_are_answered_or_refused_in_words(client):
+    schema = json.loads(client.get("/schemas/ids/1100").json()["schema"])
+    assert client.get("/schemas/ids/1100/schema").json() == schema
+    assert client.get("/subjects/lsst-alerts-v11.0-value/versions/1/schema").json() == schema
+    assert client.get("/subjects/lsst-alerts-v11.0-value/versions/1/referencedby").json() == []
+    for path in ("versions/latest", "versions"):
+        answer = client.post(f"/compatibility/subjects/lsst-alerts-v11.0-value/{path}", json={"schema": STRING})
+        assert answer.json() == {"is_compatible": True}
+    assert client.post("/compatibility/subjects/no/versions/latest", json={"schema": STRING}).json() == {
+        "is_compatible": True
+    }
+    assert client.post("/compatibility/subjects/no/versions/1", json={"schema": STRING}).json()["error_code"] == 40401
+    for path in ("/subjects/a-value", "/subjects/a-value/versions/1", "/mode/a", "/config"):
+        answer = client.delete(path)
+        assert (answer.status_code, answer.json()["error_code"]) == (405, 405)
+        assert "forgets nothing" in answer.json()["message"]
+    for method, path, status in (("GET", "/nothing/here", 404), ("PATCH", "/subjects", 405), ("PUT", "/subjects", 405)):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.json()["error_code"]) == (status, status)
+
+
 def test_records_round_trip_and_are_framed(codec):
     record = {
         "groupId": "g",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workloads.common import times
 from workloads.common.errors import NonRetriableError
 from workloads.common.names import LAST_SEQ_NUM, ExposureName, Kind, RawName, classify, dia_source_id, sensors_in
 from workloads.common.times import day_obs, from_iso, iso, mjd, tai_to_utc, utc_to_tai
@@ -131,6 +132,17 @@ def test_tai_is_37_seconds_ahead():
     assert mjd(0.0) == 40587.0
     with pytest.raises(ValueError, match="before 2017"):
         utc_to_tai(0.0)
+
+
+@pytest.mark.parametrize("first", [1451606400.0, 0.0, -1e9])
+def test_a_clock_that_is_not_set_is_waited_for_and_said_once(monkeypatch, caplog, first):
+    pauses = []
+    monkeypatch.setattr(times.time, "time", lambda: first + len(pauses) if len(pauses) < 3 else 1.8e9)
+    monkeypatch.setattr(times.time, "sleep", pauses.append)
+    assert times.tai_now() == 1.8e9 + 37
+    assert len(pauses) == 3
+    (record,) = [record for record in caplog.records if record.name == times.__name__]
+    assert "waiting for this host's clock: it says " in record.getMessage()
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: not text.endswith("\\")), min_size=1))

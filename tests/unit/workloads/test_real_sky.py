@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from workloads.camera.exposures import MANIFEST, RealSky
+from workloads.camera.exposures import MANIFEST, RealExposure, RealSky
 from workloads.camera.replay import ReplayedSky, camera_of, expose_light
 from workloads.common.errors import NonRetriableError
 from workloads.common.settings import Camera
@@ -76,7 +77,7 @@ def test_the_name_follows_the_content_wherever_it_lies(folder, tmp_path_factory)
         (lambda folder: write(folder / "OBS04a.fits", 1, GAIN=None), "OBS04a.fits: GAIN is None, expected a number"),
         (lambda folder: write(folder / "OBS04a.fits", 1, SKYDIP=None), "SKYDIP or AVSKY or SKYLEVEL is None"),
         (lambda folder: write(folder / "OBS04a.fits", 1, FILTER="clear"), "FILTER 'clear'; expected one that begins with"),
-        (lambda folder: write(folder / "OBS04a.fits", 1, size=64), "64 x 64 pixels; expected a square"),
+        (lambda folder: write(folder / "OBS04a.fits", 1, size=64), r"128 x 128 pixels; expected 64 x 64, as OBS|64 x 64 pixels; expected 128 x 128, as OBS18a.fits has"),
         (lambda folder: write(folder / "OBS04a.fits", 1, CTYPE1="GLON-CAR"), "OBS04a.fits: header: CTYPE1"),
     ],
 )  # fmt: skip
@@ -91,6 +92,170 @@ def test_a_manifest_gives_what_headers_lack(folder):
         write(folder / f"{name}.fits", number, SKYDIP=None)
     (folder / MANIFEST).write_text("keywords: {SKYLEVEL: 1500.0}\n")
     assert RealSky.read(folder).science[0].sky == 1500.0 * GAIN
+
+
+# -- files as observatories have them ----------------------------------------------------------------------------------
+
+
+def rewrite(folder, change, names=NAMES):
+    """Write exposures again after a change of their HDUs, which returns the list to write and perhaps another suffix."""
+    for name in names:
+        path = folder / f"{name}.fits"
+        with fits.open(path, memmap=False) as hdus:
+            pixels, header = hdus[0].data.copy(), hdus[0].header.copy()
+        path.unlink()
+        made, suffix = change(pixels, header)
+        fits.HDUList(made).writeto(folder / f"{name}{suffix}", overwrite=True)
+
+
+def split(pixels, header):
+    """Put filter and gain into the primary header, the image into an extension."""
+    primary = fits.PrimaryHDU()
+    for keyword in ("FILTER", "GAIN"):
+        primary.header[keyword] = header.pop(keyword)
+    primary.header["CRVAL1"], primary.header["PV1_1"] = 0.0, 2.0  # of another image
+    return [primary, fits.ImageHDU(pixels, header)], ".fits"
+
+
+def test_what_an_image_lacks_stands_in_the_primary_header(folder):
+    rewrite(folder, split)
+    sky = RealSky.read(folder)
+    assert (sky.field.band, sky.science[0].gain, sky.field.ra) == ("i", GAIN, 30.0)
+
+
+@pytest.mark.parametrize("suffix", [".fits.gz", ".fit", ".fit.gz", ".fits.fz"])
+def test_packed_files_are_read(folder, suffix):
+    rewrite(folder, lambda pixels, header: ([fits.PrimaryHDU(pixels, header)], suffix))
+    sky = RealSky.read(folder)
+    assert [one.name for one in sky.template] == [f"OBS18a{suffix}", f"OBS18b{suffix}"]
+    assert sky.files(folder)[0].name == f"OBS04a{suffix}"
+
+
+@pytest.mark.parametrize(("shape", "side"), [((200, 130), 128), ((128, 300), 128), ((131, 131), 128)])
+def test_exposures_that_are_no_square_are_cropped_and_it_is_said(folder, caplog, shape, side):
+    rows, columns = shape
+    for number, name in enumerate(NAMES):
+        write(folder / f"{name}.fits", number, pixels=np.random.default_rng(number).normal(0.0, 22.0, shape))
+    before = fits.getdata(folder / "OBS04a.fits")
+    sky = RealSky.read(folder)
+    one = sky.science[0]
+    assert one.pixels.shape == (side, side)
+    assert sky.size == side
+    said = f"exposures of {columns} x {rows} pixels are cropped to the {side} x {side} in their middle"
+    assert said in caplog.text
+    assert ReplayedSky(Camera(), sky, 1).describe()["cropped"] == said
+    bottom, left = (rows - side) // 2, (columns - side) // 2
+    assert np.array_equal(one.pixels, before[bottom : bottom + side, left : left + side])
+    whole = RealExposure("x", before, dict(fits.getheader(folder / "OBS04a.fits")))
+    assert np.allclose(one.wcs.pixel_to_sky(10.0, 20.0), whole.wcs.pixel_to_sky(10.0 + left, 20.0 + bottom), atol=1e-10)
+
+
+def spoil(folder, old, new, names=("OBS04a",)):
+    """Replace bytes of a header."""
+    for name in names:
+        path = folder / f"{name}.fits"
+        data = path.read_bytes()
+        assert old in data
+        path.write_bytes(data.replace(old, new.ljust(len(old)), 1))
+
+
+def test_a_card_without_a_number_is_one_sentence_and_the_manifest_helps(folder):
+    for number, name in enumerate(NAMES):
+        write(folder / f"{name}.fits", number, SKYDIP=None, SKYLEVEL=1500.0)
+    spoil(folder, b"SKYLEVEL=               1500.0", b"SKYLEVEL= nan", NAMES)
+    with pytest.raises(NonRetriableError, match="SKYDIP or AVSKY or SKYLEVEL is 'nan', expected a number; manifest"):
+        RealSky.read(folder)
+    unread = RealExposure("x", np.zeros((1, 1)), {}, {"GAIN": "GAIN    = ?"})
+    with pytest.raises(NonRetriableError, match=r"GAIN is in the card 'GAIN    = .', expected a number"):
+        _ = unread.gain
+    (folder / MANIFEST).write_text("keywords: {SKYLEVEL: 1500.0}\n")
+    assert RealSky.read(folder).science[0].sky == 1500.0 * GAIN
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"SATURATE=              40000.0", b"SATURATE= 40000.0 / d\xe9bord"),
+        (b"EXTEND  =                    T", b"EXPTIME =10.0"),
+    ],
+)
+def test_cards_that_nobody_needs_are_no_reason_to_refuse(folder, old, new):
+    with contextlib.suppress(AssertionError):
+        spoil(folder, old, new)
+    assert len(RealSky.read(folder).science) == 3
+
+
+def test_the_manifest_wins_over_a_wrong_header(folder):
+    for number, name in enumerate(NAMES):
+        write(folder / f"{name}.fits", number, FILTER="unknown", GAIN=1.0)
+    with pytest.raises(NonRetriableError, match="FILTER 'unknown'; expected one that begins with ugrizy"):
+        RealSky.read(folder)
+    (folder / MANIFEST).write_text(f"keywords: {{FILTER: g, GAIN: {GAIN}}}\n")
+    sky = RealSky.read(folder)
+    assert (sky.field.band, sky.science[0].gain) == ("g", GAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "band"),
+    [
+        ("i DECam", "i"),
+        ("r.00000", "r"),
+        ("SDSSg", "g"),
+        ("r_57", "r"),
+        ("rp", "r"),
+        ("Y DECam", "y"),
+        ("u'", "u"),
+        ("zs", "z"),
+    ],
+)
+def test_filters_have_the_names_of_their_observatories(name, band):
+    assert RealExposure("x", np.zeros((1, 1)), {"FILTER": name}).band == band
+
+
+@pytest.mark.parametrize("name", ["unknown", "none", "red rocket", "grid", "Ha", "ultraviolet", "", None, 7])
+def test_a_filter_without_a_band_has_none(name):
+    assert RealExposure("x", np.zeros((1, 1)), {"FILTER": name}).band == ""
+
+
+def several(pixels, header):
+    return [fits.PrimaryHDU(), fits.ImageHDU(pixels, header, "SCI"), fits.ImageHDU(pixels * 0 + 1, name="ERR")], ".fits"
+
+
+def test_of_several_images_it_is_asked_which(folder):
+    rewrite(folder, several)
+    with pytest.raises(
+        NonRetriableError, match=r"2 images in it: SCI, ERR; manifest.yml may say which, as in `extension: SCI`"
+    ):
+        RealSky.read(folder)
+    (folder / MANIFEST).write_text("extension: DQ\n")
+    with pytest.raises(NonRetriableError, match="asks for extension 'DQ', expected one of SCI, ERR"):
+        RealSky.read(folder)
+    for said in ("SCI", "1"):
+        (folder / MANIFEST).write_text(f"extension: {said}\n")
+        assert RealSky.read(folder).science[0].gain == GAIN
+
+
+def test_an_image_with_an_axis_of_one_is_an_image(folder):
+    rewrite(folder, lambda pixels, header: ([fits.PrimaryHDU(pixels[None], header)], ".fits"))
+    assert RealSky.read(folder).size == SIZE
+
+
+def test_scamps_distortion_is_read_if_the_manifest_says_whose_it_is(folder):
+    for number, name in enumerate(NAMES):
+        write(folder / f"{name}.fits", number, PV1_0=0.0, PV1_1=1.001, PV2_1=1.0)
+    with pytest.raises(NonRetriableError, match="plain TAN projection with PV1_"):
+        RealSky.read(folder)
+    (folder / MANIFEST).write_text("scamp: true\n")
+    assert RealSky.read(folder).science[0].wcs.pv1 == (0.0, 1.001)
+
+
+@pytest.mark.parametrize("size", [10, 30000])
+def test_a_packed_file_cut_short_is_damaged(folder, size):
+    rewrite(folder, lambda pixels, header: ([fits.PrimaryHDU(pixels, header)], ".fits.gz"))
+    path = folder / "OBS04b.fits.gz"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(NonRetriableError, match=r"OBS04b.fits.gz: damaged or no FITS file"):
+        RealSky.read(folder)
 
 
 def test_saturated_and_missing_pixels_are_saturated_when_read_out_again(folder):

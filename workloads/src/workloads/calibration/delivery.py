@@ -32,6 +32,7 @@ def deliver(settings: Settings, folder: Path) -> dict[str, Any]:
         "files": [path.name for path in sky.files(folder)],
         "science": [one.name for one in sky.science],
         "template": [one.name for one in sky.template],
+        "cropped": sky.cropped,
     }
 
 

@@ -1,19 +1,25 @@
 """A directory of real exposures: which epoch each belongs to, and the light that it recorded.
 
 File names tell the epochs: the digits before the letter that numbers an exposure, as in ``OBS04a``. A file `manifest.yml`
-in the directory may say it instead, and what headers lack::
+in the directory may say it instead, and what headers lack or have wrong::
 
-    science: [night2-1.fits, night2-2.fits]
+    science: [night2-1.fits, night2-2.fits.gz]
     template: [night1-1.fits, night1-2.fits]
     keywords: {SKYDIP: 4100.0}
+    extension: SCI
+    scamp: true
+
+`extension` is the name or number of the image where a file has more than one; `scamp` says that PVi_k beside TAN are the
+distortion that SCAMP wrote. What an image's own header lacks is taken from the file's primary header.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,26 +30,38 @@ from astropy.io import fits
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workloads.common.errors import NonRetriableError
+from workloads.common.filters import BANDS, DEFINED, band_of
 from workloads.common.plan import SKY_PREFIX
 from workloads.common.plan import Field as SkyField
 from workloads.pixels.errors import PixelError
 from workloads.pixels.images import Floats
 from workloads.pixels.wcs import Wcs
 
+LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.yml"
 TEMPLATE_MINIMUM = 2
 _EPOCH = re.compile(r"(?P<epoch>\d+)[a-z](?:$|[^0-9a-z])", re.IGNORECASE)
 _SKY_KEYWORDS = ("SKYDIP", "AVSKY", "SKYLEVEL")
-_SIDE_UNIT = 16
+_SIDE_UNIT, _LEAST_SIDE = 16, 64
+_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz", ".fz")
+_BAND = re.compile(r"([ugrizyY])[a-z]?(?![A-Za-z])")
+"""Names such as ``i DECam``, ``r.00000``, ``rp``: a letter and at most one beside it."""
+_PROJECTION = re.compile(
+    r"WCSAXES|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|(CD|PC)00[12]00[12]|PV[12]_\d+"
+    r"|[AB]P?_(ORDER|\d+_\d+)|LONPOLE|LATPOLE|LONGPOLE|RADESYS|RADECSYS|EQUINOX|(CPDIS|CQDIS|D2IMDIS)[12]"
+)
+_COMMENTS = {"", "COMMENT", "HISTORY"}
 
 
 class Manifest(BaseModel):
-    """What `manifest.yml` may say: files by role, and keywords for all files that lack them."""
+    """What `manifest.yml` may say: files by role, keywords for all files, which image of each, and whose PVi_k they are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     science: list[str] = Field(default_factory=list)
     template: list[str] = Field(default_factory=list)
     keywords: dict[str, float | str] = Field(default_factory=dict)
+    extension: int | str | None = None
+    scamp: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +75,18 @@ class RealExposure:
     pixels
         Sky-subtracted counts as the file has them, ``float32[ny, nx]``.
     header
-        Its header, with the manifest's keywords where it lacks them.
+        Its header: what the manifest says, else its own, else the file's primary one.
+    unread
+        Cards whose value cannot be understood, by keyword.
+    scamp
+        Whether PVi_k beside TAN are SCAMP's distortion.
     """
 
     name: str
     pixels: Floats = field(repr=False)
     header: dict[str, Any] = field(repr=False)
+    unread: dict[str, str] = field(default_factory=dict, repr=False)
+    scamp: bool = False
 
     def number(self, *keywords: str) -> float:
         """Return the first of `keywords` that the header has.
@@ -75,7 +99,9 @@ class RealExposure:
         found = next((self.header[keyword] for keyword in keywords if keyword in self.header), None)
         if isinstance(found, bool) or not isinstance(found, (int, float)) or not np.isfinite(found):
             wanted = " or ".join(keywords)
-            raise NonRetriableError(f"{self.name}: {wanted} is {found!r}, expected a number; {MANIFEST} may give it")
+            cards = [self.unread[keyword] for keyword in keywords if keyword in self.unread]
+            said = f"in the card {cards[0]!r}" if cards and found is None else repr(found)
+            raise NonRetriableError(f"{self.name}: {wanted} is {said}, expected a number; {MANIFEST} may give it")
         return float(found)
 
     @property
@@ -96,16 +122,28 @@ class RealExposure:
 
     @property
     def band(self) -> str:
-        """Letter of the filter."""
-        return str(self.header.get("FILTER", ""))[:1]
+        """Letter of the filter; empty if its name tells none."""
+        name = str(self.header.get("FILTER", "")).strip()
+        defined = band_of(name)
+        match = _BAND.match(name)
+        return defined if defined in tuple(BANDS) else match[1].lower() if match and name not in DEFINED else ""
 
     @cached_property
     def wcs(self) -> Wcs:
         """World coordinates of the header."""
         try:
-            return Wcs.from_header(self.header)
+            return Wcs.from_header(self.header, scamp=self.scamp)
         except PixelError as error:
             raise NonRetriableError(f"{self.name}: {error}") from error
+
+    def cropped(self, side: int) -> RealExposure:
+        """Return the middle of the exposure, `side` x `side` pixels."""
+        (rows, columns), header = self.pixels.shape, dict(self.header)
+        bottom, left = (rows - side) // 2, (columns - side) // 2
+        for keyword, offset in (("CRPIX1", left), ("CRPIX2", bottom)):
+            header[keyword] = self.number(keyword) - offset
+        pixels = np.ascontiguousarray(self.pixels[bottom : bottom + side, left : left + side])
+        return replace(self, pixels=pixels, header=header)
 
 
 @dataclass(frozen=True)
@@ -118,11 +156,14 @@ class RealSky:
         ``sky-`` and a digest of all files with their roles: the same everywhere for the same exposures.
     science, template
         The exposures to replay, and those that the template is made of.
+    cropped
+        What was done to exposures that are no square; empty if nothing was.
     """
 
     name: str
     science: list[RealExposure]
     template: list[RealExposure]
+    cropped: str = ""
 
     @property
     def size(self) -> int:
@@ -149,21 +190,25 @@ class RealSky:
         NonRetriableError
             Naming the file or manifest, what it says, and what was expected.
         """
-        files = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in (".fits", ".fit", ".fz")}
+        files = {path.name: path for path in sorted(folder.glob("*")) if path.name.endswith(_SUFFIXES)}
         if not files:
             raise NonRetriableError(f"{folder}: no FITS files, expected the exposures of two epochs")
         manifest = _manifest(folder / MANIFEST)
         roles = _roles(folder, manifest, list(files))
-        digest = hashlib.sha256(manifest.model_dump_json().encode())
+        unsaid = {key for key in ("extension", "scamp") if getattr(manifest, key) in (None, False)}
+        digest = hashlib.sha256(manifest.model_dump_json(exclude=unsaid).encode())
         exposures: dict[str, list[RealExposure]] = {"science": [], "template": []}
         for role, names in roles.items():
             for name in names:
                 data = files[name].read_bytes()
                 digest.update(f"{role} {name} {hashlib.sha256(data).hexdigest()}\n".encode())
-                exposures[role].append(_exposure(files[name], manifest.keywords))
-        sky = cls(f"{SKY_PREFIX}{digest.hexdigest()[:10]}", exposures["science"], exposures["template"])
-        _require_alike([*sky.template, *sky.science])
-        return sky
+                exposures[role].append(_exposure(files[name], manifest))
+        _require_alike([*exposures["template"], *exposures["science"]])
+        side, said = _square(exposures["template"][0])
+        if said:
+            LOG.warning("%s: %s", folder, said)
+            exposures = {role: [one.cropped(side) for one in chosen] for role, chosen in exposures.items()}
+        return cls(f"{SKY_PREFIX}{digest.hexdigest()[:10]}", exposures["science"], exposures["template"], said)
 
 
 def _manifest(path: Path) -> Manifest:
@@ -212,28 +257,90 @@ def _epochs(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     return epochs
 
 
-def _exposure(path: Path, keywords: dict[str, float | str]) -> RealExposure:
+def _exposure(path: Path, manifest: Manifest) -> RealExposure:
     try:
         with fits.open(path, memmap=False) as hdus:
-            hdu = next((hdu for hdu in hdus if hdu.data is not None and hdu.data.ndim == 2), None)
-            if hdu is None:
-                raise NonRetriableError(f"{path}: no image in it, expected one of two dimensions")
-            return RealExposure(path.name, hdu.data.astype(np.float32), {**keywords, **dict(hdu.header)})
-    except (OSError, ValueError, TypeError) as error:
-        raise NonRetriableError(f"{path}: damaged or no FITS file: {error}") from error
+            hdu = _image(hdus, manifest.extension, path)
+            unread: dict[str, str] = {}
+            own, above = _cards(hdu.header, unread), _cards(hdus[0].header, unread)
+            if "CTYPE1" in own:  # a projection is of one header, never a mixture
+                above = {key: value for key, value in above.items() if not _PROJECTION.fullmatch(key)}
+            header = {**above, **own, **manifest.keywords}
+            pixels = np.asarray(hdu.data, np.float32).reshape(hdu.shape[-2:])
+            return RealExposure(path.name, pixels, header, unread, manifest.scamp)
+    except NonRetriableError:
+        raise
+    except Exception as error:  # readers of foreign files fail in any way
+        raise NonRetriableError(f"{path}: damaged or no FITS file: {type(error).__name__}: {error}") from error
+
+
+def _image(hdus: Any, extension: int | str | None, path: Path) -> Any:
+    """Return the image of a file: the one that the manifest says, or the only one."""
+    images = {
+        number: hdu
+        for number, hdu in enumerate(hdus)
+        if hdu.is_image and len(hdu.shape) >= 2 and max(hdu.shape[:-2], default=1) == 1
+    }
+    names = ", ".join(hdu.name or str(number) for number, hdu in images.items())
+    if extension is not None:
+        chosen = [hdu for number, hdu in images.items() if extension in {number, hdu.name}]
+        if len(chosen) != 1:
+            raise NonRetriableError(f"{path}: {MANIFEST} asks for extension {extension!r}, expected one of {names}")
+        return chosen[0]
+    if not images:
+        raise NonRetriableError(f"{path}: no image in it, expected one of two dimensions")
+    if len(images) > 1:
+        raise NonRetriableError(
+            f"{path}: {len(images)} images in it: {names}; {MANIFEST} may say which, as in `extension: {names.split(',')[0]}`"
+        )
+    return next(iter(images.values()))
+
+
+def _cards(header: fits.Header, unread: dict[str, str]) -> dict[str, Any]:
+    """Return keywords and values; cards without a value, or with one that is none, are left out, these named in `unread`."""
+    found: dict[str, Any] = {}
+    for card in header.cards:
+        try:
+            value = card.value
+        except fits.VerifyError:
+            unread[card.keyword] = card.image.rstrip()
+            continue
+        if value is not None and not isinstance(value, fits.card.Undefined) and card.keyword not in _COMMENTS:
+            found[card.keyword] = value
+    return found
 
 
 def _require_alike(exposures: list[RealExposure]) -> None:
     """Refuse exposures that one detector cannot have taken, or that lack what a replay needs."""
     first = exposures[0]
     for one in exposures:
-        rows, columns = one.pixels.shape
-        if rows != columns or rows % _SIDE_UNIT or one.pixels.shape != first.pixels.shape:
+        if one.pixels.shape != first.pixels.shape:
+            (rows, columns), (others, beside) = one.pixels.shape, first.pixels.shape
             raise NonRetriableError(
-                f"{one.name}: {columns} x {rows} pixels; expected a square, its side a multiple of {_SIDE_UNIT}, alike in all"
+                f"{one.name}: {columns} x {rows} pixels; expected {beside} x {others}, as {first.name} has"
             )
-        if one.band not in tuple("ugrizy") or one.band != first.band:
+        if not one.band or one.band != first.band:
             raise NonRetriableError(
-                f"{one.name}: FILTER {one.header.get('FILTER')!r}; expected one that begins with ugrizy, alike in all"
+                f"{one.name}: FILTER {one.header.get('FILTER')!r}; expected one that begins with ugrizy, alike in all; "
+                f"{MANIFEST} may give it"
             )
         _ = one.wcs, one.sky, one.number("SATURATE")
+
+
+def _square(exposure: RealExposure) -> tuple[int, str]:
+    """Return the side of the square that an exposure is cropped to, and what that takes away; nothing if it is one.
+
+    Raises
+    ------
+    NonRetriableError
+        If nothing is left that could be measured.
+    """
+    rows, columns = exposure.pixels.shape
+    side = min(rows, columns) // _SIDE_UNIT * _SIDE_UNIT
+    if side < _LEAST_SIDE:
+        raise NonRetriableError(
+            f"{exposure.name}: {columns} x {rows} pixels; expected at least {_LEAST_SIDE} along each side"
+        )
+    if (rows, columns) == (side, side):
+        return side, ""
+    return side, f"exposures of {columns} x {rows} pixels are cropped to the {side} x {side} in their middle"

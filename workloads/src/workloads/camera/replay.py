@@ -127,9 +127,10 @@ class ReplayedSky:
         return [self._detector.name]
 
     def describe(self) -> dict[str, Any]:
-        """Return files by role, their seeing, and how correlated their noise is."""
+        """Return files by role, their seeing, how correlated their noise is, and what was cropped."""
         roles = {"science": self._sky.science, "template": self._sky.template}
-        return {
+        facts: dict[str, Any] = {"cropped": self._sky.cropped} if self._sky.cropped else {}
+        return facts | {
             role: [
                 {"file": one.name, "fwhm_px": measured.psf.fwhm, "noise_correlation": measured.correlation}
                 for one in exposures

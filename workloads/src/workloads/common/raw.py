@@ -91,13 +91,10 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
         If the file is damaged, cut short or lacks a keyword.
     """
     try:
-        primary, *frames = fits_io.decode(data, name, threads=1)
+        _, *frames = fits_io.decode(data, name, threads=1, sealed=True)
         header = Header.fromstring(data[: parse_header(data, 0)[1]])
     except (PixelError, ValueError) as error:
         raise NonRetriableError(f"{name}: damaged or no raw file: {error}") from error
-    for number, hdu in enumerate((primary, *frames)):
-        if "CHECKSUM" not in hdu.cards:
-            raise NonRetriableError(f"{name}: extension {number} has no CHECKSUM")
     try:
         layout = DetectorLayout(
             f"{header['RAFTBAY']}_{header['CCDSLOT']}", int(header["DETNUM"]), int(header["DETWID"]), int(header["DETHEI"]),
@@ -111,6 +108,9 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
     shapes = [None if frame.data is None else frame.data.shape for frame in frames]
     if shapes != [layout.raw_shape[1:]] * layout.raw_shape[0]:
         raise NonRetriableError(f"{name}: amplifiers of shapes {shapes}, expected {layout.raw_shape} by its header")
+    kinds = {str(frame.data.dtype) for frame in frames if frame.data is not None}
+    if kinds != {"uint16"}:
+        raise NonRetriableError(f"{name}: amplifiers of {', '.join(sorted(kinds))}, expected uint16")
     return np.stack([np.asarray(frame.data, np.uint16) for frame in frames]), layout, header
 
 

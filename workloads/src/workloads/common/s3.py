@@ -135,11 +135,13 @@ class Store:
                 for entry in page.get("Contents", []):
                     yield Item(entry["Key"], int(entry["Size"]), entry["LastModified"].timestamp())
 
-    def folders(self, bucket: str, prefix: str) -> list[str]:
-        """Return the folders directly below `prefix`, which ends with a slash; so do they."""
+    def folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        """Yield the folders directly below `prefix`, which ends with a slash; so do they."""
         with self._errors(bucket, prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-            return [str(entry["Prefix"]) for page in pages for entry in page.get("CommonPrefixes", [])]
+            for page in pages:
+                for entry in page.get("CommonPrefixes", []):
+                    yield str(entry["Prefix"])
 
     def move_unchecked(self, bucket: str, key: str, target: str) -> None:
         """Move an object inside a bucket as it is, even if its bytes do not have their digest."""

@@ -5,12 +5,16 @@ All functions take and give Unix-like seconds; a TAI value is ahead of UTC by th
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 
 TAI_MINUS_UTC = 37.0
 """Seconds, valid since 2017-01-01; no further leap second is planned before 2035."""
 
+LOG = logging.getLogger(__name__)
+_CLOCK_SECONDS = 1.0
+"""Pause before a clock is looked at again that is not set."""
 _VALID_FROM = 1483228800.0
 _MJD_UNIX_EPOCH = 40587.0
 _DAY = 86400.0
@@ -35,8 +39,17 @@ def tai_to_utc(tai: float) -> float:
 
 
 def tai_now() -> float:
-    """Return the present in TAI seconds."""
-    return utc_to_tai(time.time())
+    """Return the present in TAI seconds.
+
+    A clock of before 2017 is not set yet: it is waited for, and that is said once. Nothing may be stamped until then.
+    """
+    said = False
+    while (now := time.time()) < _VALID_FROM:
+        if not said:
+            LOG.warning("waiting for this host's clock: it says %s, which cannot be; see its time service", iso(now))
+            said = True
+        time.sleep(_CLOCK_SECONDS)
+    return utc_to_tai(now)
 
 
 def mjd(seconds: float) -> float:

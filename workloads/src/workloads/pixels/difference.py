@@ -25,6 +25,8 @@ from workloads.pixels.resampling import SPECTRUM
 from workloads.pixels.streaks import mark_streaks
 from workloads.pixels.whitening import Noise, compose, convolved_psf, delta, make_whitener, whiten
 
+FEWEST, MISMATCH, NOISE = 3, 0.1, (0.5, 2.0)
+"""Stars that a match rests on at least, share of a star's light that it leaves at most, and variance over its prediction."""
 _SOURCE = 3.0
 """Signal to noise (either sign) from which pixels of a difference do not count as its background."""
 DIA_SOURCE_DTYPE = np.dtype(
@@ -231,9 +233,9 @@ def _significance(
 def _usable(quality: dict[str, float]) -> float:
     """1 if noise is about what was predicted and the match rests on enough stars."""
     return float(
-        0.5 < quality["residual_over_predicted_variance"] < 2.0
-        and quality["stamps_used"] >= 3
-        and quality["kernel_mismatch"] < 0.1
+        NOISE[0] < quality["residual_over_predicted_variance"] < NOISE[1]
+        and quality["stamps_used"] >= FEWEST
+        and quality["kernel_mismatch"] < MISMATCH
     )
 
 

@@ -15,10 +15,12 @@ Cards = Mapping[str, Any]
 
 BLOCK = 2880
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-_HIERARCH = re.compile(r"(?=.{1,50}$)[!-<>-`{-~]+( [!-<>-`{-~]+)*")
-"""Keywords that the HIERARCH convention takes: capitals and all signs but the equals sign, in words."""
+_HIERARCH = re.compile(r"(?=.{1,50}$)(?!.*\.\.\.)[A-Z0-9_.:,+/()#%-]+( [A-Z0-9_.:,+/()#%-]+)*")
+"""Keywords that the HIERARCH convention takes, in words; without signs that readers take for a pattern."""
 _COMMENTARY = {"COMMENT", "HISTORY"}
 _RESERVED = {"", "END", "CONTINUE", "HIERARCH"}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([EDed][+-]?[0-9]+)?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -124,8 +126,13 @@ def encode_checksum(total: int) -> str:
     return text[-1] + text[:-1]
 
 
-def parse_header(data: bytes | memoryview, start: int) -> tuple[dict[str, Any], int]:
+def parse_header(data: bytes | memoryview, start: int, bad: list[str] | None = None) -> tuple[dict[str, Any], int]:
     """Keywords and values of the header at ``start`` and where its data begin.
+
+    Parameters
+    ----------
+    bad
+        Takes the cards that are left out because their keyword or value cannot be understood.
 
     Raises
     ------
@@ -135,39 +142,71 @@ def parse_header(data: bytes | memoryview, start: int) -> tuple[dict[str, Any], 
     cards: dict[str, Any] = {}
     last = ""
     for at in range(start, len(data) - 79, 80):
-        try:
-            line = bytes(data[at : at + 80]).decode("ascii")
-        except UnicodeDecodeError as error:
-            raise HeaderError("FITS header", f"bytes that are no text at {at}", "ASCII") from error
+        line = bytes(data[at : at + 80]).decode("latin-1")  # what is no ASCII stays one character
         keyword = line[:8].rstrip()
-        if keyword == "END":
+        if keyword == "END" and not line[8:].strip():
             return cards, start + -(-(at + 80 - start) // BLOCK) * BLOCK
-        if keyword == "CONTINUE" and isinstance(cards.get(last), str):
-            cards[last] = cards[last].removesuffix("&") + str(_value(line[8:]) or "")
-        elif keyword == "HIERARCH" and "=" in line:
-            last, text = line[9:].split("=", 1)
-            last = last.strip()
-            cards[last] = _value(text)
-        elif line[8:10] == "= ":
-            cards[keyword], last = _value(line[10:]), keyword
+        if keyword in _COMMENTARY or not keyword:
+            continue
+        try:
+            if keyword == "CONTINUE":
+                if isinstance(cards.get(last), str):
+                    cards[last] = cards[last].removesuffix("&") + str(_value(line[8:]) or "")
+                continue
+            key, text = _split(line, keyword)
+            if key:
+                cards[key], last = _value(text), key
+        except HeaderError as error:
+            if bad is not None:
+                bad.append(f"{line.rstrip()!r}: {error.found}")
     raise HeaderError("FITS header", "no END", "a complete header")
 
 
+def _split(line: str, keyword: str) -> tuple[str, str]:
+    """Return keyword and value of a card, both empty if it is a comment without a value.
+
+    Raises
+    ------
+    HeaderError
+        It is neither.
+    """
+    if keyword == "HIERARCH" and "=" in line:
+        key, text = line[9:].split("=", 1)
+        return " ".join(key.split()), text
+    if not keyword.isascii():
+        raise HeaderError("FITS header", "a keyword that is no ASCII", "A-Z, 0-9, - and _")
+    if line[8:10] == "= ":
+        return keyword, line[10:]
+    if "=" in line[:10]:
+        raise HeaderError(f"keyword {keyword}", "no equals sign and blank in columns 9 and 10", "'= '")
+    return "", ""
+
+
 def _value(text: str) -> Any:
+    """Return what stands before a card's comment.
+
+    Raises
+    ------
+    HeaderError
+        It is no value that FITS knows.
+    """
     text = text.strip()
     if text.startswith("'"):
         match = re.match(r"'((?:[^']|'')*)'", text)
-        return match.group(1).replace("''", "'").rstrip() if match else text[1:].rstrip()
+        if match is None or not match[1].isascii():
+            raise HeaderError(
+                "value", "a text without an end" if match is None else "a text that is no ASCII", "'text'"
+            )
+        return match[1].replace("''", "'").rstrip()
     word = text.split("/", 1)[0].strip()
     if word in {"T", "F"}:
         return word == "T"
     if not word:
         return None
-    try:
+    if _INTEGER.fullmatch(word):
         return int(word)
-    except ValueError:
-        pass
-    try:
+    if _REAL.fullmatch(word):
         return float(word.upper().replace("D", "E"))
-    except ValueError:
-        return word
+    if word.startswith("("):
+        return word  # a complex number, which nobody here needs
+    raise HeaderError("value", f"{word!r}", "text in quotes, a number, T or F")

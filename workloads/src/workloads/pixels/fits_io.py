@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,9 @@ from workloads.pixels.images import Doubles, Image
 from workloads.pixels.kernels.rice import rice_decode, rice_encode, word_sum
 from workloads.pixels.masks import planes
 
+LOG = logging.getLogger(__name__)
+_SHOWN = 5
+"""Cards that a message shows."""
 Buffer = bytes | bytearray | memoryview
 _BITPIX = {"int16": 16, "uint16": 16, "int32": 32, "float32": -32}
 
@@ -47,10 +51,11 @@ class Extension:
 
 @dataclass(frozen=True)
 class Hdu:
-    """What `decode` found: keywords and image (None where an HDU has no data)."""
+    """What `decode` found: keywords, image (None where an HDU has no data), and the cards that were not understood."""
 
     cards: dict[str, Any]
     data: npt.NDArray[Any] | None
+    bad: tuple[str, ...] = ()
 
 
 def encode(primary: Cards, extensions: Sequence[Extension], threads: int | None = None) -> bytearray:
@@ -134,18 +139,25 @@ def _store(path: Path, parts: Iterable[Buffer]) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, threads: int | None = None) -> list[Hdu]:
-    """Read a file that this module wrote (or any of plain and Rice-compressed integer images); checksums are verified.
+def read(path: Path, threads: int | None = None, *, sealed: bool = False) -> list[Hdu]:
+    """Read a file that this module wrote (or any of plain and Rice-compressed integer images).
+
+    Checksums are verified as far as they are stated. Integers with undefined values (BLANK) come as floats with NaN.
+
+    Parameters
+    ----------
+    sealed
+        Refuse an HDU that does not state both of its checksums: damage could have taken them.
 
     Raises
     ------
     CorruptFileError
         The file is truncated, or a checksum or a code does not agree.
     """
-    return decode(Path(path).read_bytes(), str(path), threads)
+    return decode(Path(path).read_bytes(), str(path), threads, sealed=sealed)
 
 
-def decode(data: bytes, name: str = "FITS file", threads: int | None = None) -> list[Hdu]:
+def decode(data: bytes, name: str = "FITS file", threads: int | None = None, *, sealed: bool = False) -> list[Hdu]:
     """Read the HDUs of a file's bytes; see `read`."""
     if len(data) == 0 or len(data) % BLOCK:
         raise CorruptFileError(name, f"{len(data)} bytes", f"a multiple of {BLOCK}: it is truncated")
@@ -153,16 +165,20 @@ def decode(data: bytes, name: str = "FITS file", threads: int | None = None) -> 
     hdus: list[Hdu] = []
     at = 0
     while at < len(data):
+        bad = list[str]()
         try:
-            cards, begin = parse_header(data, at)
+            cards, begin = parse_header(data, at, bad)
             size = _data_size(cards)
         except HeaderError as error:
-            raise CorruptFileError(name, f"HDU {len(hdus)}: {error.found}", error.expected) from error
+            found = "; ".join([error.found, *bad[:_SHOWN]])
+            raise CorruptFileError(name, f"HDU {len(hdus)}: {found}", error.expected) from error
+        if bad:
+            LOG.warning("%s, HDU %d: %d cards not understood: %s", name, len(hdus), len(bad), "; ".join(bad[:_SHOWN]))
         end = begin + -(-size // BLOCK) * BLOCK
         if end > len(data):
             raise CorruptFileError(name, f"HDU {len(hdus)} ends beyond the file", f"{end} bytes")
-        _verify(raw, at, begin, end, cards, f"{name}, HDU {len(hdus)}")
-        hdus.append(Hdu(cards, _image(raw[begin:end], cards, f"{name}, HDU {len(hdus)}", threads)))
+        _verify(raw, at, begin, end, cards, f"{name}, HDU {len(hdus)}", sealed=sealed)
+        hdus.append(Hdu(cards, _image(raw[begin:end], cards, f"{name}, HDU {len(hdus)}", threads), tuple(bad)))
         at = end
     return hdus
 
@@ -225,7 +241,7 @@ def write_image(
 
 def read_image(path: Path) -> tuple[Image, dict[str, Any]]:
     """Read what `write_image` wrote: the image and the primary keywords."""
-    hdus = read(path)
+    hdus = read(path, sealed=True)
     found = {hdu.cards.get("EXTNAME"): hdu.data for hdu in hdus}
     missing = {"IMAGE", "MASK", "VARIANCE"} - set(found)
     if missing:
@@ -323,8 +339,9 @@ def _data_size(cards: dict[str, Any]) -> int:
     """Bytes of an HDU's data, by its keywords."""
     try:
         axes = [int(cards[f"NAXIS{i + 1}"]) for i in range(int(cards["NAXIS"]))]
-        size = abs(int(cards["BITPIX"])) // 8 * int(np.prod(axes, dtype=object)) if axes else 0
-        size = (size + int(cards.get("PCOUNT", 0))) * int(cards.get("GCOUNT", 1))
+        counted = axes[1:] if axes[:1] == [0] and cards.get("GROUPS") is True else axes  # random groups
+        values = int(np.prod(counted, dtype=object)) if axes else 0
+        size = abs(int(cards["BITPIX"])) // 8 * (values + int(cards.get("PCOUNT", 0))) * int(cards.get("GCOUNT", 1))
     except (KeyError, TypeError, ValueError) as error:
         raise HeaderError("FITS header", f"no usable {error}", "NAXIS, NAXISn and BITPIX") from error
     if size < 0 or any(axis < 0 for axis in axes):
@@ -332,13 +349,19 @@ def _data_size(cards: dict[str, Any]) -> int:
     return size
 
 
-def _verify(raw: npt.NDArray[np.uint8], at: int, begin: int, end: int, cards: dict[str, Any], name: str) -> None:
+def _verify(
+    raw: npt.NDArray[np.uint8], at: int, begin: int, end: int, cards: dict[str, Any], name: str, *, sealed: bool
+) -> None:
     data_sum = int(word_sum(raw[begin:end].view(np.uint32)))
-    if "DATASUM" in cards and str(cards["DATASUM"]).strip() != str(data_sum):
-        raise CorruptFileError(name, f"DATASUM {cards['DATASUM']}, data sum to {data_sum}", "equal sums")
-    if ("CHECKSUM" in cards) != ("DATASUM" in cards):
-        raise CorruptFileError(name, "one of CHECKSUM and DATASUM alone", "both or neither")
-    if "CHECKSUM" in cards:
+    stated, seal = (
+        str(cards.get(key) if cards.get(key) is not None else "").strip() for key in ("DATASUM", "CHECKSUM")
+    )
+    if sealed and not (stated and seal):
+        missing = " and ".join(key for key, value in (("CHECKSUM", seal), ("DATASUM", stated)) if not value)
+        raise CorruptFileError(name, f"no {missing}", "both checksums")
+    if stated and (not stated.isdecimal() or int(stated) != data_sum):
+        raise CorruptFileError(name, f"DATASUM {stated}, data sum to {data_sum}", "equal sums")
+    if seal:
         total = int(word_sum(raw[at:begin].view(np.uint32))) + data_sum
         total = (total & 0xFFFFFFFF) + (total >> 32)
         if total not in {0, 0xFFFFFFFF}:

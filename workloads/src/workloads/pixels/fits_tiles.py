@@ -80,8 +80,11 @@ def values(
 
 
 def scaled(image: npt.NDArray[Any], cards: dict[str, Any]) -> npt.NDArray[Any]:
-    """Pixels with BZERO and BSCALE applied; unsigned integers stay integers."""
+    """Pixels with BZERO and BSCALE applied; unsigned integers stay integers, undefined ones (BLANK) are NaN."""
     zero, scale = cards.get("BZERO", 0), cards.get("BSCALE", 1)
+    blank = cards.get("ZBLANK", cards.get("BLANK")) if image.dtype.kind in "iu" else None
+    if isinstance(blank, int) and not isinstance(blank, bool):
+        return np.where(image == blank, np.nan, image * np.float64(scale) + np.float64(zero))
     if (zero, scale) == (0, 1):
         return image
     if (zero, scale) == (32768, 1) and image.dtype == np.int16:

@@ -209,11 +209,11 @@ class Wcs:
         _refuse_other_frames(header, crval[1])
         if kinds[0].endswith("SIP"):
             return _with_sip(plain, header)
-        tpv_terms = {"pv1": _terms(header, 1), "pv2": _terms(header, 2)}
+        pv1, pv2 = _terms(header, 1), _terms(header, 2)
         if kinds[0].endswith("TPV") or scamp:
-            return replace(plain, **tpv_terms)
+            return replace(plain, pv1=pv1, pv2=pv2)
         found = sorted(key for key in header if _DISTORTION.fullmatch(str(key)))
-        if found and (found[0][:2] != "PV" or set(tpv_terms.values()) != {IDENTITY}):
+        if found and (found[0][:2] != "PV" or {pv1, pv2} != {IDENTITY}):
             expected = "TPV or TAN-SIP in CTYPE1 and CTYPE2; TPV is what SCAMP means by PVi_k of TAN"
             raise WcsError("header", f"a plain TAN projection with {found[0]}", expected)
         return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from workloads.common.names import dia_source_id
 from workloads.common.times import mjd, tai_now
 from workloads.pixels.chain import DifferenceResult
 from workloads.pixels.detection import Flag
+from workloads.pixels.difference import FEWEST, MISMATCH, NOISE
 
 THRESHOLD = 5.5
 """Signal to noise: at 5 the tail of the noise alone gives several false alerts an image, at 5.5 almost none."""
@@ -48,6 +50,23 @@ def dia_sources(result: DifferenceResult, header: Header, detector: int) -> pd.D
     }  # fmt: skip
     native = {name: _native(value) for name, value in columns.items()}
     return pd.DataFrame(native, index=pd.RangeIndex(len(rows)))
+
+
+def why_no_alerts(figures: Mapping[str, float]) -> str:
+    """Say why a difference is not good, by its figures of quality; empty if it is."""
+    if figures.get("ok", 1.0):
+        return ""
+    said = []
+    if (matches := figures.get("registration_matches", 0.0)) < FEWEST:
+        said.append(f"{matches:.0f} of its {figures.get('sources', 0.0):.0f} sources are where the template has stars")
+    if (stamps := figures.get("stamps_used", 0.0)) < FEWEST:
+        said.append(f"{stamps:.0f} stars to match the seeing on")
+    if (mismatch := figures.get("kernel_mismatch", 0.0)) >= MISMATCH:
+        said.append(f"the match leaves {mismatch:.0%} of a star's light")
+    ratio = figures.get("residual_over_predicted_variance", 1.0)
+    if not NOISE[0] < ratio < NOISE[1]:
+        said.append(f"its noise is {ratio:.3g} times what was predicted (variance)")
+    return f"difference not good, no alerts: {', '.join(said) or 'see its figures'}"
 
 
 def _native(value: Any) -> Any:

@@ -33,7 +33,7 @@ from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import AlertDatabase
 from workloads.prompt_processing.inputs import Inputs
 from workloads.prompt_processing.packets import PacketMaker, Packets, PacketStore
-from workloads.prompt_processing.sources import dia_sources
+from workloads.prompt_processing.sources import dia_sources, why_no_alerts
 from workloads.prompt_processing.tasks import DifferenceTask
 
 LOG = logging.getLogger(__name__)
@@ -158,8 +158,7 @@ class Worker:
             for number, packet in packets.messages.items():
                 self._sender.send(ALERTS, packet, key=str(number))
             figures = packets.figures | {"latency_s": tai_now() - record["endOfReadout"]}
-            reason = "" if packets.figures.get("ok", 1.0) else "difference not good, no alerts"
-            self._stamp(Step.PROCESSED, record, reason, figures)
+            self._stamp(Step.PROCESSED, record, why_no_alerts(packets.figures), figures)
             self._sender.commit(self._source, message)
         except RetriableError:
             self._sender.abort()

@@ -16,7 +16,7 @@ from workloads.common.kafka import Received, Receiver, partitions
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.schemas import topics
 from workloads.common.settings import Settings
-from workloads.common.times import utc_to_tai
+from workloads.common.times import tai_now
 
 ALERTS = "lsst-alerts-v11"
 _KEPT = ("diaSourceId", "visit", "detector", "x", "y", "ra", "dec", "snr", "psfFlux", "diaObjectId")
@@ -86,7 +86,7 @@ def follow(folder: Path) -> int:
         while not stop.is_set():
             for message in receiver.receive(timeout=0.5):
                 if message.topic == ALERTS:
-                    follower.alert(message, utc_to_tai(time.time()), alerts)
+                    follower.alert(message, tai_now(), alerts)
                 else:
                     ledger.write(json.dumps(decode(message.value)) + "\n")
                     follower.stamps += 1

@@ -68,13 +68,19 @@ def _sky(facts: dict[str, Any]) -> str:
     """Say what a replayed sky is; nothing for a simulated one."""
     if not facts:
         return ""
-    rows = [(role, one["file"], one["fwhm_px"], one["noise_correlation"]) for role in facts for one in facts[role]]
+    rows = [
+        (role, one["file"], one["fwhm_px"], one["noise_correlation"])
+        for role in ("science", "template")
+        for one in facts.get(role, [])
+    ]
     note = (
         "Real exposures with transients injected. The noise of resampled pixels is correlated: the last column is the noise "
         "of a PSF fit over that of independent pixels, and the sigma of the injected transients includes it. Alerts on "
         "nothing injected are false here, although things on a real sky change by themselves: those that repeat in "
         "another exposure are counted, and not required to be absent."
     )
+    if facts.get("cropped"):
+        note += f" The {_text(facts['cropped'])}."
     return f"<p>{note}</p>{_table(('role', 'exposure', 'seeing, pixels', 'noise over independent'), rows)}"
 
 

@@ -19,7 +19,7 @@ from workloads.common.names import ExposureName
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import Item, MissingObjectError, Store, sha256
 from workloads.common.settings import Settings
-from workloads.common.times import utc_to_tai
+from workloads.common.times import tai_to_utc
 
 SITES = ("summit", "base", "ncsa")
 _RECEIPTS_SECONDS = 20.0
@@ -63,7 +63,7 @@ def _objects(store: Store, begun: float) -> Iterator[tuple[str, Item]]:
     """Yield group and object of all receipts since `begun` (TAI seconds): former nights have theirs there too."""
     for group in GROUPS:
         for item in store.list(BUCKET, receipts(group)):
-            if utc_to_tai(item.modified) >= begun:
+            if item.modified >= tai_to_utc(begun):
                 yield group, item
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -43,10 +45,7 @@ class Registry:
 
     def register(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
         """Register a schema; the same schema again is the same answer."""
-        if body.get("schemaType", "AVRO") != "AVRO":
-            raise RegistryError(422, 42201, f"schemaType {body['schemaType']}: only AVRO is served here")
-        schema = canonical(str(body.get("schema", "")))
-        wanted = int(body["id"]) if body.get("id", -1) not in (None, -1) else None
+        schema, wanted = _schema(body), _wanted(body)
         with self._lock:
             entry, new = self.state.plan(subject, schema, wanted)
             if new:
@@ -57,10 +56,17 @@ class Registry:
     def lookup(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
         """Say whether and as what a schema is registered."""
         self.state.versions(subject)
-        entry = self.state.lookup(subject, canonical(str(body.get("schema", ""))))
+        entry = self.state.lookup(subject, _schema(body))
         if entry is None:
             raise RegistryError(404, 40403, "Schema not found")
         return entry.public()
+
+    def compatible(self, subject: str, version: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Say whether a schema may follow a version: the level is NONE, so every schema may."""
+        schema = _schema(body)
+        if version not in {"", "latest", "-1"} or subject in self.state.subjects:
+            self.state.entry(subject, version or "latest")
+        return {"is_compatible": bool(schema)}
 
     def set_mode(self, body: dict[str, Any]) -> dict[str, Any]:
         """Change the mode."""
@@ -91,7 +97,7 @@ def application(registry: Registry, ready: Callable[[], bool]) -> Starlette:
 
     def change(method: str, path: str, answer: Callable[[dict[str, str], dict[str, Any]], Any]) -> Route:
         async def endpoint(request: Request) -> Response:
-            body = await request.json()
+            body = _body(await request.body())
             return _answer(await run_in_threadpool(answer, _parameters(request), body))
 
         return Route(path, endpoint, methods=[method])
@@ -99,44 +105,112 @@ def application(registry: Registry, ready: Callable[[], bool]) -> Starlette:
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok" if ready() else "reading the log", status_code=200 if ready() else 503)
 
+    one, each = "/subjects/{subject:path}/versions/{version}", "/subjects/{subject:path}/versions"
     routes = [
         Route("/healthz", health),
         get("/", lambda _: {}),
         get("/subjects", lambda _: sorted(state.subjects)),
-        get("/subjects/{subject}/versions", lambda p: [entry.version for entry in state.versions(p["subject"])]),
-        get("/subjects/{subject}/versions/{version}", lambda p: state.entry(p["subject"], p["version"]).public()),
+        get(f"{one}/schema", lambda p: _Text(state.entry(p["subject"], p["version"]).schema)),
+        get(f"{one}/referencedby", lambda p: [] if state.entry(p["subject"], p["version"]) else None),
+        get(one, lambda p: state.entry(p["subject"], p["version"]).public()),
+        get(each, lambda p: [entry.version for entry in state.versions(p["subject"])]),
         get("/schemas/types", lambda _: ["AVRO"]),
         get("/schemas/ids/{id}", lambda p: {"schema": state.schema(_number(p["id"]))}),
+        get("/schemas/ids/{id}/schema", lambda p: _Text(state.schema(_number(p["id"])))),
+        get("/schemas/ids/{id}/subjects", lambda p: [use["subject"] for use in _used(state, _number(p["id"]))]),
         get("/schemas/ids/{id}/versions", lambda p: _used(state, _number(p["id"]))),
         get("/mode", lambda _: {"mode": state.mode}),
-        get("/mode/{subject}", lambda _: {"mode": state.mode}),
+        get("/mode/{subject:path}", lambda _: {"mode": state.mode}),
         get("/config", lambda _: {"compatibilityLevel": state.compatibility[""]}),
-        get("/config/{subject}", lambda p: {"compatibilityLevel": state.compatibility.get(p["subject"], "NONE")}),
-        change("POST", "/subjects/{subject}/versions", lambda p, body: registry.register(p["subject"], body)),
-        change("POST", "/subjects/{subject}", lambda p, body: registry.lookup(p["subject"], body)),
+        get("/config/{subject:path}", lambda p: {"compatibilityLevel": state.compatibility.get(p["subject"], "NONE")}),
+        change("POST", each, lambda p, body: registry.register(p["subject"], body)),
+        change("POST", "/subjects/{subject:path}", lambda p, body: registry.lookup(p["subject"], body)),
+        change("POST", f"/compatibility{one}", lambda p, body: registry.compatible(p["subject"], p["version"], body)),
+        change("POST", f"/compatibility{each}", lambda p, body: registry.compatible(p["subject"], "", body)),
         change("PUT", "/mode", lambda _, body: registry.set_mode(body)),
         change("PUT", "/config", lambda _, body: registry.set_compatibility("", body)),
-        change("PUT", "/config/{subject}", lambda p, body: registry.set_compatibility(p["subject"], body)),
+        change("PUT", "/config/{subject:path}", lambda p, body: registry.set_compatibility(p["subject"], body)),
+        *(Route(f"/{kind}{{path:path}}", _forget, methods=["DELETE"]) for kind in ("subjects", "mode", "config")),
     ]
-    return Starlette(routes=routes, exception_handlers={RegistryError: _refused})
+    return Starlette(
+        routes=routes, exception_handlers={RegistryError: _refused, HTTPException: _unknown, Exception: _refused}
+    )
+
+
+class _Text(str):
+    """JSON that is an answer as it stands."""
+
+    __slots__ = ()
+
+
+async def _forget(_: Request) -> Response:
+    raise RegistryError(405, 405, "This registry forgets nothing: messages with the schema may be read at any time.")
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    said = f"{request.method} {request.url.path}: " + ("not served here" if status in {404, 405} else str(error))
+    return await _refused(request, RegistryError(status, status, said))
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """Return the JSON object of a request.
+
+    Raises
+    ------
+    RegistryError
+        If it is none.
+    """
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RegistryError(400, 400, f"The request's body is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise RegistryError(400, 400, f"The request's body is a {type(body).__name__}, expected a JSON object.")
+    return body
+
+
+def _schema(body: dict[str, Any]) -> str:
+    """Return the canonical schema of a request."""
+    if (kind := body.get("schemaType") or "AVRO") != "AVRO":
+        raise RegistryError(422, 42201, f"schemaType {kind}: only AVRO is served here")
+    if body.get("references"):
+        raise RegistryError(422, 42201, "references: a schema stands by itself here; write what it refers to into it")
+    if not isinstance(body.get("schema"), str):
+        raise RegistryError(422, 42201, f"Invalid Avro schema: {body.get('schema')!r}, expected its JSON as a text")
+    return canonical(body["schema"])
+
+
+def _wanted(body: dict[str, Any]) -> int | None:
+    """Return the id that a request asks for, None without a wish."""
+    wanted = body.get("id")
+    if wanted is None or wanted == -1:
+        return None
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 < wanted < 1 << 31:
+        raise RegistryError(422, 42201, f"id {wanted!r}: expected a number of 1 to {(1 << 31) - 1}")
+    return wanted
 
 
 def _parameters(request: Request) -> dict[str, str]:
     return {name: str(value) for name, value in request.path_params.items()}
 
 
-def _answer(content: Any) -> JSONResponse:
+def _answer(content: Any) -> Response:
+    if isinstance(content, _Text):
+        return Response(content, media_type=_MEDIA_TYPE)
     return JSONResponse(content, media_type=_MEDIA_TYPE)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    refused = error if isinstance(error, RegistryError) else RegistryError(500, 50001, str(error))
+    refused = (
+        error if isinstance(error, RegistryError) else RegistryError(500, 50001, f"{type(error).__name__}: {error}")
+    )
     body = {"error_code": refused.code, "message": str(refused)}
     return JSONResponse(body, status_code=refused.status, media_type=_MEDIA_TYPE)
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise RegistryError(404, 40403, f"Schema {text} not found.")
     return int(text)
 

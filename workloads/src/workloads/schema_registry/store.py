@@ -53,7 +53,7 @@ def canonical(text: str) -> str:
     try:
         schema = json.loads(text)
         fastavro.parse_schema(json.loads(text))
-    except (ValueError, SchemaParseException, KeyError, TypeError) as error:
+    except (ValueError, SchemaParseException, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RegistryError(422, 42201, f"Invalid Avro schema: {error}") from error
     return json.dumps(schema, separators=(",", ":"), sort_keys=True)
 
@@ -82,10 +82,13 @@ class State:
             self.schemas[entry.id] = entry.schema
 
     def entry(self, subject: str, version: str) -> Entry:
-        """Return a version of a subject, by number or ``latest``."""
+        """Return a version of a subject, by number, or the newest by ``latest`` or -1."""
         versions = self.versions(subject)
-        if version == "latest":
+        if version in {"latest", "-1"}:
             return versions[-1]
+        if not version.isdecimal() or int(version) < 1:
+            said = 'allowed are 1 to 2147483647, -1 and "latest"'
+            raise RegistryError(422, 42202, f"The specified version '{version}' is not a valid version id; {said}.")
         for entry in versions:
             if str(entry.version) == version:
                 return entry
