@@ -29,6 +29,12 @@ def _gone(file: Path) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+def _await_gone(file: Path) -> None:
+    """Return once it has ended: it was killed, and the kernel ends it when it comes to that."""
+    while not _gone(file):
+        time.sleep(0.01)
+
+
 def test_what_a_program_prints_comes_back_whole_from_both_streams() -> None:
     both = "import sys; sys.stdout.write('o' * 300000); sys.stderr.write('e' * 300000)"
     done = process.run([sys.executable, "-c", both], timeout=30)
@@ -86,7 +92,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path: Path, number: signal.Si
             time.sleep(0.01)
         tool.send_signal(number)
         assert tool.wait(60) != 0
-    assert _gone(tmp_path / "pid")
+    _await_gone(tmp_path / "pid")
 
 
 def test_a_daemon_that_is_left_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -147,8 +153,7 @@ process.daemon(free, log=Path("{tmp_path}/log"), ready="ready", timeout=30)
 orphans.end(7)
 """
     assert process.run([sys.executable, "-c", program], timeout=60, check=False).code == 7
-    while not _gone(tmp_path / "own"):  # it was killed; the kernel ends it when it comes to that
-        time.sleep(0.01)
+    _await_gone(tmp_path / "own")
     assert not _gone(tmp_path / "free")
     os.killpg(int((tmp_path / "free").read_text()), signal.SIGKILL)
 
