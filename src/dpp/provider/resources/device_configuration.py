@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
 from dpp.adapters.devices import DeviceConfigurations
 from dpp.lab.access import console_needed
+from dpp.model.errors import FatalError
 from dpp.provider import kinds
 from dpp.provider.resource import Observation, Progress, Properties, Resource, environment
+
+_AUTONOMOUS_SYSTEM = re.compile(r"^(?:! stray: )?router bgp (\d+)$", re.MULTILINE)
 
 
 class DeviceConfiguration(Resource[kinds.DeviceConfiguration]):
     """The configuration that a router runs; stray lines are drift."""
 
     kind = kinds.DeviceConfiguration
+
+    def refuse(self, state: Properties, wanted: kinds.DeviceConfiguration) -> None:
+        """Refuse another AS number than the router has: its sessions are up again only once all neighbours follow.
+
+        Routers change one by one, and each takes back what leaves a session down. A number that a person has brought to the
+        router is there once `read` has seen it.
+        """
+        known = _AUTONOMOUS_SYSTEM.findall(state["configuration"])
+        for number in _AUTONOMOUS_SYSTEM.findall(wanted.configuration):
+            if known and number not in known:
+                raise FatalError(
+                    f"router {wanted.host}",
+                    f"AS number {number} in place of {known[-1]}",
+                    "the number that it has: a change cuts its site off until all neighbours know it",
+                    "in a maintenance, change it at the console of the site's routers and their neighbours, refresh, apply again",
+                )
 
     def create(self, urn: str, wanted: kinds.DeviceConfiguration, progress: Progress) -> tuple[str, Properties]:
         """Make the router's configuration exactly the wanted one.
