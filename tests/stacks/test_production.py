@@ -74,8 +74,14 @@ def test_the_plain_command_is_refused_too(tmp_path: Path) -> None:
     dpp = Path(sys.executable).with_name("dpp")
     variables = os.environ | {"XDG_STATE_HOME": str(tmp_path)}
     script = f'eval "$({dpp} stack env production)"; pulumi stack select --create production.satellite-itc; pulumi up --yes --skip-preview'
-    command = ["bash", "-c", script]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=variables, check=False)
+    command, salt = ["bash", "-c", script], REPOSITORY / "Pulumi.production.satellite-itc.yaml"
+    salt.unlink(missing_ok=True)
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=variables, check=False)
+    finally:
+        salt.unlink(
+            missing_ok=True
+        )  # of this test's passphrase: a stack that the plain command makes has it beside the project
 
     assert done.returncode != 0
     assert "environment production: for previews only" in done.stdout + done.stderr
