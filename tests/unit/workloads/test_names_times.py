@@ -201,3 +201,12 @@ def test_what_cannot_be_paired_is_named_and_costs_no_pixels(keys, values):
     assert (event.additional, event.group) == ({}, "")
     assert event.sensors == (["R22_S11"] if "R22" in values else [])
     assert "additionalKeys" in event.unpaired
+
+
+@pytest.mark.parametrize("added", [{"exposureTimeActual": 30.01}, {"private_host": 7}, {"additionalUnits": None}])
+def test_fields_of_a_later_release_are_passed_over(added):
+    known = {
+        "imageName": "MC_O_20261122_000001", "imageDate": "20261122", "imageNumber": 1, "requestedExposureTime": 30.0,
+        "timestampAcquisitionStart": 1.8e9, "timestampEndOfReadout": 1.8e9 + 32,
+    }  # fmt: skip
+    assert EndReadout.model_validate(known | added) == EndReadout.model_validate(known)

@@ -42,9 +42,12 @@ class Dome(IntEnum):
 
 
 class SalTopic(BaseModel):
-    """Fields that every SAL topic has. `private_sndStamp` is TAI seconds, `private_efdStamp` UTC seconds."""
+    """Fields that every SAL topic has. `private_sndStamp` is TAI seconds, `private_efdStamp` UTC seconds.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Fields that are not known here are passed over: the observatory adds some with each of its releases.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
     salIndex: int = 0  # noqa: N815 - the observatory's names
     private_sndStamp: float = 0.0  # noqa: N815
     private_efdStamp: float = 0.0  # noqa: N815
