@@ -82,7 +82,7 @@ class Play:
                 playbook=str(REPOSITORY / "playbooks" / playbook),
                 inventory=str(REPOSITORY / "inventories" / self.environment),
                 limit=",".join(hosts),
-                cmdline=" ".join(["--diff", *["--check"] * check, *[f"--skip-tags={_install_stages()}"] * installed]),
+                cmdline=_options(check=check, installed=installed),
                 envvars=self._environment(console=console),
                 event_handler=_Events(result, progress),
                 quiet=True,
@@ -146,8 +146,14 @@ class _Events:
                 self.result.unreachable.append(str(data.get("host")))
 
 
-def _install_stages() -> str:
-    return ",".join(sorted(f"{role.parent.name}_install" for role in (REPOSITORY / "roles").glob("*/tasks")))
+def _options(*, check: bool, installed: bool) -> str:
+    options = "--diff"
+    if check:
+        options += " --check"
+    if installed:
+        stages = sorted(f"{role.parent.name}_install" for role in (REPOSITORY / "roles").glob("*/tasks"))
+        options += f" --skip-tags={','.join(stages)}"
+    return options
 
 
 def _last_words(output: IO[str]) -> str:

@@ -107,7 +107,8 @@ class DelayLine:
 
 def stop_all(folder: Path) -> None:
     """End every delay line whose files lie in `folder`, the run folder's ``links``."""
-    end(_carriers(lambda log: log.parent == folder.resolve()))
+    folder = folder.resolve()
+    end(_carriers(lambda log: log.parent == folder))
 
 
 def _carriers(wanted: Callable[[Path], bool]) -> list[psutil.Process]:

@@ -18,6 +18,7 @@ from workloads.common.device import Device, Emit, SummaryState
 from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
 from workloads.common.kafka import Received, Receiver
 from workloads.common.log import about
+from workloads.common.names import CAMERA_CODE
 from workloads.common.s3 import Store
 from workloads.common.visit import EndReadout
 
@@ -106,9 +107,7 @@ class Archiver(Device):
             begun = time.monotonic()
             try:
                 sensors = journal_expected(self._journal, self._camera, event)
-            except RetriableError:
-                raise
-            except WorkloadError as error:
+            except NonRetriableError as error:
                 self.fault(5701, str(error))
                 return
             with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
@@ -136,10 +135,15 @@ class Archiver(Device):
     def _retrieved(self, event: EndReadout, detector: str, status: int, description: str) -> None:
         if status:
             LOG.error("%s: %s", detector, description)
+        self._tell_retrieval(event.imageSource, event.imageName, event.group, detector, status, description)
+
+    def _tell_retrieval(
+        self, camera: str, obs_id: str, group: str, detector: str, status: int, description: str
+    ) -> None:
         raft, _, sensor = detector.partition("_")
         content = {
-            "camera": event.imageSource, "obsid": event.imageName, "raft": raft, "sensor": sensor, "archiverName": self.name,
-            "statusCode": status, "description": description, "groupId": event.group,
+            "camera": camera, "obsid": obs_id, "raft": raft, "sensor": sensor, "archiverName": self.name,
+            "statusCode": status, "description": description, "groupId": group,
         }  # fmt: skip
         self._emit("imageRetrievalForArchiving", content)
 
@@ -177,13 +181,9 @@ class Archiver(Device):
     def _tell_set_aside(self) -> None:
         """Report what the journal did not give back: these pixels do not come, and somebody waits for them."""
         for aside in self._journal.set_aside():
-            raft, _, sensor = aside.entry.detector.partition("_")
-            content = {
-                "camera": "MC", "obsid": aside.entry.obs_id, "raft": raft, "sensor": sensor, "archiverName": self.name,
-                "statusCode": 3, "description": aside.reason, "groupId": aside.entry.group,
-            }  # fmt: skip
-            if sensor and aside.entry.key.endswith(".fits"):
-                self._emit("imageRetrievalForArchiving", content)
+            entry = aside.entry
+            if entry.detector.partition("_")[2] and entry.key.endswith(".fits"):
+                self._tell_retrieval(CAMERA_CODE, entry.obs_id, entry.group, entry.detector, 3, aside.reason)
 
     def _sweep(self) -> None:
         """Look whether the store still has what it took; what it lost is stored again."""

@@ -18,7 +18,7 @@ SIMULATED = "S"
 LAST_SEQ_NUM = 99_999
 """Highest number of an exposure in a day: the Butler's exposure id has five digits for it."""
 _OBS_ID = re.compile(r"(?P<camera>[A-Z]{2})_(?P<controller>[A-Z])_(?P<day>[0-9]{8})_(?P<seq>[0-9]{6})")
-_DETECTOR = re.compile(r"R[0-9]{2}_S(?P<place>[0-9]{2}|[GW][0-9])")
+_DETECTOR = re.compile(r"R[0-9]{2}_S([0-9]{2}|[GW][0-9])")
 _PLACE = re.compile(
     rf"(?P<instrument>\w+)/(?P<folder>[0-9]{{8}})/(?P<obs>{_OBS_ID.pattern})/(?P=obs)_(?P<rest>[^/]+)", re.ASCII
 )
@@ -199,13 +199,13 @@ def _of_exposure(exposure: ExposureName, rest: str) -> Named:
 def kind_of_sensor(detector: str) -> Kind:
     """Tell what raw images of a sensor are, such as ``R22_S11`` or ``R00_SG0``."""
     match = _DETECTOR.fullmatch(detector)
-    place = match["place"] if match else ""
+    place = match[1] if match else ""
     return {"G": Kind.GUIDER, "W": Kind.WAVEFRONT}.get(place[:1], Kind.SCIENCE if place else Kind.UNKNOWN)
 
 
 def sensors_in(text: str) -> list[str]:
     """Return the sensors that a text names, each once, whatever stands between them."""
-    return list(dict.fromkeys(re.findall(r"\bR[0-9]{2}_S(?:[0-9]{2}|[GW][0-9])\b", text)))
+    return list(dict.fromkeys(match[0] for match in re.finditer(rf"\b{_DETECTOR.pattern}\b", text)))
 
 
 def dia_source_id(exposure_id: int, detector: int, number: int) -> int:

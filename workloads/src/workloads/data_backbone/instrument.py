@@ -224,8 +224,8 @@ def _is_known(value: Any) -> bool:
 
 def _pointing(header: Header) -> Wcs | None:
     try:
-        return Wcs.from_header(header)
-    except PixelError:
+        return _wcs(header)
+    except NonRetriableError:
         return None
 
 
