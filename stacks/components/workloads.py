@@ -1,14 +1,16 @@
-"""What runs on a cluster: its namespace with the site's settings and secrets, then one set of objects per service."""
+"""What runs on a cluster: its namespace with the rules for all, then one set of objects per service."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import pulumi
 
 from dpp.adapters.kubernetes import Key, Manifest
 from dpp.adapters.progress import Reporter
+from dpp.adapters.secrets import Secrets
 from dpp.build.base_image import BaseImage
 from dpp.build.workload_images import FLAVOURS
 from dpp.build.workload_images import WorkloadImages as Images
@@ -17,7 +19,8 @@ from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 from dpp.model.types import Cluster
 from dpp.provider import kinds
-from dpp.rendering.clusters import GROUND, with_images
+from dpp.rendering.clusters import GROUND, with_digests, with_images
+from dpp.rendering.contracts import AUTHORITIES
 from resources import Manifests, WorkloadImages
 
 
@@ -50,6 +53,7 @@ class ClusterWorkloads(pulumi.ComponentResource):
         self.register_outputs({"services": self.services})
 
     def _manifests(self, service: str, objects: Sequence[Manifest], after: Sequence[pulumi.Resource] = ()) -> Manifests:
+        marked = with_digests(objects, partial(_digest, self._environment))
         return Manifests(
             f"{self._cluster.name}-{service}",
             kinds.Manifests(
@@ -57,11 +61,20 @@ class ClusterWorkloads(pulumi.ComponentResource):
                 cluster=self._cluster.name,
                 service=service,
                 objects=self._images.references.apply(
-                    lambda references: {str(Key.of(one)): one for one in with_images(objects, references)}
+                    lambda references: {str(Key.of(one)): one for one in with_images(marked, references)}
                 ),
             ),
             pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
+
+
+def _digest(environment: Environment, names: Sequence[str]) -> str:
+    """Return the digest of authorities and passwords; an environment that is only previewed has none."""
+    if not environment.provisioning.apply:
+        return ""
+    secrets = Secrets(environment.folders.secrets)
+    passwords = secrets.digest([name for name in names if name != AUTHORITIES])
+    return hashlib.sha256(f"{passwords}{secrets.bundle() if AUTHORITIES in names else ''}".encode()).hexdigest()[:16]
 
 
 def workload_images(environment: Environment, site: str) -> WorkloadImages:

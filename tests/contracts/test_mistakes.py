@@ -123,11 +123,11 @@ def test_only_a_stand_in_is_outside_and_only_where_it_does_not_run(root: Path) -
 
 def test_every_schema_is_a_topics_and_every_topic_of_records_has_one(root: Path) -> None:
     path = next((root / SCHEMAS).glob("10007.*"))
-    path.rename(path.with_name("10007.dpp.visit.diary.avsc"))
+    path.rename(path.with_name("10007.diary.avsc"))
 
     found = mistakes(root)
     assert found["services/data-backbone.yml: contracts/data-backbone/topics/ledger/content"] == "no schema"
-    assert found[f"{SCHEMAS}/10007.dpp.visit.diary.avsc: dpp.visit.diary"] == "a schema of no topic"
+    assert found[f"{SCHEMAS}/10007.diary.avsc: diary"] == "a schema of no topic"
 
 
 def test_a_contract_has_one_service(root: Path) -> None:

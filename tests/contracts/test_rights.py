@@ -94,10 +94,12 @@ def test_policies_of_buckets_name_keys_and_users_of_their_own_site(principals: P
         for bucket, policy in rights.bucket_policies(principals, site).items():
             assert bucket in rights.buckets_at(principals, site)
             for statement in policy["Statement"]:
-                [resource], [user] = statement["Resource"], statement["Principal"]["AWS"]
+                [user] = statement["Principal"]["AWS"]
                 assert user in users
+                resource, *folder = statement["Resource"]
+                assert folder in ([], [resource.removesuffix("*")])
                 whole = resource == f"arn:aws:s3:::{bucket}"
-                assert whole == (statement["Action"] == ["s3:ListBucket"])
+                assert whole == (statement["Action"] == ["s3:ListBucket", "s3:GetBucketLocation"])
                 assert whole or resource.startswith(f"arn:aws:s3:::{bucket}/")
                 assert resource != f"arn:aws:s3:::{bucket}/*"
 
@@ -106,7 +108,7 @@ def test_what_a_site_stores_others_may_only_bring(lab: Principals) -> None:
     base = {(grant.user, verb) for grant in rights.grants_at(lab, "base") for verb in grant.verbs}
     assert ("forwarder", "write") in base
     assert ("archiver", "write") not in base
-    assert not {verb for user, verb in base if user not in {"forwarder", "health"}} - {"read"}
+    assert not {verb for user, verb in base if user not in {"forwarder", "health"}} - {"read", "list"}
 
 
 def test_databases_have_the_writers_and_readers_of_the_contracts(principals: Principals) -> None:

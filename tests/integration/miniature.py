@@ -1,10 +1,13 @@
 """The data plane on loopback: real Kafka, PostgreSQL and object stores as plain processes, with the workloads beside them.
 
-Random ports, one temporary folder, nothing left behind. Kafka and versitygw are the pinned tools of the cache.
+Random ports, one temporary folder, nothing left behind. Kafka and versitygw are the pinned tools of the cache. Users, rights,
+policies and grants are those that follow from the contracts, brought about by the modules that the roles use; only TLS is left
+out, and one Kafka stands for those of all sites.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,12 +25,14 @@ import boto3
 import psutil
 import yaml
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from dpp.build.tools import tool
+from dpp.model import rights
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
+from dpp.model.names import kebab
 from dpp.model.principals import Principals
+from dpp.model.surroundings import surroundings
 from ports import free_port
 
 SITES = ("summit", "base", "ncsa")
@@ -35,6 +40,14 @@ _POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
 """PostgreSQL refuses to be root's."""
 HUNG_SECONDS = 1800.0
 """What takes so long hangs: ten times the usual, on a machine that is busy with others as well."""
+MODULES = REPOSITORY / "src/dpp/adapters/ansible_plugins/modules"
+ROOT, ADMIN_SECRET = "root", "miniature-secret"
+"""Owner of the buckets; the secret of those who administer."""
+_HBA = """
+local all postgres trust
+host all postgres 127.0.0.1/32 trust
+host all +principals 127.0.0.1/32 scram-sha-256
+"""
 
 
 def missing(*tools: str) -> str:
@@ -62,29 +75,26 @@ class Miniature:
         self.folder = folder
         self.camera = camera or {"size": 512}
         folder.chmod(0o755)
-        self.kafka_port, self.database_port, self.registry_port = free_port(), free_port(), free_port()
+        self.principals = Principals.load(Environment.load("lab"))
+        self.kafka_port, self.users_port = free_port(), free_port()
+        """Of Kafka: for the tests themselves, without a password, and for everybody else."""
+        self.database_port, self.registry_port = free_port(), free_port()
         self.camera_port = free_port()
         self.store_ports = {site: free_port() for site in SITES}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._launched: dict[str, tuple[list[str], Mapping[str, str], dict[str, Any]]] = {}
-        self.site_files = {site: folder / f"site-{site}.yml" for site in SITES}
         (folder / "logs").mkdir()
-        self._write_settings()
 
     # -- the surroundings ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Bring Kafka, PostgreSQL and the stores up and make topics, buckets and databases."""
+        """Bring Kafka, PostgreSQL and the stores up, with topics, buckets, databases and all rights."""
         self._start_kafka()
         self.start_database()
         self.wait_port(self.kafka_port)
-        self._make_topics()
+        self._bring_about_kafka()
         for site in SITES:
             self.start_store(site)
-        for site, port in self.store_ports.items():
-            self.wait_port(port)
-            for bucket in ("raw", "butler", "alerts") if site == "ncsa" else ("raw",):
-                self.s3(site).create_bucket(Bucket=bucket)
 
     def stop(self) -> None:
         """End everything, workloads first; what holds data at once, as none of it is kept."""
@@ -101,28 +111,32 @@ class Miniature:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 
-    def _write_settings(self) -> None:
-        secrets = self.folder / "secrets"
-        secrets.mkdir()
-        for name in ("kafka-workloads", "postgresql-workloads", *(f"s3-{site}" for site in SITES)):
-            (secrets / name).write_text("miniature-secret\n")
-        for site in SITES:
-            content: dict[str, Any] = {
-                "environment": "miniature",
-                "site": site,
-                "kafka": {
-                    home: {"bootstrap": f"127.0.0.1:{self.kafka_port}", "protocol": "PLAINTEXT"}
-                    for home in ("summit", "ncsa")
-                },
-                "object_stores": {
-                    name: {"endpoint": f"http://127.0.0.1:{port}"} for name, port in self.store_ports.items()
-                },
-                "postgresql": {"host": "127.0.0.1", "port": self.database_port, "sslmode": "disable"},
-                "schema_registry": f"http://127.0.0.1:{self.registry_port}",
-                "camera_url": f"http://127.0.0.1:{self.camera_port}",
-                "camera": self.camera,
-            }
-            self.site_files[site].write_text(yaml.safe_dump(content))
+    def settings(self, principal: str, site: str) -> dict[str, str]:
+        """Write what a principal at `site` is told, with the addresses that things have here; return where it finds it."""
+        place = self.folder / "settings" / site / principal
+        if not place.exists():
+            (place / "secrets").mkdir(parents=True)
+            for name in rights.secrets_of(self.principals, principal, site):
+                (place / "secrets" / name).write_text(f"{password_of(principal)}\n")
+            (place / "site.yml").write_text(yaml.safe_dump(self._told(principal, site)))
+        return {
+            "DPP_SITE_FILE": str(place / "site.yml"),
+            "DPP_SECRETS": str(place / "secrets"),
+            "DPP_CA": str(self.folder / "no-authority"),
+        }
+
+    def _told(self, principal: str, site: str) -> dict[str, Any]:
+        content = surroundings(self.principals, principal, site)
+        broker = {"bootstrap": f"127.0.0.1:{self.users_port}", "protocol": "SASL_PLAINTEXT"}
+        database = {"host": "127.0.0.1", "port": self.database_port, "sslmode": "disable"}
+        ports = {"schema-registry": self.registry_port, "camera": self.camera_port}
+        return content | {
+            "kafka": dict.fromkeys(content["kafka"], broker),
+            "object_stores": {name: {"endpoint": f"http://127.0.0.1:{self.store_ports[name]}"} for name in content["object_stores"]},
+            "databases": {name: one | database for name, one in content["databases"].items()},
+            "services": {name: f"http://127.0.0.1:{ports[name]}" for name in content["services"]},
+            "camera": self.camera,
+        }  # fmt: skip
 
     def _start_kafka(self) -> None:
         home, controller = self.folder / "kafka", free_port()
@@ -133,10 +147,15 @@ class Miniature:
             f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{self.kafka_port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self.kafka_port}
+listeners=TESTS://127.0.0.1:{self.kafka_port},USERS://127.0.0.1:{self.users_port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=TESTS://127.0.0.1:{self.kafka_port},USERS://127.0.0.1:{self.users_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=TESTS
+listener.security.protocol.map=TESTS:PLAINTEXT,USERS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.users.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
 log.dirs={home}/data
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
@@ -144,13 +163,14 @@ transaction.state.log.min.isr=1
 default.replication.factor=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-message.max.bytes=8000000
+message.max.bytes=4194304
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 """
         )
         java = ["java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars]
         format_log = [*java, "kafka.tools.StorageTool", "format", "-t", "bWluaWF0dXJlLWthZmthMQ", "-c", str(properties)]
+        format_log += ["--add-scram", f"SCRAM-SHA-512=[name=admin,password={ADMIN_SECRET}]"]
         subprocess.run(format_log, check=True, capture_output=True)
         self._launch("kafka", [*java, "kafka.Kafka", str(properties)], os.environ | {"LOG_DIR": str(home)})
 
@@ -162,12 +182,21 @@ transaction.state.log.num.partitions=4
         shutil.chown(home, "postgres", "postgres")
         initialize = [str(binaries / "initdb"), "-D", str(home / "data"), "-A", "trust", "--no-sync"]
         subprocess.run(initialize, check=True, capture_output=True, **_POSTGRES)
+        (home / "data/pg_hba.conf").write_text(_HBA)
         options = ["-p", str(self.database_port), "-h", "127.0.0.1", "-k", str(home), "-c", "fsync=off"]
         self._launch(
             "postgresql", [str(binaries / "postgres"), "-D", str(home / "data"), *options], os.environ, **_POSTGRES
         )
         self.wait_port(self.database_port)
-        self._make_databases()
+        host = self.principals.environment.hosts_of("ncsa", "postgresql")[0].name
+        databases = rights.databases_on(self.principals, host)
+        module(
+            "dpp_databases",
+            socket=str(home),
+            port=self.database_port,
+            databases={one.name: one._asdict() for one in databases},
+            users={user: password_of(user) for user in rights.database_users(databases)},
+        )
 
     @contextmanager
     def away(self, name: str) -> Iterator[None]:
@@ -202,63 +231,57 @@ transaction.state.log.num.partitions=4
             over.set()
             watcher.join()
 
-    def start_store(self, site: str) -> None:
-        """Start the object store of a site, with what it held before."""
-        home = self.folder / f"store-{site}"
-        for name in ("data", "meta"):
+    def start_store(self, site: str, *, notifies: bool = True) -> None:
+        """Start the object store of a site, with what it held before, its buckets and their policies."""
+        home, users = self.folder / f"store-{site}", rights.store_users(self.principals, site)
+        for name in ("data", "meta", "iam"):
             (home / name).mkdir(parents=True, exist_ok=True)
-        command = [
-            str(tool("versitygw").folder / "bin/versitygw"),
-            "--port",
-            f"127.0.0.1:{self.store_ports[site]}",
-            "--quiet",
-        ]
-        command += ["--access", "workloads", "--secret", "miniature-secret", "--keep-alive"]
-        if site == "ncsa":
-            command += ["--event-kafka-url", f"127.0.0.1:{self.kafka_port}", "--event-kafka-topic", "dpp.raw.arrivals"]
+        account = {"role": "user", "userID": 0, "groupID": 0, "projectID": 0}
+        accounts = {user: {"access": user, "secret": password_of(user), **account} for user in users}
+        (home / "iam/users.json").write_text(json.dumps({"accessAccounts": accounts}))
+        endpoint = f"127.0.0.1:{self.store_ports[site]}"
+        command = [str(tool("versitygw").folder / "bin/versitygw"), "--port", endpoint, "--quiet", "--keep-alive"]
+        command += ["--access", ROOT, "--secret", ADMIN_SECRET, "--iam-dir", str(home / "iam")]
+        arrivals = self.principals.arrivals_at(site)
+        if notifies and arrivals:
+            command += ["--event-kafka-url", f"127.0.0.1:{self.kafka_port}", "--event-kafka-topic", arrivals[0]]
         self._launch(
             f"store-{site}", [*command, "posix", "--sidecar", str(home / "meta"), str(home / "data")], os.environ
         )
+        self.wait_port(self.store_ports[site])
+        module(
+            "dpp_buckets",
+            endpoint=f"http://{endpoint}",
+            access=ROOT,
+            secret=ADMIN_SECRET,
+            buckets=list(rights.buckets_at(self.principals, site)),
+            policies=rights.bucket_policies(self.principals, site),
+        )
 
-    def _make_topics(self) -> None:
-        admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}"})
-        declared = Principals.load(Environment.load("lab")).topics.values()
-        topics = [NewTopic(topic.name, topic.partitions, 1) for topic in declared]
-        for future in admin.create_topics(topics).values():
-            future.result(timeout=60)
-
-    def _make_databases(self) -> None:
-        psql = [
-            "psql",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.database_port),
-            "-U",
-            "postgres",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-q",
-        ]
-        statements = [
-            "CREATE ROLE workloads LOGIN SUPERUSER",
-            "CREATE DATABASE butler OWNER workloads",
-            "CREATE DATABASE apdb OWNER workloads",
-        ]
-        for statement in statements:
-            subprocess.run([*psql, "-c", statement], check=True, capture_output=True)
-        subprocess.run([*psql, "-d", "butler", "-c", "CREATE EXTENSION btree_gist"], check=True, capture_output=True)
+    def _bring_about_kafka(self) -> None:
+        """Make topics, users and rights of all sites: here they have one Kafka."""
+        found, users, topics = set[rights.KafkaRight](), set[str](), dict[str, Any]()
+        for site in SITES:
+            found |= set(rights.kafka_rights(self.principals, site))
+            users |= set(rights.kafka_users(self.principals, site))
+            topics |= rights.topics_at(self.principals, site)
+        module(
+            "dpp_kafka",
+            bootstrap=f"127.0.0.1:{self.users_port}",
+            admin_password=ADMIN_SECRET,
+            users={user: password_of(user) for user in users},
+            rights=[right._asdict() for right in sorted(found)],
+            topics=topics,
+        )
 
     # -- the workloads ---------------------------------------------------------------------------------------------
 
-    def environment(self, site: str, **extra: str) -> dict[str, str]:
-        """Return the environment of a workload at `site`."""
+    def environment(self, principal: str, site: str, **extra: str) -> dict[str, str]:
+        """Return the environment of a program that is this principal at `site`."""
         return (
             os.environ
+            | self.settings(principal, site)
             | {
-                "DPP_SITE_FILE": str(self.site_files[site]),
-                "DPP_SECRETS": str(self.folder / "secrets"),
-                "DPP_CA": str(self.folder / "no-authority"),
                 "DPP_HEALTH_PORT": "0",
                 "DPP_DATA": str(self.folder / "data" / site),
                 "PYTHONPATH": str(REPOSITORY / "workloads/src"),
@@ -267,12 +290,21 @@ transaction.state.log.num.partitions=4
             | extra
         )
 
+    def client(self, principal: str, site: str) -> dict[str, str]:
+        """Return the environment of others' programs that use PostgreSQL and the store of `site` as this principal."""
+        store = f"http://127.0.0.1:{self.store_ports[site]}"
+        return self.environment(principal, site) | {
+            "S3_ENDPOINT_URL": store, "AWS_ACCESS_KEY_ID": principal, "AWS_SECRET_ACCESS_KEY": password_of(principal),
+            "LSST_DISABLE_BUCKET_VALIDATION": "1", "AWS_DEFAULT_REGION": "us-east-1",
+            "PGUSER": principal, "PGPASSWORD": password_of(principal),
+        }  # fmt: skip
+
     def workload(
         self, service: str, site: str, *arguments: str, name: str = "", **extra: str
     ) -> subprocess.Popen[bytes]:
         """Start ``python -m workloads.SERVICE`` at `site`."""
         command = [sys.executable, "-m", f"workloads.{service}", *arguments]
-        return self._launch(name or f"{service}-{site}", command, self.environment(site, **extra))
+        return self._launch(name or f"{service}-{site}", command, self.environment(kebab(service), site, **extra))
 
     def run(self, service: str, site: str, *arguments: str, **extra: str) -> None:
         """Run a workload to its end; raise with the end of its log if it fails."""
@@ -292,18 +324,23 @@ transaction.state.log.num.partitions=4
         """Return what a process wrote."""
         return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
 
-    def ends(self, topic: str) -> dict[int, int]:
+    def name(self, role: str) -> str:
+        """Return what a topic is called in Kafka."""
+        return self.principals.topics[role].name
+
+    def ends(self, role: str) -> dict[int, int]:
         """Return the offset after the last message of each partition of a topic."""
+        topic = self.name(role)
         consumer = self._consumer("tests")
         partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         found = {number: consumer.get_watermark_offsets(TopicPartition(topic, number), 60)[1] for number in partitions}
         consumer.close()
         return found
 
-    def read_to_the_end(self, group: str, topic: str) -> bool:
+    def read_to_the_end(self, group: str, role: str) -> bool:
         """Tell whether a group has committed that it is done with every message of a topic."""
         consumer = self._consumer(group)
-        places = consumer.committed([TopicPartition(topic, number) for number in self.ends(topic)], 60)
+        places = consumer.committed([TopicPartition(self.name(role), number) for number in self.ends(role)], 60)
         for place in places:
             place.offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
         consumer.assign(places)
@@ -329,13 +366,13 @@ transaction.state.log.num.partitions=4
             process.kill()
 
     def s3(self, site: str) -> Any:
-        """Return an S3 client for the store of `site`."""
+        """Return an S3 client for the store of `site` that may do everything."""
         return boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{self.store_ports[site]}",
             region_name="us-east-1",
-            aws_access_key_id="workloads",
-            aws_secret_access_key="miniature-secret",  # noqa: S106 - of this test only
+            aws_access_key_id=ROOT,
+            aws_secret_access_key=ADMIN_SECRET,
         )
 
     def _launch(
@@ -366,3 +403,21 @@ transaction.state.log.num.partitions=4
                 raise AssertionError(f"ended early: {dead}; {self.log(next(iter(dead)))[-2000:]}")
             time.sleep(0.2)
         raise AssertionError(f"port {port}: nothing listens after {HUNG_SECONDS:g} s")
+
+
+def password_of(principal: str) -> str:
+    """Return the password that a principal has everywhere here."""
+    return f"{principal}-secret"
+
+
+def module(name: str, **arguments: Any) -> list[str]:
+    """Run a module of the roles as Ansible does, and return what it changed."""
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+    command = [sys.executable, str(MODULES / f"{name}.py")]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=HUNG_SECONDS)
+    result: dict[str, Any] = (
+        json.loads(done.stdout) if done.stdout.strip().startswith("{") else {"msg": done.stdout + done.stderr}
+    )
+    assert not result.get("failed", "changes" not in result), result
+    changes: list[str] = result["changes"]
+    return changes

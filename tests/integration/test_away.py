@@ -31,19 +31,33 @@ from workloads.data_backbone.writer import Writer
 from workloads.pixels import simulator
 from workloads.prompt_processing.apdb import AlertDatabase
 
-SITE, BUCKET, DETECTOR = "base", "raw", 94
+SITE, BUCKET, DETECTOR = "ncsa", "raw", 94
 REGION = Circle(UnitVector3d(LonLat.fromDegrees(10.05, -19.95)), Angle.fromDegrees(0.2))
 
 
 @dataclass
 class Ways:
-    """PostgreSQL and a store behind relays, and the settings of a workload that knows only those; `direct` has no relays."""
+    """PostgreSQL and a store behind relays, and the settings of workloads that know only those."""
 
     database: Relay
     store: Relay
-    settings: Settings
-    direct: Settings
-    repository: str
+    miniature: Miniature
+
+    def settings(self, principal: str) -> Settings:
+        """Return what a principal is told."""
+        direct = self.miniature.settings(principal, SITE)
+        site = yaml.safe_load(Path(direct["DPP_SITE_FILE"]).read_text())
+        for one in site["databases"].values():
+            one["port"] = self.database.port
+        site["object_stores"][SITE]["endpoint"] = f"http://127.0.0.1:{self.store.port}"
+        behind = self.miniature.folder / f"behind-{principal}.yml"
+        behind.write_text(yaml.safe_dump(site))
+        return Settings(behind, Path(direct["DPP_SECRETS"]), Path(direct["DPP_CA"]))
+
+    @property
+    def repository(self) -> str:
+        """Where the Butler's files are."""
+        return str(self.miniature.folder / "repository")
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +68,9 @@ def ways() -> Iterator[Ways]:
         miniature = Miniature(Path(name))
         try:
             miniature.start_database()
-            miniature.start_store(SITE)
-            miniature.wait_port(miniature.store_ports[SITE])
-            miniature.s3(SITE).create_bucket(Bucket=BUCKET)
+            miniature.start_store(SITE, notifies=False)
             with Relay(miniature.database_port) as database, Relay(miniature.store_ports[SITE]) as store:
-                site = yaml.safe_load(miniature.site_files[SITE].read_text())
-                site["postgresql"]["port"] = database.port
-                site["object_stores"][SITE]["endpoint"] = f"http://127.0.0.1:{store.port}"
-                behind = miniature.folder / "behind.yml"
-                behind.write_text(yaml.safe_dump(site))
-                files = miniature.folder / "secrets", miniature.folder / "no-authority"
-                direct = Settings(miniature.site_files[SITE], *files)
-                yield Ways(database, store, Settings(behind, *files), direct, str(miniature.folder / "repository"))
+                yield Ways(database, store, miniature)
         finally:
             miniature.stop()
 
@@ -125,7 +130,7 @@ def _sources(visit: int) -> pd.DataFrame:
 
 
 def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> None:
-    database, visits = AlertDatabase(ways.settings), iter(range(1, 1000))
+    database, visits = AlertDatabase(ways.settings("prompt-processing")), iter(range(1, 1000))
 
     def begin() -> Callable[[], None]:
         visit = next(visits)
@@ -139,20 +144,23 @@ def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> N
 
     done = at_every_message(ways.database, begin)
     assert done > 20
-    with sqlalchemy.create_engine(ways.direct.database_url("apdb")).connect() as connection:
+    direct = f"postgresql+psycopg2://postgres@127.0.0.1:{ways.miniature.database_port}/apdb"
+    with sqlalchemy.create_engine(direct).connect() as connection:
         found = connection.execute(sqlalchemy.text('SELECT visit, count(*) FROM "DiaSource" GROUP BY visit')).all()
     assert sorted(tuple(row) for row in found) == [(visit, 3) for visit in range(1, done + 1)]
 
 
 def test_rows_that_the_alert_database_refuses_are_no_reason_to_wait(ways: Ways) -> None:
-    database, time = AlertDatabase(ways.settings), astropy.time.Time(62000.0, format="mjd", scale="tai")
+    database = AlertDatabase(ways.settings("prompt-processing"))
+    time = astropy.time.Time(62000.0, format="mjd", scale="tai")
     rows = database.associate(_sources(2000), REGION, time)
     with pytest.raises(NonRetriableError, match="alert database refused its rows: null value in column"):
         database.store(time, replace(rows, objects=rows.objects.assign(nDiaSources=None)))
 
 
 def test_rows_that_came_first_are_a_reason_to_associate_anew(ways: Ways) -> None:
-    database, time = AlertDatabase(ways.settings), astropy.time.Time(62100.0, format="mjd", scale="tai")
+    database = AlertDatabase(ways.settings("prompt-processing"))
+    time = astropy.time.Time(62100.0, format="mjd", scale="tai")
     rows = database.associate(_sources(2100), REGION, time)
     database.store(time, rows)
     with pytest.raises(
@@ -183,14 +191,15 @@ def _raw(name: ExposureName, number: int) -> bytes:
 
 @pytest.mark.parametrize("gone", ["database", "store"])
 def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, gone: str) -> None:
-    writer = Writer(ensure_repository(ways.settings, root=ways.repository), Store(ways.settings, SITE))
-    detector = ways.settings.site.detector(LAYOUT.name).id
+    settings = ways.settings("data-backbone")
+    writer = Writer(ensure_repository(settings, root=ways.repository), Store(settings, SITE, BUCKET))
+    detector = settings.site.detector(LAYOUT.name).id
     day, numbers = {"database": 20260101, "store": 20260102}[gone], iter(range(1, 1000))
-    camera = Store(ways.direct, SITE)
+    camera = ways.miniature.s3(SITE)
 
     def begin() -> Callable[[], None]:
         name = RawName(ExposureName(day, next(numbers)), LAYOUT.name)
-        camera.put(BUCKET, name.key, _raw(name.exposure, detector))
+        camera.put_object(Bucket=BUCKET, Key=name.key, Body=_raw(name.exposure, detector))
 
         def work() -> None:
             good, bad = writer.write([Arrival(name, 0.0, "notification")])
@@ -208,16 +217,16 @@ def test_an_archive_that_goes_away_has_every_exposure_once(ways: Ways, gone: str
 
 
 def test_a_repository_whose_making_was_cut_short_is_made_again(ways: Ways) -> None:
-    ensure_repository(ways.direct, root=ways.repository)
-    engine = sqlalchemy.create_engine(ways.direct.database_url("butler"))
+    ensure_repository(ways.settings("data-backbone"), root=ways.repository)
+    engine = sqlalchemy.create_engine(ways.settings("data-backbone").database_url("butler"))
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("DELETE FROM butler_attributes WHERE name = 'config:dimensions.json'"))
-    ensure_repository(ways.direct, root=ways.repository)
+    ensure_repository(ways.settings("data-backbone"), root=ways.repository)
     assert Butler.from_config(ways.repository).registry.getDatasetType("raw")
 
 
 def test_a_repository_that_was_made_is_not_made_again_beside_it(ways: Ways, tmp_path: Path) -> None:
-    ensure_repository(ways.direct, root=ways.repository)
+    ensure_repository(ways.settings("data-backbone"), root=ways.repository)
     with pytest.raises(FileNotFoundError, match=r"butler\.yaml"):
-        ensure_repository(ways.direct, root=str(tmp_path))
+        ensure_repository(ways.settings("data-backbone"), root=str(tmp_path))
     assert Butler.from_config(ways.repository).registry.getDatasetType("raw")

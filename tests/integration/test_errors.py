@@ -92,7 +92,7 @@ def test_duplicate_deliveries_change_nothing(system, night, outside):
     )
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{system.miniature.kafka_port}"})
     for _ in range(3):
-        producer.produce("dpp.raw.arrivals", message)
+        producer.produce(system.miniature.name("arrivals"), message)
     producer.flush()
     system.wait(lambda: (obs_id, DETECTOR) in stamped(outside, "ingested"), "taken as a success")
     assert system.miniature.ends(INGESTED) != asked, "the worker is asked again"

@@ -31,7 +31,7 @@ class SmallStore:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         program = str(tool("versitygw").folder / "bin/versitygw")
-        options = f"--port 127.0.0.1:{self.port} --quiet --access workloads --secret small posix"
+        options = f"--port 127.0.0.1:{self.port} --quiet --access archiver --secret small posix"
         script = f'mount -t tmpfs -o size={SMALL} small "$0" && mkdir "$0/data" "$0/meta" && exec "$1" {options} --sidecar "$0/meta" "$0/data"'
         command = ["unshare", "--mount", "sh", "-c", script, str(folder), program]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -47,9 +47,9 @@ class SmallStore:
         site = {
             "environment": "small",
             "site": "summit",
-            "kafka": {},
+            "principal": "archiver",
             "object_stores": {"summit": {"endpoint": f"http://127.0.0.1:{self.port}"}},
-            "postgresql": {"host": "127.0.0.1"},
+            "buckets": [{"bucket": BUCKET, "site": "summit", "prefix": "LSSTCam/", "may": ["read", "write"]}],
         }
         (folder / "site.yml").write_text(yaml.safe_dump(site))
         return Settings(folder / "site.yml", folder, folder / "ca.crt")
@@ -82,7 +82,7 @@ def _bucket(store: Store) -> None:
 
 
 def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    store = Store(small.settings(tmp_path), "summit")
+    store = Store(small.settings(tmp_path), "summit", BUCKET)
     _bucket(store)
     events: list[str] = []
     journal = Journal(tmp_path / "journal")

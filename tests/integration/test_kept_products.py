@@ -26,8 +26,8 @@ CAMERA = {"size": 512, "detectors": [{"id": 94, "name": "R22_S11", "column": 0, 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     path = tmp_path_factory.mktemp("settings") / "site.yml"
-    site = {"environment": "test", "site": "ncsa", "kafka": {}, "object_stores": {}, "postgresql": {"host": "none"}}
-    path.write_text(yaml.safe_dump({**site, "camera": CAMERA}))
+    site = {"environment": "test", "site": "ncsa", "principal": "calibration", "camera": CAMERA}
+    path.write_text(yaml.safe_dump(site))
     return Settings(path, path.parent, path.parent / "none")
 
 

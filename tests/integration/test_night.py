@@ -130,10 +130,7 @@ def test_stock_pipetask_finds_the_same_sources(system, night):
 
     fact = rows(night / "exposures.jsonl")[0]
     name = ExposureName.from_obs_id(fact["obsId"])
-    environment = system.miniature.environment("ncsa") | {
-        "S3_ENDPOINT_URL": f"http://127.0.0.1:{system.miniature.store_ports['ncsa']}", "AWS_ACCESS_KEY_ID": "workloads",
-        "AWS_SECRET_ACCESS_KEY": "miniature-secret", "LSST_DISABLE_BUCKET_VALIDATION": "1", "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
+    environment = system.miniature.client("data-backbone", "ncsa")
     pipeline = resources.files("workloads.prompt_processing").joinpath("pipelines", "prompt.yaml")
     command = [
         sys.executable,

@@ -28,7 +28,7 @@ def real_night(system):
     scratch = {"DPP_SCRATCH": str(system.miniature.folder / "scratch")}
     said = subprocess.run(
         [sys.executable, "-m", "workloads.calibration", "--deliver", sky],
-        env=system.miniature.environment("ncsa"), capture_output=True, text=True, check=True,
+        env=system.miniature.environment("operator", "ncsa"), capture_output=True, text=True, check=True,
     )  # fmt: skip
     facts = json.loads(said.stdout)
     system.miniature.run("calibration", "ncsa", "--sky", facts["sky"], PIPETASK_PROCESSES="2", **scratch)
@@ -72,10 +72,7 @@ def test_the_template_is_of_the_other_epoch(system, real_night):
         f"c = b.get('calibration', instrument='LSSTCam', detector=94, collections='LSSTCam/{facts['sky']}/calib/latest');"
         "import json; print(json.dumps([t.epochs, list(t.image.shape), list(c.bias.shape)]))"
     )
-    environment = system.miniature.environment("ncsa") | {
-        "S3_ENDPOINT_URL": f"http://127.0.0.1:{system.miniature.store_ports['ncsa']}", "AWS_ACCESS_KEY_ID": "workloads",
-        "AWS_SECRET_ACCESS_KEY": "miniature-secret", "LSST_DISABLE_BUCKET_VALIDATION": "1", "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
+    environment = system.miniature.client("calibration", "ncsa")
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     epochs, shape, calibrated = json.loads(said.stdout)
     assert epochs == len(facts["template"])

@@ -12,7 +12,7 @@ import pytest
 
 from dpp.build.tools import tool
 from dpp.model.environment import Environment
-from dpp.rendering.clusters import K8S, cluster_objects, service_objects, with_images
+from dpp.rendering.clusters import K8S, NIGHT, cluster_objects, night_objects, with_images
 
 IMAGES = {name: f"svc01.summit:5000/dpp/{name}@sha256:{'0' * 64}" for name in ("pixels", "services", "probe")}
 CLUSTERS = sorted(path.parent.parts[-2:] for path in K8S.glob("clusters/*/*/kustomization.yaml"))
@@ -46,9 +46,17 @@ def on_cluster(environment: str, cluster: str) -> list[dict[str, Any]]:
 
 @cache
 def of_service(service: str) -> list[dict[str, Any]]:
-    """Return the objects of a service by itself, images by digest; not to be changed."""
+    """Return the objects of a service on the first cluster of the lab that has it, a night's included; not to be changed."""
     program("kubectl")
-    return with_images(service_objects(service), IMAGES)
+    model = Environment.load("lab")
+    cluster = next(one for one in model.clusters if service in by_service("lab", one))
+    night = night_objects(model, model.cluster(cluster)) if has_night("lab", cluster) else {}
+    return [*by_service("lab", cluster)[service], *with_images(night.get(service, []), IMAGES)]
+
+
+def has_night(environment: str, cluster: str) -> bool:
+    """Say whether a night adds something to a cluster."""
+    return (K8S / "clusters" / environment / cluster / NIGHT).is_dir()
 
 
 @dataclass(frozen=True)

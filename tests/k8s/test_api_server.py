@@ -55,6 +55,7 @@ def test_containers_against_the_rules_are_refused_with_the_reason(
     ("change", "reason"),
     [
         ({"automountServiceAccountToken": True}, "do not talk to the Kubernetes API"),
+        ({"automountServiceAccountToken": True, "serviceAccountName": "other"}, "do not talk to the Kubernetes API"),
         ({"hostNetwork": True}, "violates PodSecurity"),
         ({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "violates PodSecurity"),
     ],

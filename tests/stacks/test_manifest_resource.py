@@ -10,7 +10,8 @@ from dpp.adapters.secrets import Secrets
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 from dpp.provider.resources.manifests import _note, _resolved
-from dpp.rendering.clusters import AUTHORITIES, SECRET, with_images
+from dpp.rendering.clusters import with_images
+from dpp.rendering.contracts import AUTHORITIES, SECRET
 
 
 def deployment(name: str, image: str) -> dict[str, Any]:
@@ -48,16 +49,19 @@ def test_an_image_of_another_house_is_refused() -> None:
 
 def test_secrets_are_resolved_by_the_provider_only(folders: Folders) -> None:
     objects = {
-        "Secret workloads/workloads": {"kind": "Secret", "stringData": {"kafka-workloads": f"{SECRET}kafka-workloads"}},
-        "ConfigMap workloads/site": {"kind": "ConfigMap", "data": {"ca.crt": AUTHORITIES, "site.yml": "---\n"}},
+        "Secret workloads/broker-secrets": {"kind": "Secret", "stringData": {"kafka": f"{SECRET}kafka-broker"}},
+        "ConfigMap workloads/broker-settings": {
+            "kind": "ConfigMap",
+            "data": {"ca.crt": AUTHORITIES, "site.yml": "---\n"},
+        },
     }
 
     secret, settings = _resolved("lab", objects)
 
     secrets = Secrets(folders.secrets)
-    assert secret["stringData"] == {"kafka-workloads": secrets.password("kafka-workloads")}
+    assert secret["stringData"] == {"kafka": secrets.password("kafka-broker")}
     assert settings["data"] == {"ca.crt": secrets.bundle(), "site.yml": "---\n"}
-    assert objects["Secret workloads/workloads"]["stringData"]["kafka-workloads"].startswith(SECRET)  # the state's copy
+    assert objects["Secret workloads/broker-secrets"]["stringData"]["kafka"].startswith(SECRET)  # the state's copy
 
 
 def test_drift_names_what_is_gone_changed_and_not_wanted_but_no_secret() -> None:

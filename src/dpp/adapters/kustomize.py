@@ -50,11 +50,17 @@ def containers(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 def pod_specs(manifest: Manifest) -> Iterator[dict[str, Any]]:
     """Yield the pod specification of an object that makes pods."""
+    for template in pod_templates(manifest):
+        yield template.get("spec") or {}
+
+
+def pod_templates(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield what the pods of an object are made from: metadata and specification; a pod is its own."""
     spec = manifest.get("spec") or {}
     match manifest["kind"]:
         case "Pod":
-            yield spec
+            yield manifest
         case "CronJob":
-            yield spec["jobTemplate"]["spec"]["template"]["spec"]
+            yield spec["jobTemplate"]["spec"]["template"]
         case "Deployment" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicaSet":
-            yield spec["template"]["spec"]
+            yield spec["template"]

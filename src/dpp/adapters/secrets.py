@@ -6,6 +6,7 @@ Every method returns what is there already, so that all callers, on any run, see
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import secrets
@@ -79,6 +80,20 @@ class Secrets:
         """Return the password of this name: 32 letters and digits."""
         path = self.folder / "passwords" / _checked(name)
         return self._once(path, lambda: "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_LENGTH)))
+
+    def passwords(self) -> list[str]:
+        """Return the names of all passwords that were made."""
+        return sorted(path.name for path in (self.folder / "passwords").glob("[!.]*"))
+
+    def forget(self, name: str) -> None:
+        """Delete a password; whoever asks for it again gets another one."""
+        with self._locked():
+            (self.folder / "passwords" / _checked(name)).unlink(missing_ok=True)
+
+    def digest(self, names: Sequence[str]) -> str:
+        """Return a digest of passwords by these names: another one when one of them is another; it tells nothing of them."""
+        text = "\0".join(f"{name}={self.password(name)}" for name in names)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def authority(self, site: str) -> Certificate:
         """Return the certificate authority of a site, signed by the environment's root."""

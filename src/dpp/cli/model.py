@@ -12,6 +12,7 @@ from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.principals import Principals
 from dpp.model.problems import DeclarationError
+from dpp.model.services import Catalogue
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and show what the inventories declare.")
 EnvironmentArgument = Annotated[str, typer.Argument(help="Folder of inventories/.", metavar="ENVIRONMENT")]
@@ -27,6 +28,7 @@ def check(
     """Read an environment, the service catalogue and its contracts, and report every mistake in their files."""
     try:
         loaded = Environment.load(environment, root)
+        Catalogue.load(root)
         principals = Principals.load(loaded, root)
     except DeclarationError as error:
         if not as_json:
@@ -63,20 +65,23 @@ def show(
     print_rows(rows, ("host", "site", "address", "functions"), as_json=as_json)
 
 
-@app.command("site-config")
-def site_config(
-    site: Annotated[str, typer.Argument(help="Site whose workloads read it.")],
+@app.command()
+def settings(
+    principal: Annotated[str, typer.Argument(help="Workload or tool, as contracts in services/ name it.")],
+    site: Annotated[str | None, typer.Option(help="Where it runs; by default the first such site.")] = None,
     environment: EnvironmentOption = "lab",
     as_json: JsonOption = False,
 ) -> None:
-    """Print the site.yml that the workloads of a site are given."""
-    from dpp.model.site_config import as_yaml, site_settings  # noqa: PLC0415
+    """Print the site.yml that a principal is given: what it may use, with names and addresses."""
+    from dpp.model.surroundings import as_yaml, surroundings  # noqa: PLC0415
 
-    settings = site_settings(Environment.load(environment), site)
+    principals = Principals.load(Environment.load(environment))
+    principals.contract(principal)
+    found = surroundings(principals, principal, site or next(iter(principals.sites_of(principal)), ""))
     if as_json:
-        print_json(settings)
+        print_json(found)
     else:
-        print(as_yaml(settings), end="")
+        print(as_yaml(found), end="")
 
 
 @app.command("data-flow")

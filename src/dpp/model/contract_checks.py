@@ -145,21 +145,19 @@ def _topics(principals: Principals) -> Iterator[Problem]:
 
 
 def _schemas(principals: Principals, root: Path) -> Iterator[Problem]:
-    there = {path.name.split(".", 1)[1].removesuffix(".avsc") for path in (root / SCHEMAS).glob("*.*.avsc")}
+    there = {path.name.split(".", 1)[1].removesuffix(".avsc"): path for path in (root / SCHEMAS).glob("*.*.avsc")}
     declared = {
-        principals.topics[role].name: (role, contract)
+        role: contract
         for contract in principals.contracts.values()
         for role, owned in contract.topics.items()
         if owned.content == "avro"
     }
-    for name in sorted(declared.keys() - there):
-        role, contract = declared[name]
-        found, expected = "no schema", f"a file {SCHEMAS}/<id>.{name}.avsc"
-        yield _mistake(principals, contract, f"topics/{role}/content", found, expected, "write it")
-    for name in sorted(there - declared.keys()):
-        path = next(path for path in (root / SCHEMAS).glob(f"*.{name}.avsc"))
-        file = str(path.relative_to(root))
-        yield Problem(file, None, name, "a schema of no topic", "one named after a topic", "rename or delete it")
+    for role in sorted(declared.keys() - there.keys()):
+        found, expected = "no schema", f"a file {SCHEMAS}/<id>.{role}.avsc"
+        yield _mistake(principals, declared[role], f"topics/{role}/content", found, expected, "write it")
+    for role in sorted(there.keys() - declared.keys()):
+        file = str(there[role].relative_to(root))
+        yield Problem(file, None, role, "a schema of no topic", "one named after a topic", "rename or delete it")
 
 
 def _groups(principals: Principals) -> Iterator[Problem]:

@@ -60,7 +60,10 @@ class Store(Model):
     """What a principal may do with the objects of a bucket."""
 
     bucket: str
-    may: tuple[Verb, ...] = Field(min_length=1, description="`list` is of the whole bucket: stores know no less.")
+    may: tuple[Verb, ...] = Field(
+        min_length=1,
+        description="`list` is of the whole bucket; only to whom may do so is an object missing, to others forbidden.",
+    )
     prefixes: tuple[Prefix, ...] = Field(default=("",), description="What the keys begin with.")
     sites: Literal["own"] | tuple[str, ...] = Field(default=OWN, description="At whose stores.")
 
@@ -72,6 +75,14 @@ class Port(Model):
     to: Literal["callers", "everyone"] | tuple[Kebab, ...] = Field(
         description="`callers`: those whose contracts say that they call it; `everyone`: from anywhere; or by name."
     )
+
+
+class ApiRight(Model):
+    """What a workload may do at the API of its cluster, with objects of its own namespace."""
+
+    group: str = Field(default="", description="API group; empty is the core.")
+    resources: tuple[Annotated[str, Field(pattern=r"^[a-z]+(/[a-z]+)?$")], ...] = Field(min_length=1)
+    verbs: tuple[Literal["get", "list", "watch", "create", "update", "patch", "delete"], ...] = Field(min_length=1)
 
 
 class Volume(Model):
@@ -113,9 +124,17 @@ class Contract(Model):
     reads: tuple[Kebab, ...] = Field(default=(), description="Databases that it may read.")
     volumes: dict[Kebab, Volume] = Field(default={}, description="By name.")
     serves: dict[Kebab, Port] = Field(default={}, description="Ports by name.")
+    kubernetes: tuple[ApiRight, ...] = Field(
+        default=(), description="Rights at the Kubernetes API; none, unless named."
+    )
     calls: dict[Kebab, Kebab] = Field(
         default={}, description="Principals whose ports it calls: the port's name by theirs."
     )
+
+    @property
+    def streams(self) -> bool:
+        """Whether it logs in to Kafka."""
+        return bool(self.publishes or self.consumes or self.observes or self.mirrors)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
@@ -29,6 +29,10 @@ from dpp.model.types import (
     TopicFigures,
     VolumeFigures,
 )
+
+KAFKA_PORT: Final = 9094
+"""Of brokers, for those who log in."""
+POSTGRESQL_PORT: Final = 5432
 
 
 class Leg(NamedTuple):
@@ -138,7 +142,7 @@ class Declared(Model):
 
     def kafka_bootstrap(self, site: str) -> tuple[str, ...]:
         """Return ``host:port`` of the client listeners of the brokers of `site`."""
-        return tuple(f"{host.name}:9094" for host in self.hosts_of(site, "kafka_broker"))
+        return tuple(f"{host.name}:{KAFKA_PORT}" for host in self.hosts_of(site, "kafka_broker"))
 
     def attachment(self, host: str) -> Attachment:
         """Return how `host` is attached to its local network: interface, address with prefix length, gateway."""

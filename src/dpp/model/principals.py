@@ -79,7 +79,7 @@ class Principals:
 
     @classmethod
     def load(cls, environment: Environment, root: Path = REPOSITORY) -> Principals:
-        """Read the contracts of all services and where they run.
+        """Read the contracts of all services and where they run; `Catalogue.load` checks what else services name.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Principals:
         """
         from dpp.model.contract_checks import problems  # noqa: PLC0415 - checks know principals
 
-        principals = cls.of(environment, Catalogue.load(root), root)
+        principals = cls.of(environment, Catalogue.read(root), root)
         if found := list(problems(principals, root)):
             raise DeclarationError("services", sorted(found, key=lambda one: (one.file, one.subject)))
         return principals

@@ -5,10 +5,11 @@ Pure functions of the model: they know no machine and no password.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from dpp.model.contracts import Contract, Store
+from dpp.model.declared import KAFKA_PORT, POSTGRESQL_PORT
 from dpp.model.principals import Principals
 
 LOCAL: Final = "ANONYMOUS"
@@ -17,8 +18,10 @@ _ACTIONS: Final = {
     "read": ("s3:GetObject",),
     "write": ("s3:PutObject", "s3:AbortMultipartUpload"),
     "delete": ("s3:DeleteObject",),
-    "list": ("s3:ListBucket",),
+    "list": ("s3:ListBucket", "s3:GetBucketLocation"),
 }
+_ADMINISTRATORS: Final = {"kafka-admin", "kafka-controller"}
+"""Passwords at Kafka that are no principal's."""
 _MIRROR_TOPICS: Final = "mm2-*"
 
 
@@ -165,9 +168,13 @@ def bucket_policies(principals: Principals, site: str) -> dict[str, dict[str, An
 def _statements(grant: Grant) -> Iterator[dict[str, Any]]:
     arn = f"arn:aws:s3:::{grant.bucket}"
     objects = [action for verb in grant.verbs if verb != "list" for action in _ACTIONS[verb]]
-    for actions, resource in ((objects, f"{arn}/{grant.prefix}*"), (["s3:ListBucket"] * ("list" in grant.verbs), arn)):
+    keys = [f"{arn}/{grant.prefix}*"]
+    if grant.prefix and "*" not in grant.prefix:
+        keys.append(f"{arn}/{grant.prefix}")  # stores over a file system see a folder apart from what is in it
+    listing = list(_ACTIONS["list"]) if "list" in grant.verbs else []
+    for actions, resources in ((objects, keys), (listing, [arn])):
         if actions:
-            yield {"Effect": "Allow", "Principal": {"AWS": [grant.user]}, "Action": actions, "Resource": [resource]}
+            yield {"Effect": "Allow", "Principal": {"AWS": [grant.user]}, "Action": actions, "Resource": resources}
 
 
 # -- databases ---------------------------------------------------------------------------------------------------------
@@ -189,6 +196,11 @@ def databases_on(principals: Principals, host: str) -> tuple[Database, ...]:
     )
 
 
+def database_users(databases: Iterable[Database]) -> tuple[str, ...]:
+    """Return who logs in to a server with these databases."""
+    return tuple(sorted({user for one in databases for user in (*one.writers, *one.readers)}))
+
+
 # -- one host ----------------------------------------------------------------------------------------------------------
 
 
@@ -196,16 +208,19 @@ def of_host(principals: Principals, host: str) -> dict[str, Any]:
     """Return what a host's roles bring about, as plain values: what its site has, and the databases of its own."""
     site = principals.environment.host(host).site
     arrivals = principals.arrivals_at(site)
+    databases = databases_on(principals, host)
     return {
         "topics": topics_at(principals, site),
         "mirrors": mirrors_at(principals, site),
-        "kafka_users": list(kafka_users(principals, site)),
+        "kafka_secrets": {user: kafka_secret(user) for user in kafka_users(principals, site)},
         "kafka_rights": [right._asdict() for right in kafka_rights(principals, site)],
         "arrivals": arrivals[0] if arrivals else "",
         "buckets": list(buckets_at(principals, site)),
         "bucket_policies": bucket_policies(principals, site),
-        "store_users": list(store_users(principals, site)),
-        "databases": {one.name: one._asdict() for one in databases_on(principals, host)},
+        "store_secrets": {user: store_secret(site, user) for user in store_users(principals, site)},
+        "databases": {one.name: one._asdict() for one in databases},
+        "database_secrets": {user: database_secret(user) for user in database_users(databases)},
+        "ports": {"kafka": KAFKA_PORT, "postgresql": POSTGRESQL_PORT},
         "volumes": [one.name for one in principals.environment.volumes.values() if one.node == host],
     }
 
@@ -216,7 +231,30 @@ def of_host(principals: Principals, host: str) -> dict[str, Any]:
 def secrets_of(principals: Principals, name: str, site: str) -> dict[str, str]:
     """Return the secrets that a principal at `site` has: by the name that it knows, the environment's name."""
     contract = principals.contract(name)
-    found = {"kafka": f"kafka-{name}"} if contract.publishes or contract.consumes or contract.mirrors else {}
+    found = {"kafka": kafka_secret(name)} if contract.streams else {}
     stores = {one for store in contract.stores for one in principals.store_sites(store, site)}
-    found |= {f"s3-{one}": f"s3-{one}-{name}" for one in sorted(stores)}
-    return found | ({"postgresql": f"postgresql-{name}"} if contract.reads or contract.writes else {})
+    found |= {f"s3-{one}": store_secret(one, name) for one in sorted(stores)}
+    return found | ({"postgresql": database_secret(name)} if contract.reads or contract.writes else {})
+
+
+def gone(principals: Principals, secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the environment's passwords that were a principal's and are nobody's any more."""
+    sites = principals.environment.sites
+    own = {secret for name, places in principals.present.items() for site in places for secret in secrets_of(principals, name, site).values()}  # fmt: skip
+    begins = (kafka_secret(""), database_secret(""), *(store_secret(site, "") for site in sites))
+    return tuple(sorted(one for one in secrets if one.startswith(begins) and one not in own | _ADMINISTRATORS))
+
+
+def kafka_secret(user: str) -> str:
+    """Return the environment's name of the password with which `user` logs in to every Kafka."""
+    return f"kafka-{user}"
+
+
+def store_secret(site: str, user: str) -> str:
+    """Return the environment's name of the secret key of `user` at the store of `site`."""
+    return f"s3-{site}-{user}"
+
+
+def database_secret(user: str) -> str:
+    """Return the environment's name of the password with which `user` logs in to every database server."""
+    return f"postgresql-{user}"

@@ -1,4 +1,4 @@
-"""Programs of the workloads that operators run from a site's operations host, with the settings of a workload there."""
+"""Programs of the workloads that operators run from a site's operations host, each as the principal that its contract names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY, Folders
-from dpp.model.site_config import as_yaml, site_settings
+from dpp.model.principals import Principals
+from dpp.model.rights import secrets_of
+from dpp.model.surroundings import as_yaml, surroundings
 
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 """A command that is killed takes its programs with it."""
@@ -21,16 +23,19 @@ _PATIENCE_SECONDS = 30.0
 
 
 class DataPlane:
-    """One site of an environment's data plane.
+    """One site of an environment's data plane, as a principal sees it.
 
     Parameters
     ----------
     environment, site, folders
         Where.
+    principal
+        With whose rights.
     """
 
-    def __init__(self, environment: Environment, site: str, folders: Folders) -> None:
-        self._environment, self._site, self._folders = environment, site, folders
+    def __init__(self, environment: Environment, principal: str, site: str, folders: Folders) -> None:
+        self._environment, self._principal = environment, principal
+        self._site, self._folders = site, folders
 
     def run(self, *words: str, seconds: float, check: bool = True) -> Done:
         """Run ``python -m WORDS`` there to its end; errors as of `process.run`."""
@@ -52,28 +57,32 @@ class DataPlane:
 
     @cached_property
     def _variables(self) -> dict[str, str]:
-        place = self._folders.state / "operators" / self._site
-        own = write_settings(self._environment, self._site, self._folders, place)
+        place = self._folders.state / "operators" / self._site / self._principal
+        principals = Principals.load(self._environment)
+        own = write_settings(principals, self._principal, self._site, self._folders, place)
         source = str(REPOSITORY / "workloads" / "src")
         return {**own, "PYTHONPATH": source, "DPP_SCRATCH": str(place / "scratch")}
 
 
-def write_settings(environment: Environment, site: str, folders: Folders, place: Path) -> dict[str, str]:
-    """Write the settings that workloads at `site` have into the folder `place`, readable by its owner only.
+def write_settings(principals: Principals, name: str, site: str, folders: Folders, place: Path) -> dict[str, str]:
+    """Write settings and secrets of a principal at `site` into the folder `place`, readable by its owner only.
 
     Returns
     -------
     dict
-        The environment variables with which a workload finds them.
+        The environment variables with which it finds them.
     """
-    (place / "secrets").mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o700)
-    (place / "site.yml").write_text(as_yaml(site_settings(environment, site)))
-    secrets = Secrets(folders.secrets)
+    (place / "site.yml").write_text(as_yaml(surroundings(principals, name, site)))
+    secrets, own = Secrets(folders.secrets), secrets_of(principals, name, site)
     (place / "ca.crt").write_text(secrets.bundle())
-    stores = [f"s3-{name}" for name in environment.storage]
-    for name in ("kafka-workloads", "postgresql-workloads", *stores):
-        (place / "secrets" / name).write_text(secrets.password(name))
+    (place / "secrets").mkdir(exist_ok=True)
+    for path in (place / "secrets").iterdir():
+        if path.name not in own:
+            path.unlink()
+    for known, secret in own.items():
+        (place / "secrets" / known).write_text(secrets.password(secret))
     return {
         "DPP_SITE_FILE": str(place / "site.yml"),
         "DPP_SECRETS": str(place / "secrets"),

@@ -12,8 +12,9 @@ from dpp.adapters.kubernetes import Cluster
 from dpp.model.environment import Environment
 from dpp.model.errors import DppError, FatalError, RetriableError, UsageError
 from dpp.model.folders import Folders
+from dpp.model.principals import Principals
 from dpp.operations.data_plane import DataPlane
-from dpp.rendering.clusters import NAMESPACE
+from dpp.rendering.contracts import NAMESPACE
 
 ARCHIVE = "ncsa"
 NUMBERS = 90_000
@@ -23,16 +24,17 @@ Get = Callable[[str], Any]
 """Gets a path of a service's own HTTP port and returns the JSON that it answers with."""
 
 
-def _schemas(get: Get) -> None:
+def _schemas(get: Get, principals: Principals) -> None:
     """Look a schema up by its subject and by its id."""
-    latest = get("subjects/dpp.visit.ledger-value/versions/latest")
+    latest = get(f"subjects/{principals.topics['ledger'].name}-value/versions/latest")
     found = get(f"schemas/ids/{latest['id']}")
     if json.loads(found["schema"]) != json.loads(latest["schema"]):
         raise FatalError(f"schema {latest['id']}", "another than its subject's newest", "the same schema both ways")
 
 
-def _streams(get: Get) -> None:
+def _streams(get: Get, principals: Principals) -> None:
     """Fetch the newest alert schema and how far every broker's group has read."""
+    del principals
     newest = list(get("schemas"))[-1]
     if not str(get(f"schemas/{newest}")["name"]).endswith("alert"):
         raise FatalError(f"schema {newest}", "of something else", "an alert's schema")
@@ -40,13 +42,10 @@ def _streams(get: Get) -> None:
         raise RetriableError("streams", "no group's lag is known yet", "the lag of every group")
 
 
-_BY_HTTP: dict[str, tuple[str, Callable[[Get], None]]] = {
-    "schema-registry": ("schema-registry:8081", _schemas),
-    "alert-distribution": ("alert-distribution:8080", _streams),
-}
-"""By service: its address in the archive's cluster, asked by way of the API server."""
+_BY_HTTP: dict[str, Callable[[Get, Principals], None]] = {"schema-registry": _schemas, "alert-distribution": _streams}
+"""By service, whose workload is called so: it is asked in the archive's cluster, by way of the API server."""
 QUESTIONS = {
-    **{service: str(ask.__doc__).rstrip(".") for service, (_, ask) in _BY_HTTP.items()},
+    **{service: str(ask.__doc__).rstrip(".") for service, ask in _BY_HTTP.items()},
     "data-backbone": "Deliver a broken raw file; it is put aside, with the reason beside it",
     "main-camera-archiving": "Store an object at the summit; it arrives at the base and at the archive, with its digest",
     "main-camera-prompt-processing": "Announce a raw image that no store has; its worker says that it failed, and why",
@@ -93,7 +92,8 @@ class Health:
 
     def __init__(self, environment: Environment, folders: Folders) -> None:
         self._cluster = Cluster(ARCHIVE, environment.name, folders)
-        self._plane = DataPlane(environment, ARCHIVE, folders)
+        self._plane = DataPlane(environment, "health", ARCHIVE, folders)
+        self._environment = environment
 
     def ask(self, service: str, number: int | None = None) -> Answer:
         """Ask a service once; the same number is the same question, by default a new one.
@@ -114,9 +114,10 @@ class Health:
 
     def _reason(self, service: str, number: int) -> str:
         if service in _BY_HTTP:
-            address, question = _BY_HTTP[service]
+            principals = Principals.load(self._environment)
+            address = f"{service}:{principals.contract(service).serves['http'].port}"
             try:
-                question(lambda path: self._cluster.ask(NAMESPACE, address, path))
+                _BY_HTTP[service](lambda path: self._cluster.ask(NAMESPACE, address, path), principals)
             except (LookupError, TypeError, ValueError) as error:
                 return f"an answer of another shape: {error!r}"
             return ""

@@ -27,10 +27,11 @@ from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import Folders
 from dpp.operations import real_sky
 from dpp.operations.data_plane import DataPlane
-from dpp.rendering.clusters import NAMESPACE, cluster_objects, service_objects, with_images
+from dpp.rendering.clusters import cluster_objects, night_objects, with_images
+from dpp.rendering.contracts import NAMESPACE, VOLUMES
 
 SYNTHETIC = "synthetic"
-RECORDS = "/var/lib/dpp/volumes/camera-records"
+RECORDS = f"{VOLUMES}/camera-records"
 """Where the camera's records lie on the summit's node."""
 ARCHIVE = "ncsa"
 _CAMERA_CLUSTER = "summit"
@@ -107,7 +108,8 @@ class Night:
         self._environment, self._folders, self._plan, self._reporter = environment, folders, plan, reporter
         self._summit = Cluster(_CAMERA_CLUSTER, environment.name, folders)
         self._archive = Cluster(ARCHIVE, environment.name, folders)
-        self._plane = DataPlane(environment, ARCHIVE, folders)
+        self._plane = DataPlane(environment, "report", ARCHIVE, folders)
+        self._operator = DataPlane(environment, "operator", ARCHIVE, folders)
         self.folder = folders.state / "nights" / plan.name
 
     def run(self) -> dict[str, Any]:
@@ -180,7 +182,7 @@ class Night:
     def _bring_sky(self, folder: Path) -> None:
         """Bring real exposures to the archive, prepare for them there, and bring them to the camera."""
         with self._reporter.step("real sky") as step:
-            delivered = real_sky.to_archive(folder, self._plane)
+            delivered = real_sky.to_archive(folder, self._operator)
             step.advance(
                 "; ".join(filter(None, (f"{delivered.name} is in the archive's store", delivered.cropped))), by=0
             )
@@ -205,8 +207,11 @@ class Night:
             time.sleep(_POLL_SECONDS)
 
     def _start(self, references: dict[str, str]) -> None:
-        """Apply what both devices need, and their Jobs anew: those of a night that was cut short end first."""
-        objects = [one for service in ("archiver", "camera") for one in self._objects(service, references)]
+        """Apply what a night adds, Jobs anew: those of a night that was cut short end first."""
+        found = night_objects(self._environment, self._environment.cluster(_CAMERA_CLUSTER))
+        objects = [
+            one for service, own in found.items() for one in self._with_plan(service, with_images(own, references))
+        ]
         jobs = [one for one in objects if one["kind"] == "Job"]
         with self._reporter.step("camera and archiver") as step:
             tell = _telling(step)
@@ -215,8 +220,7 @@ class Night:
             self._summit.delete("night-jobs")
             self._summit.apply(jobs, "night-jobs", _STARTUP_SECONDS, tell)
 
-    def _objects(self, service: str, references: dict[str, str]) -> list[Manifest]:
-        objects = with_images(service_objects(service), references)
+    def _with_plan(self, service: str, objects: list[Manifest]) -> list[Manifest]:
         for job in (one for one in objects if one["kind"] == "Job" and service == "camera"):
             for container in containers(job):
                 container["args"] = ["workloads.camera", *self._plan.arguments()]

@@ -12,8 +12,11 @@ from typing import Any
 
 from dpp.adapters.pulumi.events import Listener, Result, ignore
 from dpp.adapters.pulumi.stacks import Stacks
+from dpp.adapters.secrets import Secrets
 from dpp.model.environment import Environment
 from dpp.model.errors import DppError
+from dpp.model.principals import Principals
+from dpp.model.rights import gone
 from dpp.model.units import NEEDS, UNITS
 from dpp.operations.stacks import stacks_of
 
@@ -85,6 +88,8 @@ def up(
 ) -> Applied:
     """Apply the stacks of an environment; after one that fails no other begins, and running again goes on there.
 
+    Where all were applied, passwords of those who are no principals any more are deleted.
+
     Parameters
     ----------
     listener
@@ -100,7 +105,12 @@ def up(
     environment.require_apply()
     stacks = stacks_of(environment, parallel=parallel, wait=wait_for_lock)
     chosen = [unit for unit in UNITS if not only or unit in only]
-    return _Run(environment, stacks, listener, refresh).all(chosen)
+    applied = _Run(environment, stacks, listener, refresh).all(chosen)
+    if applied.ok and not only:  # nobody knows them any more: neither hosts nor clusters
+        secrets = Secrets(environment.folders.secrets)
+        for name in gone(Principals.load(environment), secrets.passwords()):
+            secrets.forget(name)
+    return applied
 
 
 class _Run:

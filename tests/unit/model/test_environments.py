@@ -10,7 +10,8 @@ from dpp.model.environment import Environment
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 from dpp.model.names import kebab, snake
-from dpp.model.site_config import as_yaml, site_settings
+from dpp.model.principals import Principals
+from dpp.model.surroundings import as_yaml, surroundings
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +92,16 @@ def test_an_unknown_host_is_answered_with_the_nearest(lab: Environment) -> None:
 
 
 @pytest.mark.parametrize("environment", ["lab", "production"])
-def test_site_config_is_what_the_workloads_accept(environment: str, request: pytest.FixtureRequest) -> None:
+def test_settings_are_what_the_workloads_accept(environment: str, request: pytest.FixtureRequest) -> None:
     yaml = pytest.importorskip("yaml")
     settings = pytest.importorskip("workloads.common.settings")
-    model = request.getfixturevalue(environment)
+    principals = Principals.load(request.getfixturevalue(environment))
 
-    for site in model.sites:
-        accepted = settings.Site.model_validate(yaml.safe_load(as_yaml(site_settings(model, site))))
-        assert accepted.site == site
-        assert len(accepted.camera.detectors) == len(model.camera.detectors)
+    for name, sites in principals.present.items():
+        for site in sites:
+            accepted = settings.Site.model_validate(yaml.safe_load(as_yaml(surroundings(principals, name, site))))
+            assert (accepted.principal, accepted.site) == (name, site)
+            assert len(accepted.camera.detectors) == len(principals.environment.camera.detectors)
 
 
 def test_the_lab_observes_the_central_raft(lab: Environment) -> None:

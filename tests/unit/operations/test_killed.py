@@ -21,7 +21,7 @@ import sys
 from dpp.model.environment import Environment
 from dpp.model.folders import Folders
 from dpp.operations.data_plane import DataPlane
-plane = DataPlane(Environment.load("production"), "ncsa", Folders("sample"))
+plane = DataPlane(Environment.load("production"), "report", "ncsa", Folders("sample"))
 program = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 for line in plane.lines("timeit", "-n1", "-r1", program, seconds=600):
     print(line, flush=True)

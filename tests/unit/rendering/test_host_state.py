@@ -69,7 +69,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
         ("inventories/lab/group_vars/all/circuits.yml", "rate_mbps: 20000", "rate_mbps: 30000", ROUTERS),
         ("inventories/lab/group_vars/all/topics.yml", "ingested: {partitions: 9", "ingested: {partitions: 8", {"svc01.ncsa"}),
         ("inventories/lab/group_vars/all/storage.yml", "capacity_gib: 8}", "capacity_gib: 9}", {*STORES, "st01.summit"}),
-        ("services/main-camera-archiving.yml", "mirrors: [ncsa]", "mirrors: []", {"svc01.ncsa"}),
+        ("services/main-camera-archiving.yml", "mirrors: [ncsa]", "mirrors: []", {"svc01.ncsa", "svc01.summit"}),
         ("services/data-backbone.yml", "butler: {sites: [ncsa]}", "butler: {sites: [ncsa, base]}", {"svc01.base"}),
         ("services/data-backbone.yml", "btree_gist", "btree_gin", {"svc01.ncsa"}),
         ("services/data-backbone.yml", "one writer", "only writer", set()),

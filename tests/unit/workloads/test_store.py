@@ -59,9 +59,10 @@ def _marks(port: int) -> set[int]:
 def test_packets_to_a_store_are_marked(tmp_path: Path, port: int, dscp: int) -> None:
     (tmp_path / "s3-ncsa").write_text("secret\n")
     stores = {"ncsa": {"endpoint": f"http://127.0.0.1:{port}"}}
-    site = {"environment": "small", "site": "summit", "kafka": {}, "object_stores": stores, "postgresql": {"host": "h"}}
-    (tmp_path / "site.yml").write_text(yaml.safe_dump(site))
-    store = Store(Settings(tmp_path / "site.yml", tmp_path, tmp_path / "ca.crt"), "ncsa", dscp)
+    grant = {"bucket": "raw", "site": "ncsa", "prefix": "a/", "may": ["write"]}
+    site = {"environment": "small", "site": "summit", "principal": "forwarder", "object_stores": stores}
+    (tmp_path / "site.yml").write_text(yaml.safe_dump({**site, "buckets": [grant]}))
+    store = Store(Settings(tmp_path / "site.yml", tmp_path, tmp_path / "ca.crt"), "ncsa", "raw", dscp=dscp)
     store.put("raw", "a/key", b"pixels")
     one, other = socket.socketpair()  # a local socket among them, as test runners leave
     with one, other:

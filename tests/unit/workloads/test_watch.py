@@ -32,7 +32,7 @@ def watch() -> Watch:
 
 def alert() -> Any:
     record = {"diaSource": {"visit": VISIT, "detector": 90}}
-    return SimpleNamespace(topic=ALERTS, partition=0, offset=0, value=_Record(record))
+    return SimpleNamespace(role=ALERTS, partition=0, offset=0, value=_Record(record))
 
 
 def processed(alerts: int, obs_id: str = OBS) -> Any:
@@ -45,7 +45,7 @@ def processed(alerts: int, obs_id: str = OBS) -> Any:
         "time": 1.0,
         "figures": figures,
     }
-    return SimpleNamespace(topic=TOPIC, partition=0, offset=0, value=_Record(record))
+    return SimpleNamespace(role=TOPIC, partition=0, offset=0, value=_Record(record))
 
 
 class _Record(dict[str, Any]):

@@ -9,7 +9,7 @@ from dpp.adapters.kubernetes import Cluster, Difference, Manifest
 from dpp.adapters.secrets import Secrets
 from dpp.provider import kinds
 from dpp.provider.resource import Observation, Progress, Properties, Resource, folders
-from dpp.rendering.clusters import AUTHORITIES, SECRET
+from dpp.rendering.contracts import AUTHORITIES, SECRET
 
 _READY_SECONDS = 900.0
 

@@ -25,7 +25,7 @@ SERVICE = "alert-distribution"
 LOG = log.configure(SERVICE)
 
 
-def _application(lags: Lags) -> Starlette:
+def _application(lags: Lags, stream: str) -> Starlette:
     declared = schemas.alerts()
 
     async def index(_: Request) -> Response:
@@ -41,18 +41,19 @@ def _application(lags: Lags) -> Starlette:
         return JSONResponse(found.definition)
 
     async def streams(_: Request) -> Response:
-        return JSONResponse({"topic": ALERTS, "lag": lags.current})
+        return JSONResponse({"topic": stream, "lag": lags.current})
 
     return Starlette(routes=[Route("/schemas", index), Route("/schemas/{version}", schema), Route("/streams", streams)])
 
 
 def _register(settings: Settings) -> None:
     """Make sure that the stream's subject has the current schema, under the id that packets carry."""
-    registry = RegistryClient(settings.site.schema_registry)
+    registry = RegistryClient(settings.service("schema-registry"))
     newest = list(schemas.alerts().values())[-1]
-    found = registry.register(f"{ALERTS}-value", newest.definition)
+    subject = f"{settings.site.topics[ALERTS].name}-value"
+    found = registry.register(subject, newest.definition)
     if found != newest.id:
-        raise SystemExit(f"schema registry: subject {ALERTS}-value has id {found}, expected {newest.id}")
+        raise SystemExit(f"schema registry: subject {subject} has id {found}, expected {newest.id}")
 
 
 def main() -> None:
@@ -60,13 +61,13 @@ def main() -> None:
     settings = Settings.load()
     _register(settings)
     bus = Bus(settings)
-    sender = bus.sender()
+    sender = bus.sender(LEDGER)
     names = {detector.id: detector.name for detector in settings.site.camera.detectors}
     watch, lags = Watch(bus, Ledger(bus, SERVICE, sender), names), Lags(settings, bus.site)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     port = int(os.environ.get("PORT", "8080"))
-    config = uvicorn.Config(_application(lags), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
+    config = uvicorn.Config(_application(lags, lags.stream), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, name="http", daemon=True).start()
     receiver = bus.receiver(SERVICE, ALERTS, LEDGER)

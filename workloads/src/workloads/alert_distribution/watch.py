@@ -20,7 +20,7 @@ from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 
 LOG = logging.getLogger(__name__)
-ALERTS = "lsst-alerts-v11"
+ALERTS = "alerts"
 DISTRIBUTED = Counter("alerts_distributed", "Alerts that stand in the stream")
 UNDECODABLE = Counter("alerts_undecodable", "Packets that do not decode with the schema they name")
 BYTES = Counter("alerts_bytes", "Bytes of alerts")
@@ -64,7 +64,7 @@ class Watch:
 
     def take(self, message: Received) -> None:
         """Take one message of the stream or of the ledger."""
-        if message.topic == LEDGER:
+        if message.role == LEDGER:
             record = self._bus.codec.decode(message.value)
             if record["step"] == Step.PROCESSED:
                 self._processed(record)
@@ -136,7 +136,7 @@ class Lags:
     """
 
     def __init__(self, settings: Settings, site: str) -> None:
-        self._options = settings.kafka_options(site)
+        self._options, self.stream = settings.kafka_options(site), settings.site.topics[ALERTS].name
         self._admin = AdminClient(self._options)
         self.current: dict[str, int] = {}
         self._measured = 0.0
@@ -153,8 +153,8 @@ class Lags:
             self._admin = AdminClient(self._options)  # one that saw a broker killed asks its coordinators in vain
 
     def _measure(self, groups: list[str]) -> None:
-        count = len(self._admin.list_topics(ALERTS, timeout=_ANSWER_SECONDS).topics[ALERTS].partitions)
-        partitions = [TopicPartition(ALERTS, number) for number in range(count)]
+        count = len(self._admin.list_topics(self.stream, timeout=_ANSWER_SECONDS).topics[self.stream].partitions)
+        partitions = [TopicPartition(self.stream, number) for number in range(count)]
         ends = self._admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
         last = {
             partition.partition: future.result(timeout=_ANSWER_SECONDS).offset for partition, future in ends.items()

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from workloads.archiver.device import Archiver, ArchiverConfiguration
+from workloads.archiver.device import BUCKET, Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Journal
 from workloads.common import log
@@ -32,13 +32,17 @@ def main() -> int:
         Path(os.environ.get("DPP_DEVICE_CONFIG", "/etc/dpp/archiver")), site.site, ArchiverConfiguration
     )
     device = Archiver(
-        transport.emit, folder, Journal(data / "archiver"), CameraClient(site.camera_url), Store(settings, site.site)
+        transport.emit,
+        folder,
+        Journal(data / "archiver"),
+        CameraClient(settings.service("camera")),
+        Store(settings, site.site, BUCKET),
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     ended = threading.Event()
     commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")
-    readouts = bus.receiver("archiver", "lsst.sal.MTCamera.logevent_endReadout", start="latest")
+    readouts = bus.receiver("archiver", "readouts", start="latest")
     threads = [
         threading.Thread(target=device.follow, args=(readouts, bus.codec.decode, ended.is_set), name="follow"),
         threading.Thread(target=device.store, args=(ended.is_set,), name="store"),

@@ -25,7 +25,7 @@ from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 
-TOPIC = "lsst-alerts-v11"
+TOPIC = "alerts"
 RECEIVED = Counter("broker_received", "Alerts received", ["group"])
 BROKEN = Counter("broker_broken", "Alerts that could not be decoded", ["group"])
 
@@ -122,7 +122,11 @@ def main() -> int:
     loops = {}
     for number, name in enumerate(GROUPS):
         group = Group(
-            name, Receiver(settings, site, name, [TOPIC]), Store(settings, site), schemas, keep_packets=number == 0
+            name,
+            Receiver(settings, site, name, [TOPIC]),
+            Store(settings, site, BUCKET),
+            schemas,
+            keep_packets=number == 0,
         )
         loops[name] = partial(group.run, stop, health)
     return run_together(stop, loops)

@@ -24,7 +24,7 @@ def deliver(settings: Settings, folder: Path) -> dict[str, Any]:
         If the directory cannot be replayed.
     """
     sky = RealSky.read(folder)
-    store = Store(settings, settings.site.site)
+    store = Store(settings, settings.site.site, BUCKET)
     for path in sky.files(folder):
         store.put(BUCKET, f"{_prefix(sky.name)}{path.name}", path.read_bytes())
     return {
@@ -44,7 +44,7 @@ def fetch(settings: Settings, name: str, scratch: Path) -> RealSky:
     NonRetriableError
         If it was not delivered, or is not what was delivered.
     """
-    store = Store(settings, settings.site.site)
+    store = Store(settings, settings.site.site, BUCKET)
     folder = scratch / name
     folder.mkdir(parents=True, exist_ok=True)
     for item in store.list(BUCKET, _prefix(name)):

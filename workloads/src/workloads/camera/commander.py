@@ -30,12 +30,15 @@ class Commander:
         self._bus = bus
         self.device = device
         self.identity = f"ocs-{os.getpid()}"
-        self._sender = bus.sender()
+        self._sender = bus.sender(self._topic("commands"))
         self._events = bus.receiver(
-            f"ocs-{device}-{os.getpid()}-{time.time_ns()}", f"dpp.{device}.events", start="latest"
+            f"ocs-{device}-{os.getpid()}-{time.time_ns()}", self._topic("events"), start="latest"
         )
         self._number = int(time.time()) % 1_000_000 * 1000
         self.state: SummaryState | None = None
+
+    def _topic(self, what: str) -> str:
+        return f"{self.device}-{what}"
 
     def wait_alive(self, timeout: float) -> None:
         """Wait for a heartbeat.
@@ -63,7 +66,7 @@ class Commander:
         """
         self._number += 1
         record = sal_header(0, self._number, self.identity, tai_now()) | {"command": name, "parameters": parameters}
-        self._bus.publish(self._sender, f"dpp.{self.device}.commands", record, key=self.identity)
+        self._bus.publish(self._sender, self._topic("commands"), record, key=self.identity)
         self._sender.flush()
         deadline = time.time() + timeout
         while time.time() < deadline:

@@ -22,9 +22,7 @@ from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled, joi
 LOG = logging.getLogger(__name__)
 LEAD_SECONDS = 20.0
 READOUT_SECONDS = 2.0
-_TOPIC_NEXT = "lsst.sal.ScriptQueue.logevent_nextVisit"
-_TOPIC_CANCEL = "lsst.sal.ScriptQueue.logevent_nextVisitCanceled"
-_TOPIC_READOUT = "lsst.sal.MTCamera.logevent_endReadout"
+_NEXT, _CANCEL, _READOUT = "next-visit", "next-visit-cancelled", "readouts"
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Night:
 
     def __init__(self, plan: Plan, sky: Sky, bus: Bus, buffer: ImageBuffer, records: NightRecords) -> None:
         self._plan, self._sky, self._bus, self._buffer, self._records = plan, sky, bus, buffer, records
-        self._sender = bus.sender()
+        self._sender = bus.sender(_NEXT, _CANCEL, _READOUT)
         self._number = 0
         self._day = day_obs(tai_now())
         ExposureName(
@@ -136,14 +134,14 @@ class Night:
             instrument=INSTRUMENT,
             survey=field.name,
         )
-        self._publish(_TOPIC_NEXT, content.model_dump(mode="json"))
+        self._publish(_NEXT, content.model_dump(mode="json"))
         self._records.visit({"visit": visit, "group": group, "announced": now, "field": field.name, "cancelled": False})
         LOG.info("announced %s", field.name)
 
     def _cancel(self, group: str) -> None:
         index = 100000
         content = NextVisitCanceled(**self._header(tai_now()), scriptSalIndex=index, groupId=group)
-        self._publish(_TOPIC_CANCEL, content.model_dump(mode="json"))
+        self._publish(_CANCEL, content.model_dump(mode="json"))
         self._records.visit({"group": group, "cancelled": True, "time": tai_now()})
         LOG.info("cancelled")
 
@@ -172,15 +170,15 @@ class Night:
             additionalKeys=join_colons(list(keys)),
             additionalValues=join_colons(list(keys.values())),
         )
-        self._publish(_TOPIC_READOUT, content.model_dump(mode="json"))
+        self._publish(_READOUT, content.model_dump(mode="json"))
         LOG.info("read out %d detectors", len(frames))
 
     def _header(self, now: float) -> dict[str, object]:
         self._number += 1
         return sal_header(0, self._number, "camera", now)
 
-    def _publish(self, topic: str, record: dict[str, object]) -> None:
-        self._bus.publish(self._sender, topic, record)
+    def _publish(self, role: str, record: dict[str, object]) -> None:
+        self._bus.publish(self._sender, role, record)
         self._sender.flush()
 
 

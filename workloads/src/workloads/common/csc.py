@@ -28,7 +28,7 @@ class Transport:
     bus
         The Kafka of the device's site.
     name
-        Name of the component; its topics are ``dpp.NAME.commands`` and ``dpp.NAME.events``.
+        Name of the component; its topics are ``NAME-commands`` and ``NAME-events``.
     index
         SAL index.
     """
@@ -37,9 +37,9 @@ class Transport:
         self.name = name
         self.index = index
         self.identity = f"{name}:{index}"
-        self.command_topic, self.event_topic = f"dpp.{name}.commands", f"dpp.{name}.events"
+        self.command_topic, self.event_topic = f"{name}-commands", f"{name}-events"
         self._bus = bus
-        self._sender: Sender = bus.sender()
+        self._sender: Sender = bus.sender(self.event_topic)
         self._lock = threading.Lock()
         self._number = 0
 

@@ -17,3 +17,11 @@ class AwayError(RetriableError):
 
 class NonRetriableError(WorkloadError):
     """Repeating cannot help or could do harm: bad input, rows that a database refuses, a stream that another has taken over."""
+
+
+class ContractError(NonRetriableError):
+    """A workload asks for what its contract does not name; only a change of `services/` or of its code can help."""
+
+    def __init__(self, subject: str, found: str, expected: str, principal: str) -> None:
+        remedy = f"declare it in the contract of {principal} in services/, or correct the code"
+        super().__init__(f"{subject}: {found}; expected {expected}; {remedy}")

@@ -6,9 +6,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -55,8 +56,12 @@ def _give_up(what: str) -> None:
 
 @dataclass(frozen=True)
 class Received:
-    """One message: where it stood, when it was written (TAI is the payload's matter, this is UTC seconds), its bytes."""
+    """One message: where it stood, when it was written (TAI is the payload's matter, this is UTC seconds), its bytes.
 
+    `role` is what the contract calls its topic, `topic` its name in Kafka.
+    """
+
+    role: str
     topic: str
     partition: int
     offset: int
@@ -75,11 +80,14 @@ class Sender:
         Where the cluster is.
     site
         Whose Kafka.
+    roles
+        Topics that it writes to; `ContractError` where the contract does not say so.
     transactional_id
         Makes the producer transactional; a second one with the same id fences the first.
     """
 
-    def __init__(self, settings: Settings, site: str, transactional_id: str | None = None) -> None:
+    def __init__(self, settings: Settings, site: str, *roles: str, transactional_id: str | None = None) -> None:
+        self._names = {role: settings.written_topic(role, site) for role in roles}
         options = settings.kafka_options(site) | {
             "enable.idempotence": True,
             "acks": "all",
@@ -88,6 +96,7 @@ class Sender:
             "message.max.bytes": 8_000_000,
         }
         if transactional_id:
+            settings.require_transactions(transactional_id)
             options |= {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000}
         self._producer = Producer(options)
         self._failures: list[str] = []
@@ -96,7 +105,7 @@ class Sender:
 
     def send(
         self,
-        topic: str,
+        role: str,
         value: bytes,
         *,
         key: str = "",
@@ -108,7 +117,7 @@ class Sender:
         while True:
             try:
                 self._producer.produce(
-                    topic,
+                    self.name(role),
                     value,
                     key=key.encode() or None,
                     headers=list((headers or {}).items()),
@@ -120,6 +129,12 @@ class Sender:
             else:
                 self._producer.poll(0)
                 return
+
+    def name(self, role: str) -> str:
+        """Return the name in Kafka of a topic that it writes to."""
+        if role not in self._names:
+            raise NonRetriableError(f"topic {role}: not one that this producer was made for: {', '.join(self._names)}")
+        return self._names[role]
 
     def flush(self, timeout: float = _TIMEOUT_SECONDS) -> None:
         """Wait until all is delivered.
@@ -173,16 +188,17 @@ class Sender:
             raise kind(f"Kafka transaction: {error.str()}") from exception
 
 
-def partitions(settings: Settings, site: str, *topics: str) -> list[tuple[str, int]]:
+def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[tuple[str, int]]:
     """Return all partitions of some topics: what a consumer takes that must not lose its place when Kafka restarts."""
+    topics = {role: settings.read_topic(role, site, group) for role in roles}
     admin = AdminClient(settings.kafka_options(site))
     try:
         known = admin.list_topics(timeout=_TIMEOUT_SECONDS).topics
     except KafkaException as exception:
         raise RetriableError(f"Kafka of {site}, its topics: {exception.args[0].str()}") from exception
-    if missing := [topic for topic in topics if topic not in known]:
+    if missing := [topic for topic in topics.values() if topic not in known]:
         raise RetriableError(f"Kafka of {site}: no topic {', '.join(missing)}; expected from role kafka_broker")
-    return [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
+    return [(role, number) for role, topic in topics.items() for number in sorted(known[topic].partitions)]
 
 
 class Receiver:
@@ -194,12 +210,17 @@ class Receiver:
         Which Kafka.
     group
         Consumer group.
-    topics
+    roles
         Topics to share with the rest of the group; or
     partitions
-        fixed partitions of one topic.
+        fixed partitions of topics.
     start
         Where a group without offsets begins: ``earliest`` or ``latest``.
+
+    Raises
+    ------
+    ContractError
+        If the contract does not name one of the topics with this group.
     """
 
     def __init__(
@@ -207,11 +228,14 @@ class Receiver:
         settings: Settings,
         site: str,
         group: str,
-        topics: Sequence[str] = (),
+        roles: Sequence[str] = (),
         *,
         partitions: Sequence[tuple[str, int]] = (),
         start: str = "earliest",
     ) -> None:
+        wanted = dict.fromkeys([*roles, *(role for role, _ in partitions)])
+        names = {role: settings.read_topic(role, site, group) for role in wanted}
+        self._roles = {name: role for role, name in names.items()}
         self._consumer = Consumer(
             settings.kafka_options(site)
             | {
@@ -226,10 +250,10 @@ class Receiver:
                 "partition.assignment.strategy": "cooperative-sticky",
             }
         )
-        if topics:
-            self._consumer.subscribe(list(topics))
+        if roles:
+            self._consumer.subscribe(list(names.values()))
         else:
-            self._assign(partitions, start)
+            self._assign([(names[role], number) for role, number in partitions], start)
 
     def _assign(self, partitions: Sequence[tuple[str, int]], start: str) -> None:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
@@ -270,7 +294,7 @@ class Receiver:
         for message in self._consumer.consume(most, timeout):
             error = message.error()
             if error is None:
-                found.append(_received(message))
+                found.append(_received(message, self._roles))
             elif not error.retriable() and error.code() not in (
                 KafkaError._PARTITION_EOF,  # noqa: SLF001 - librdkafka names its own codes so
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -310,11 +334,12 @@ class Receiver:
         self._consumer.close()
 
 
-def _received(message: Message) -> Received:
+def _received(message: Message, roles: Mapping[str, str]) -> Received:
     key: Any = message.key()
     value: Any = message.value()
     headers: Any = message.headers()
     return Received(
+        role=roles[str(message.topic())],
         topic=str(message.topic()),
         partition=int(message.partition() or 0),
         offset=int(message.offset() or 0),
@@ -339,18 +364,22 @@ class Bus:
     def __init__(self, settings: Settings, site: str | None = None) -> None:
         self.settings = settings
         self.site = site or settings.site.site
-        self.codec = Codec(RegistryClient(settings.site.schema_registry))
 
-    def sender(self, transactional_id: str | None = None) -> Sender:
-        """Return a producer."""
-        return Sender(self.settings, self.site, transactional_id)
+    @cached_property
+    def codec(self) -> Codec:
+        """What encodes and decodes records."""
+        return Codec(RegistryClient(self.settings.service("schema-registry")))
 
-    def receiver(self, group: str, *topics: str, start: str = "earliest") -> Receiver:
-        """Return a consumer of `topics`."""
-        return Receiver(self.settings, self.site, group, topics, start=start)
+    def sender(self, *roles: str, transactional_id: str | None = None) -> Sender:
+        """Return a producer for topics."""
+        return Sender(self.settings, self.site, *roles, transactional_id=transactional_id)
+
+    def receiver(self, group: str, *roles: str, start: str = "earliest") -> Receiver:
+        """Return a consumer of topics."""
+        return Receiver(self.settings, self.site, group, roles, start=start)
 
     def publish(
-        self, sender: Sender, topic: str, record: dict[str, Any], *, key: str = "", partition: int | None = None
+        self, sender: Sender, role: str, record: dict[str, Any], *, key: str = "", partition: int | None = None
     ) -> None:
         """Encode and send one record."""
-        sender.send(topic, self.codec.encode(topic, record), key=key, partition=partition)
+        sender.send(role, self.codec.encode(sender.name(role), record), key=key, partition=partition)

@@ -10,7 +10,7 @@ from typing import Any
 from workloads.common.kafka import Bus, Sender
 from workloads.common.times import tai_now
 
-TOPIC = "dpp.visit.ledger"
+TOPIC = "ledger"
 
 
 class Step(StrEnum):

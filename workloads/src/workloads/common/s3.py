@@ -16,7 +16,7 @@ from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.httpsession import URLLib3Session
 
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError
-from workloads.common.settings import Settings
+from workloads.common.settings import Settings, Verb
 
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _TRANSIENT = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
@@ -60,23 +60,23 @@ class Store:
         Where it is and the key to it.
     site
         Whose store.
+    bucket, more
+        Which of its buckets are used; `ContractError` where the contract does not name one of them.
     dscp
         Mark of all that is sent to it (RFC 2474, 0 to 63), by which routers know its class; 0 leaves that to them.
     """
 
-    def __init__(self, settings: Settings, site: str, dscp: int = 0) -> None:
-        if site not in settings.site.object_stores:
-            raise NonRetriableError(
-                f"object store of site {site}: not declared; expected one of {', '.join(settings.site.object_stores)}"
-            )
-        self.site = site
+    def __init__(self, settings: Settings, site: str, bucket: str, *more: str, dscp: int = 0) -> None:
+        for one in (bucket, *more):
+            settings.require_bucket(one, site)
+        self.site, self._settings = site, settings
         endpoint = settings.site.object_stores[site].endpoint
         verify = str(settings.authority) if endpoint.startswith("https") else None
         self._client: Any = boto3.client(
             "s3",
             endpoint_url=endpoint,
             region_name="us-east-1",
-            aws_access_key_id="workloads",
+            aws_access_key_id=settings.site.principal,
             aws_secret_access_key=settings.secret(f"s3-{site}"),
             verify=verify,
             config=Config(
@@ -93,6 +93,7 @@ class Store:
 
     def put(self, bucket: str, key: str, data: bytes, digest: str = "") -> str:
         """Store `data`; the server checks the SHA-256 that is sent along. Return the digest, hexadecimal."""
+        self._require(bucket, "write", key)
         digest = digest or sha256(data)
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
         with self._errors(bucket, key):
@@ -109,6 +110,7 @@ class Store:
         NonRetriableError
             If there is none, or its bytes do not have the digest it was stored with.
         """
+        self._require(bucket, "read", key)
         with self._errors(bucket, key):
             response = self._client.get_object(Bucket=bucket, Key=key)
             data = bytes(response["Body"].read())
@@ -121,6 +123,7 @@ class Store:
 
     def digest(self, bucket: str, key: str) -> str | None:
         """Return the digest that an object was stored with; None if there is no such object."""
+        self._require(bucket, "read", key)
         try:
             with self._errors(bucket, key):
                 response = self._client.head_object(Bucket=bucket, Key=key)
@@ -130,6 +133,7 @@ class Store:
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[Item]:
         """Yield the objects whose key begins with `prefix`."""
+        self._require(bucket, "list")
         with self._errors(bucket, prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
@@ -145,6 +149,8 @@ class Store:
 
     def move_unchecked(self, bucket: str, key: str, target: str) -> None:
         """Move an object inside a bucket as it is, even if its bytes do not have their digest."""
+        self._require(bucket, "write", target)
+        self._require(bucket, "delete", key)
         with self._errors(bucket, key):
             data = bytes(self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
             self._client.put_object(Bucket=bucket, Key=target, Body=data)
@@ -152,8 +158,12 @@ class Store:
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; that there is none is no error."""
+        self._require(bucket, "delete", key)
         with self._errors(bucket, key):
             self._client.delete_object(Bucket=bucket, Key=key)
+
+    def _require(self, bucket: str, verb: Verb, key: str | None = None) -> None:
+        self._settings.require_bucket(bucket, self.site, verb, key)
 
     def _errors(self, bucket: str, key: str) -> _Translate:
         return _Translate(f"{self.site}:{bucket}/{key}")

@@ -1,4 +1,7 @@
-"""Settings of a workload: `/etc/dpp/site.yml` (what exists, where) and one file per secret.
+"""Settings of a workload: `/etc/dpp/site.yml` (its contract, with names and addresses) and one file per secret.
+
+Code knows topics, buckets, databases and services by the names of their roles. Whoever asks for one that its contract does
+not name is refused here, at start; what gets round this is refused by the real system.
 
 ``DPP_SITE_FILE``, ``DPP_SECRETS`` and ``DPP_CA`` name other places; nothing else changes them.
 """
@@ -6,6 +9,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workloads.common.errors import NonRetriableError
+from workloads.common.errors import ContractError, NonRetriableError
 
 
 class _Strict(BaseModel):
@@ -24,7 +29,19 @@ class KafkaCluster(_Strict):
     """One site's Kafka."""
 
     bootstrap: str
-    protocol: Literal["SASL_SSL", "PLAINTEXT"] = "SASL_SSL"
+    protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"] = "SASL_SSL"
+
+
+class Topic(_Strict):
+    """A topic of the contract: its name in Kafka, at which sites it is read and written, and in which groups.
+
+    A name of a group that ends in ``*`` means all that begin so.
+    """
+
+    name: str
+    read_at: str | None = None
+    written_at: str | None = None
+    groups: list[str] = []
 
 
 class ObjectStore(_Strict):
@@ -33,13 +50,25 @@ class ObjectStore(_Strict):
     endpoint: str
 
 
+Verb = Literal["read", "write", "list", "delete"]
+
+
+class Grant(_Strict):
+    """What may be done at a site with the objects of a bucket whose keys begin so."""
+
+    bucket: str
+    site: str
+    prefix: str
+    may: list[Verb]
+
+
 class Database(_Strict):
-    """A PostgreSQL server."""
+    """A database of the contract, on a PostgreSQL server."""
 
     host: str
-    port: int = 5432
+    port: int
+    may: Literal["read", "write"]
     sslmode: Literal["verify-full", "disable"] = "verify-full"
-    user: str = "workloads"
 
 
 class Detector(_Strict):
@@ -77,11 +106,16 @@ class Site(_Strict):
 
     environment: str
     site: str
-    kafka: dict[str, KafkaCluster]
-    object_stores: dict[str, ObjectStore]
-    postgresql: Database
-    schema_registry: str = "http://schema-registry:8081"
-    camera_url: str = "http://camera:8080"
+    principal: str
+    kafka: dict[str, KafkaCluster] = {}
+    topics: dict[str, Topic] = {}
+    observes: list[str] = []
+    transactions: list[str] = []
+    catalogue: dict[str, str] = {}
+    object_stores: dict[str, ObjectStore] = {}
+    buckets: list[Grant] = []
+    databases: dict[str, Database] = {}
+    services: dict[str, str] = {}
     camera: Camera = Camera()
 
     def detector(self, name: str) -> Detector:
@@ -149,36 +183,108 @@ class Settings:
         except OSError as error:
             raise NonRetriableError(f"secret {name}: {path} cannot be read ({error.strerror})") from error
 
+    # -- the contract --------------------------------------------------------------------------------------------------
+
+    def _refused(self, noun: str, name: str, found: str, known: Iterable[str]) -> ContractError:
+        expected = f"one of {', '.join(sorted(set(known))) or 'none'}"
+        return ContractError(f"{noun} {name}", found, expected, self.site.principal)
+
+    def read_topic(self, role: str, site: str, group: str) -> str:
+        """Return the name in Kafka of a topic that is read at `site` in a consumer group.
+
+        Raises
+        ------
+        ContractError
+            If the contract does not say so.
+        """
+        readable = {name for name, topic in self.site.topics.items() if topic.read_at == site}
+        if role not in readable:
+            raise self._refused("topic", role, f"not to be read at {site}", readable)
+        topic = self.site.topics[role]
+        if not _matches(group, topic.groups):
+            raise self._refused("consumer group", group, f"none of its groups of topic {role}", topic.groups)
+        return topic.name
+
+    def written_topic(self, role: str, site: str) -> str:
+        """Return the name in Kafka of a topic that is written at `site`; `ContractError` as in `read_topic`."""
+        writable = {name for name, topic in self.site.topics.items() if topic.written_at == site}
+        if role not in writable:
+            raise self._refused("topic", role, f"not to be written at {site}", writable)
+        return self.site.topics[role].name
+
+    def require_transactions(self, name: str) -> None:
+        """Refuse, by a `ContractError`, a transactional id that the contract does not name."""
+        if not _matches(name, self.site.transactions):
+            raise self._refused("transactional id", name, "none of its own", self.site.transactions)
+
+    def require_bucket(self, bucket: str, site: str, verb: Verb | None = None, key: str | None = None) -> None:
+        """Refuse, by a `ContractError`, a bucket at a site, or what is to be done in it to an object.
+
+        ``list`` is of the whole bucket.
+        """
+        own = [one for one in self.site.buckets if (one.bucket, one.site) == (bucket, site)]
+        if not own:
+            raise self._refused("bucket", f"{site}:{bucket}", "none of its own", (f"{one.site}:{one.bucket}" for one in self.site.buckets))  # fmt: skip
+        if verb is not None:
+            able = [one for one in own if verb in one.may]
+            if not any(verb == "list" or key is None or fnmatchcase(key, f"{one.prefix}*") for one in able):
+                found = f"not to {verb}" if not able else f"key {key} not to {verb}"
+                raise self._refused("bucket", f"{site}:{bucket}", found, (f"{'|'.join(one.may)} {one.prefix}*" for one in own))  # fmt: skip
+
+    def database(self, name: str) -> Database:
+        """Return where a database is; `ContractError` where the contract does not name it."""
+        if name not in self.site.databases:
+            raise self._refused("database", name, "none of its own", self.site.databases)
+        return self.site.databases[name]
+
+    def service(self, name: str) -> str:
+        """Return the URL of a service that is called; `ContractError` where the contract does not name it."""
+        if name not in self.site.services:
+            raise self._refused("service", name, "not to be called", self.site.services)
+        return self.site.services[name]
+
+    # -- how clients connect -------------------------------------------------------------------------------------------
+
     def kafka_options(self, site: str) -> dict[str, Any]:
         """Return the connection options of librdkafka for the Kafka of `site`."""
         if site not in self.site.kafka:
-            raise NonRetriableError(f"Kafka of site {site}: not declared; expected one of {', '.join(self.site.kafka)}")
+            raise self._refused("Kafka of site", site, "none of its own", self.site.kafka)
         cluster = self.site.kafka[site]
-        options: dict[str, Any] = {"bootstrap.servers": cluster.bootstrap, "security.protocol": cluster.protocol}
-        if cluster.protocol == "SASL_SSL":
-            options |= {
-                "sasl.mechanism": "SCRAM-SHA-512",
-                "sasl.username": "workloads",
-                "sasl.password": self.secret("kafka-workloads"),
-                "ssl.ca.location": str(self.authority),
-            }
-        return options
+        options: dict[str, Any] = {
+            "bootstrap.servers": cluster.bootstrap,
+            "security.protocol": cluster.protocol,
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": self.site.principal,
+            "sasl.password": self.secret("kafka"),
+        }
+        return options | ({"ssl.ca.location": str(self.authority)} if cluster.protocol == "SASL_SSL" else {})
 
-    def database_url(self, database: str) -> str:
-        """Return the SQLAlchemy URL of a database, without its password (that is in the environment: `PGPASSWORD`)."""
-        server = self.site.postgresql
+    def database_url(self, name: str) -> str:
+        """Return the SQLAlchemy URL of a database without user and password: those are in the environment.
+
+        Repositories keep it, and each of their users has names of its own.
+        """
+        server = self.database(name)
         query = f"sslmode={server.sslmode}" + (f"&sslrootcert={self.authority}" if server.sslmode != "disable" else "")
-        return f"postgresql+psycopg2://{server.user}@{server.host}:{server.port}/{database}?{query}"
+        return f"postgresql+psycopg2://{server.host}:{server.port}/{name}?{query}"
 
     def export_credentials(self) -> None:
         """Put into the environment what PostgreSQL and S3 clients of other people's libraries read from there."""
-        os.environ["PGPASSWORD"] = self.secret("postgresql-workloads")
+        if self.site.databases:
+            os.environ["PGUSER"], os.environ["PGPASSWORD"] = self.site.principal, self.secret("postgresql")
+        if self.site.site not in self.site.object_stores:
+            return
         store = self.site.object_stores[self.site.site]
         os.environ["S3_ENDPOINT_URL"] = store.endpoint
-        os.environ["AWS_ACCESS_KEY_ID"] = "workloads"
+        os.environ["AWS_ACCESS_KEY_ID"] = self.site.principal
         os.environ["AWS_SECRET_ACCESS_KEY"] = self.secret(f"s3-{self.site.site}")
         os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
         os.environ["AWS_CONFIG_FILE"] = str(Path(__file__).with_name("aws.config"))
         os.environ["LSST_DISABLE_BUCKET_VALIDATION"] = "1"
         if store.endpoint.startswith("https"):
             os.environ["AWS_CA_BUNDLE"] = str(self.authority)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Say whether a name is one of `patterns`, or begins as one that ends in ``*``."""
+    return any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in patterns)

@@ -60,7 +60,7 @@ class SalTopic(BaseModel):
 
 
 class NextVisit(SalTopic):
-    """`lsst.sal.ScriptQueue.logevent_nextVisit`: what the telescope does next."""
+    """Topic `next-visit`: what the telescope does next."""
 
     scriptSalIndex: int  # noqa: N815
     groupId: str  # noqa: N815
@@ -79,14 +79,14 @@ class NextVisit(SalTopic):
 
 
 class NextVisitCanceled(SalTopic):
-    """`lsst.sal.ScriptQueue.logevent_nextVisitCanceled`: an announced visit will not be taken."""
+    """Topic `next-visit-cancelled`: an announced visit will not be taken."""
 
     scriptSalIndex: int  # noqa: N815
     groupId: str  # noqa: N815
 
 
 class EndReadout(SalTopic):
-    """`lsst.sal.MTCamera.logevent_endReadout`: the pixels of an image are in the camera's memory. Times are TAI."""
+    """Topic `readouts`: the pixels of an image are in the camera's memory. Times are TAI."""
 
     imageName: str  # noqa: N815
     imageSource: str = "MC"  # noqa: N815

@@ -9,6 +9,7 @@ from functools import partial
 from workloads.common import log
 from workloads.common.errors import AwayError, WorkloadError
 from workloads.common.kafka import Bus, Received, Sender
+from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
@@ -24,10 +25,10 @@ LOG = log.configure(SERVICE)
 def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) -> None:
     """Feed the keeper from the observatory's and the archiver's topics."""
     handlers = {
-        "lsst.sal.ScriptQueue.logevent_nextVisit": keeper.next_visit,
-        "lsst.sal.ScriptQueue.logevent_nextVisitCanceled": keeper.cancelled,
-        "lsst.sal.MTCamera.logevent_endReadout": keeper.end_readout,
-        "dpp.archiver.events": keeper.archiver_event,
+        "next-visit": keeper.next_visit,
+        "next-visit-cancelled": keeper.cancelled,
+        "readouts": keeper.end_readout,
+        "archiver-events": keeper.archiver_event,
     }
     receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
     while not stop:
@@ -35,9 +36,9 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         messages = receiver.receive(timeout=0.5)
         for message in messages:
             try:
-                handlers[message.topic](bus.codec.decode(message.value))
+                handlers[message.role](bus.codec.decode(message.value))
             except (WorkloadError, ValueError) as error:
-                LOG.warning("%s offset %d: %s", message.topic, message.offset, error)
+                LOG.warning("%s offset %d: %s", message.role, message.offset, error)
         keeper.check()
         sender.flush()
         receiver.commit(*messages)
@@ -67,7 +68,7 @@ def main() -> int:
     settings = Settings.load()
     backbone = Backbone(settings)
     keeper_bus = Bus(settings)
-    sender = keeper_bus.sender()
+    sender = keeper_bus.sender(LEDGER)
     keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender))
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Received, Receiver, Sender
+from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import INSTRUMENT, Kind, Named, RawName, classify
 from workloads.common.s3 import Store
@@ -22,7 +23,7 @@ from workloads.data_backbone.writer import BUCKET, Bad, Verified, Writer
 
 LOG = logging.getLogger(__name__)
 SERVICE = "data-backbone"
-INGESTED_TOPIC = "dpp.raw.ingested"
+ARRIVALS, INGESTED = "arrivals", "ingested"
 SETTLED_SECONDS = 10.0
 _DAY = re.compile(r"[0-9]{8}")
 _ARCHIVED_ONLY = {Kind.WAVEFRONT, Kind.GUIDER}
@@ -34,12 +35,12 @@ class Backbone:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.store = Store(settings, settings.site.site)
+        self.store = Store(settings, settings.site.site, BUCKET)
         self.writer = Writer(ensure_repository(settings), self.store)
         self.bus = Bus(settings)
-        self.sender: Sender = self.bus.sender(SERVICE)
+        self.sender: Sender = self.bus.sender(INGESTED, LEDGER, transactional_id=SERVICE)
         self.ledger = Ledger(self.bus, SERVICE, self.sender)
-        self.arrivals: Receiver = self.bus.receiver(SERVICE, "dpp.raw.arrivals")
+        self.arrivals: Receiver = self.bus.receiver(SERVICE, ARRIVALS)
         names = {detector.id: detector.name for detector in settings.site.camera.detectors}
         self._reported = {(exposure, names.get(detector, "")) for exposure, detector in self.writer.known()}
         self._detectors = set(names.values())
@@ -142,7 +143,7 @@ class Backbone:
             lane = name.exposure.seq_num % self._settings.site.camera.visits_in_flight
             partition = self._partitions[name.detector, lane]
             self.bus.publish(
-                self.sender, INGESTED_TOPIC, file.message(detector.id), key=name.exposure.obs_id, partition=partition
+                self.sender, INGESTED, file.message(detector.id), key=name.exposure.obs_id, partition=partition
             )
         self._reported.add((name.exposure.exposure_id, name.detector))
 

@@ -114,7 +114,7 @@ def ensure_repository(settings: Settings, root: str = ROOT) -> Butler:
     FileNotFoundError
         If the repository was made and its ``butler.yaml`` is not at `root`; nothing is made anew beside it.
     """
-    settings.export_credentials()
+    _enter(settings)
     url = settings.database_url("butler")
     # Without transactions, the session holds nothing but the lock, as long as it lasts.
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
@@ -149,6 +149,13 @@ def _drop_what_was_cut_short(engine: sqlalchemy.Engine) -> None:
     tables.drop_all(engine)
 
 
+def _enter(settings: Settings) -> None:
+    """Refuse who has no contract to use the repository, and let its libraries know who asks."""
+    settings.database("butler")
+    settings.require_bucket("butler", settings.site.site)
+    settings.export_credentials()
+
+
 def prepare(butler: Butler, settings: Settings) -> None:
     """Register the instrument, the fields and the dataset types; what is there already is right."""
     camera = settings.site.camera
@@ -167,5 +174,5 @@ def register_places(butler: Butler, records: dict[str, list[dict[str, Any]]]) ->
 
 def open_repository(settings: Settings, *collections: str, root: str = ROOT, **options: Any) -> Butler:
     """Open the repository to read from `collections`."""
-    settings.export_credentials()
+    _enter(settings)
     return Butler.from_config(root, collections=list(collections) or None, instrument=INSTRUMENT, **options)

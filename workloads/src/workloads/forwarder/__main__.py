@@ -19,7 +19,7 @@ from workloads.common.kafka import Bus, Receiver
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
-from workloads.forwarder.forward import Forwarder
+from workloads.forwarder.forward import BUCKET, Forwarder
 from workloads.forwarder.journal import TransferJournal
 
 LOG = log.configure("forwarder")
@@ -38,10 +38,13 @@ def main() -> int:
     bus = Bus(settings)
     transport = Transport(bus, "archiver")
     transport.identity = f"forwarder:{site}"
-    destinations = [Store(settings, name, PROMPT_DSCP if name == prompt else 0) for name in sites]
+    destinations = [Store(settings, name, BUCKET, dscp=PROMPT_DSCP if name == prompt else 0) for name in sites]
     data = Path(os.environ.get("DPP_DATA", "/var/lib/dpp"))
     forwarder = Forwarder(
-        Store(settings, site), destinations, TransferJournal(data / "forwarder" / "journal.db", sites), transport.emit
+        Store(settings, site, BUCKET),
+        destinations,
+        TransferJournal(data / "forwarder" / "journal.db", sites),
+        transport.emit,
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from workloads.common.slots import slots
 
 ARCHIVE, SUMMIT, BASE = "ncsa", "summit", "base"
 BUCKET = "raw"
+INGESTED = "ingested"
 DAY = 20160101
 """Observing day of everything that is asked: before the camera was built, so no night has it."""
 PATIENCE_SECONDS = 45.0
@@ -32,15 +33,24 @@ _LEFT_SECONDS = 3600.0
 
 
 class DeclaredSchemas:
-    """A registry's answers without one: the project's schemas have declared ids, the same in every registry."""
+    """A registry's answers without one: the project's schemas have declared ids, the same in every registry.
+
+    Parameters
+    ----------
+    names
+        What topics are called in Kafka, by role.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._declared = list(topics(names).values())
 
     def latest(self, subject: str) -> int:
         """Return the id of a subject's schema."""
-        return topics()[subject.removesuffix("-value")].id
+        return next(one.id for one in self._declared if one.subject == subject)
 
     def schema(self, schema_id: int) -> dict[str, Any]:
         """Return the schema with an id."""
-        return next(one.definition for one in topics().values() if one.id == schema_id)
+        return next(one.definition for one in self._declared if one.id == schema_id)
 
 
 class Asked:
@@ -62,19 +72,20 @@ class Asked:
     def bus(self) -> Bus:
         """The archive's Kafka; it needs no schema registry, which has a question of its own."""
         bus = Bus(self.settings)
-        bus.codec = Codec(DeclaredSchemas())  # type: ignore[arg-type]
+        names = {role: topic.name for role, topic in self.settings.site.topics.items()}
+        bus.codec = Codec(DeclaredSchemas(names))  # type: ignore[arg-type]
         return bus
 
     def store(self, site: str) -> Store:
         """Return the object store of a site."""
         if site not in self._stores:
-            self._stores[site] = Store(self.settings, site)
+            self._stores[site] = Store(self.settings, site, BUCKET)
         return self._stores[site]
 
     def await_stamp(self, tell: Callable[[], None], step: Step) -> None:
         """Call `tell` and wait until the ledger has a stamp of the exposure."""
         receiver = Receiver(
-            self.settings, ARCHIVE, f"night-report-asked-{time.time_ns()}", partitions=[(LEDGER, 0)], start="latest"
+            self.settings, ARCHIVE, f"health-{time.time_ns()}", partitions=[(LEDGER, 0)], start="latest"
         )
 
         def seen() -> bool:
@@ -140,10 +151,10 @@ def process(asked: Asked) -> None:
         "groupId": f"asked-{asked.number}", "uri": f"s3://{BUCKET}/{asked.exposure.key(slot.detector.name)}", "sha256": "0" * 64, "size": 0,
         "endOfReadout": 0.0, "ingested": 0.0,
     }  # fmt: skip
-    sender = asked.bus.sender()
+    sender = asked.bus.sender(INGESTED)
 
     def announce() -> None:
-        asked.bus.publish(sender, "dpp.raw.ingested", record, key=obs_id, partition=slot.partition)
+        asked.bus.publish(sender, INGESTED, record, key=obs_id, partition=slot.partition)
         sender.flush()
 
     asked.await_stamp(announce, Step.FAILED)
@@ -151,7 +162,7 @@ def process(asked: Asked) -> None:
 
 def publish(asked: Asked) -> None:
     """Write a record to a topic and read it back."""
-    sender = asked.bus.sender()
+    sender = asked.bus.sender(LEDGER)
 
     def stamp() -> None:
         ledger = Ledger(asked.bus, "health", sender)

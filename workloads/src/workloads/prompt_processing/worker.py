@@ -16,6 +16,7 @@ import astropy.time
 from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
 from workloads.common.filters import bands_of
 from workloads.common.kafka import Bus, Received, Receiver
+from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
 from workloads.common.names import ExposureName
@@ -32,14 +33,14 @@ from workloads.data_backbone.repository import open_repository
 from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import AlertDatabase
 from workloads.prompt_processing.inputs import Inputs
+from workloads.prompt_processing.packets import BUCKET as PACKETS
 from workloads.prompt_processing.packets import PacketMaker, Packets, PacketStore
 from workloads.prompt_processing.sources import dia_sources, why_no_alerts
 from workloads.prompt_processing.tasks import DifferenceTask
 
 LOG = logging.getLogger(__name__)
-ALERTS = "lsst-alerts-v11"
-INGESTED = "dpp.raw.ingested"
-NEXT_VISIT = "lsst.sal.ScriptQueue.logevent_nextVisit"
+ALERTS, INGESTED, NEXT_VISIT = "alerts", "ingested", "next-visit"
+RAW = "raw"
 _PATIENCE_SECONDS = 240.0
 """How long an exposure waits for what only it lacks, such as its template; then those behind it have their turn."""
 
@@ -59,11 +60,11 @@ class Worker:
         self._detector, site = slot.detector, settings.site.site
         self._bus = Bus(settings)
         group = f"prompt-processing-{slot.name}"
-        self._sender = self._bus.sender(group)
+        self._sender = self._bus.sender(ALERTS, LEDGER, transactional_id=group)
         self._ledger = Ledger(self._bus, "prompt-processing", self._sender)
         self._source = Receiver(settings, site, group, partitions=[(INGESTED, slot.partition)])
         self._announcements = Receiver(settings, site, f"{group}-preload", partitions=[(NEXT_VISIT, 0)], start="latest")
-        self._store = Store(settings, site)
+        self._store = Store(settings, site, RAW, PACKETS)
         self._packets, self._maker = PacketStore(self._store), PacketMaker()
         self._inputs = Inputs(open_repository(settings), slot.detector)
         self._apdb = AlertDatabase(settings)
@@ -116,7 +117,9 @@ class Worker:
             LOG.info("already processed, %d alerts", len(kept.messages))
             return kept
         begun = time.monotonic()
-        raw = RawExposure(*decode_raw(self._store.get("raw", record["uri"].removeprefix("s3://raw/")), record["obsId"]))
+        raw = RawExposure(
+            *decode_raw(self._store.get(RAW, record["uri"].removeprefix(f"s3://{RAW}/")), record["obsId"])
+        )
         field = field_of(raw.header)
         if field is None:
             raise NonRetriableError(

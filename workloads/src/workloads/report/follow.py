@@ -18,7 +18,7 @@ from workloads.common.schemas import topics
 from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 
-ALERTS = "lsst-alerts-v11"
+ALERTS = "alerts"
 _KEPT = ("diaSourceId", "visit", "detector", "x", "y", "ra", "dec", "snr", "psfFlux", "diaObjectId")
 
 
@@ -75,9 +75,10 @@ def follow(folder: Path) -> int:
         signal.signal(number, lambda *_: stop.set())
     site = settings.site.site
     # By partition: a group without commits would begin at the newest record again after a restart of Kafka.
-    wanted = partitions(settings, site, ALERTS, LEDGER)
-    receiver = Receiver(settings, site, f"night-report-{time.time_ns()}", partitions=wanted, start="latest")
-    decode = _ledger_decoder()
+    group = f"night-report-{time.time_ns()}"
+    wanted = partitions(settings, site, group, ALERTS, LEDGER)
+    receiver = Receiver(settings, site, group, partitions=wanted, start="latest")
+    decode = _ledger_decoder(settings.site.topics[LEDGER].name)
     follower = Follower(folder)
     said = ""
     with (folder / "alerts.jsonl").open("a") as alerts, (folder / "ledger.jsonl").open("a") as ledger:
@@ -85,7 +86,7 @@ def follow(folder: Path) -> int:
         (folder / "following").touch()
         while not stop.is_set():
             for message in receiver.receive(timeout=0.5):
-                if message.topic == ALERTS:
+                if message.role == ALERTS:
                     follower.alert(message, tai_now(), alerts)
                 else:
                     ledger.write(json.dumps(decode(message.value)) + "\n")
@@ -100,13 +101,13 @@ def follow(folder: Path) -> int:
     return 0
 
 
-def _ledger_decoder() -> Any:
+def _ledger_decoder(name: str) -> Any:
     """Return a decoder that needs no registry: the ledger's schema is this project's own."""
     import io  # noqa: PLC0415 - only here
 
     import fastavro  # noqa: PLC0415 - only here
 
-    schema = fastavro.parse_schema(topics()[LEDGER].definition)
+    schema = fastavro.parse_schema(topics({LEDGER: name})[LEDGER].definition)
     return lambda message: fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
 
 

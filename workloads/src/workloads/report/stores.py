@@ -21,6 +21,7 @@ from workloads.common.s3 import Item, MissingObjectError, Store, sha256
 from workloads.common.settings import Settings
 from workloads.common.times import tai_to_utc
 
+RAW = "raw"
 SITES = ("summit", "base", "ncsa")
 _RECEIPTS_SECONDS = 20.0
 """How long brokers may be behind the independent consumer before what they lack is missing."""
@@ -29,12 +30,12 @@ _RECEIPTS_SECONDS = 20.0
 def read_stores(folder: Path) -> int:
     """Write `stores.jsonl`: one line per detector and exposure that the camera's ledger has."""
     settings = Settings.load()
-    stores = {site: Store(settings, site) for site in SITES}
+    stores = {site: Store(settings, site, RAW) for site in SITES}
     facts = [json.loads(line) for line in (folder / "exposures.jsonl").read_text().splitlines()]
     with ThreadPoolExecutor(4) as pool, (folder / "stores.jsonl").open("w") as output:
         for line in pool.map(lambda fact: examine(stores, fact), facts):
             output.write(json.dumps(line) + "\n")
-    read_receipts(Store(settings, settings.site.site), folder)
+    read_receipts(Store(settings, settings.site.site, BUCKET), folder)
     return 0
 
 
@@ -79,7 +80,7 @@ def examine(stores: dict[str, Store], fact: dict[str, Any]) -> dict[str, Any]:
     }
     for site, store in stores.items():
         try:
-            data = store.get("raw", key)
+            data = store.get(RAW, key)
             line["sites"][site] = sha256(data)
             pixels, _, _ = decode_raw(data, key)
             line["pixels"][site] = hashlib.sha256(pixels.astype("<u2").tobytes()).hexdigest() == fact["sha256"]

@@ -19,8 +19,9 @@ def main() -> None:
     """Run the service."""
     logger = log.configure("schema-registry")
     state = State()
-    registry = Registry(state, Log(Settings.load(), state))
-    declared = [*schemas.topics().values(), *schemas.alerts().values()]
+    settings = Settings.load()
+    registry = Registry(state, Log(settings, state))
+    declared = [*schemas.topics(settings.site.catalogue).values(), *schemas.alerts().values()]
     missing = [one for one in declared if one.id not in state.schemas]
     if missing:
         registry.set_mode({"mode": "IMPORT"})

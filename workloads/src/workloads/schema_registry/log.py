@@ -7,16 +7,13 @@ import logging
 import threading
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
-
 from workloads.common.errors import RetriableError
 from workloads.common.kafka import Receiver, Sender
 from workloads.common.settings import Settings
 from workloads.schema_registry.store import State
 
 LOG = logging.getLogger(__name__)
-TOPIC = "_schemas"
+TOPIC, GROUP = "schemas", "schema-registry-reader"
 
 
 class Log:
@@ -32,10 +29,9 @@ class Log:
 
     def __init__(self, settings: Settings, state: State) -> None:
         site = settings.site.site
-        _ensure_topic(settings, site)
         self._state = state
-        self._sender = Sender(settings, site)
-        self._receiver = Receiver(settings, site, "schema-registry-reader", partitions=[(TOPIC, 0)])
+        self._sender = Sender(settings, site, TOPIC)
+        self._receiver = Receiver(settings, site, GROUP, partitions=[(TOPIC, 0)])
         self._applied = threading.Condition()
         self._seen: set[str] = set()
         threading.Thread(target=self._follow, name="log", daemon=True).start()
@@ -72,14 +68,3 @@ class Log:
                         self._state.apply(key, value)
                     self._seen.add(f"{json.dumps(key, sort_keys=True)}{json.dumps(value, sort_keys=True)}")
                     self._applied.notify_all()
-
-
-def _ensure_topic(settings: Settings, site: str) -> None:
-    """Make the topic; that it is there already is right."""
-    admin = AdminClient(settings.kafka_options(site))
-    topic = NewTopic(TOPIC, num_partitions=1, replication_factor=-1, config={"cleanup.policy": "compact"})
-    try:
-        admin.create_topics([topic])[TOPIC].result(timeout=30)
-    except KafkaException as exception:
-        if exception.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise RetriableError(f"Kafka, topic {TOPIC}: {exception.args[0].str()}") from exception

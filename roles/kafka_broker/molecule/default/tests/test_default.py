@@ -5,18 +5,24 @@ import re
 
 import pytest
 
+from dpp.adapters.secrets import Secrets
+from dpp.model.folders import Folders
+
 CLIENT = """
 import json, sys, uuid
-from confluent_kafka import Consumer, KafkaError, Producer
-common = {"bootstrap.servers": "svc01.ncsa:9094", "security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512",
-          "sasl.username": "workloads", "sasl.password": sys.argv[1], "ssl.ca.location": "/etc/dpp/tls/ca.crt"}
+from confluent_kafka import Consumer, KafkaException, Producer
+def common(user, password):
+    return {"bootstrap.servers": "svc01.ncsa:9094", "security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": user, "sasl.password": password, "ssl.ca.location": "/etc/dpp/tls/ca.crt"}
+passwords = json.loads(sys.argv[1])
 topic, mark = "lsst-alerts-v11", uuid.uuid4().hex.encode()
-producer = Producer({**common, "enable.idempotence": True, "transactional.id": mark.decode()})
+worker, broker = (common(user, passwords[user]) for user in ("prompt-processing", "broker"))
+producer = Producer({**worker, "enable.idempotence": True, "transactional.id": "prompt-processing-probe"})
 producer.init_transactions(30)
 producer.begin_transaction()
 producer.produce(topic, mark * 2000)
 producer.commit_transaction(30)
-consumer = Consumer({**common, "group.id": mark.decode(), "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
+consumer = Consumer({**broker, "group.id": "broker-1", "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
 consumer.subscribe([topic])
 found = 0
 for _ in range(60):
@@ -25,21 +31,23 @@ for _ in range(60):
         found = 1
         break
 consumer.close()
-refused = []
-def report(error, message):
-    refused.append(str(error))
-stranger = Producer({"bootstrap.servers": "127.0.0.1:9092", "message.timeout.ms": 8000})
-stranger.produce("lsst-alerts-v11", b"x", on_delivery=report)
-stranger.produce("dpp.raw.arrivals", b"x", on_delivery=report)
-stranger.flush(15)
-print(json.dumps({"found": found, "local": refused}))
+refused = {}
+def tried(name, options, topic):
+    producer = Producer({**options, "message.timeout.ms": 8000})
+    producer.produce(topic, b"x", on_delivery=lambda error, message: refused.update({name: error.name() if error else None}))
+    producer.flush(15)
+local = {"bootstrap.servers": "127.0.0.1:9092"}
+tried("a local program, another topic", local, topic)
+tried("a local program, its topic", local, "dpp.raw.arrivals")
+tried("a reader writes", broker, topic)
+print(json.dumps({"found": found, "refused": refused}))
 """
 
 
 @pytest.fixture(scope="module")
-def password(host):
-    arguments = host.file("/etc/kafka/format.args").content_string
-    return re.search(r"name=workloads,password=(\w+)", arguments)[1]
+def passwords():
+    secrets = Secrets(Folders.current().secrets)
+    return json.dumps({user: secrets.password(f"kafka-{user}") for user in ("prompt-processing", "broker")})
 
 
 def kafka(host, command):
@@ -54,12 +62,23 @@ def test_service_runs_and_survives_a_restart(host):
     assert service.is_enabled
 
 
-def test_records_pass_in_a_transaction_and_strangers_are_refused(host, password):
-    result = json.loads(host.check_output("PYTHONPATH=$(ls -d /opt/kafka-client/*) python3 -c %s %s", CLIENT, password))
+def test_records_pass_in_a_transaction_and_who_may_not_is_refused(host, passwords):
+    result = json.loads(
+        host.check_output("PYTHONPATH=$(ls -d /opt/kafka-client/*) python3 -c %s %s", CLIENT, passwords)
+    )
     assert result["found"] == 1
-    refused, accepted = sorted(result["local"])
-    assert accepted == "None", "this host may write notifications"
-    assert "authorization failed" in refused.lower()
+    assert result["refused"] == {
+        "a local program, another topic": "TOPIC_AUTHORIZATION_FAILED",
+        "a local program, its topic": None,
+        "a reader writes": "TOPIC_AUTHORIZATION_FAILED",
+    }
+
+
+def test_users_and_rights_that_nobody_declares_are_gone(host):
+    assert "stranger" not in kafka(host, "kafka.admin.ConfigCommand --describe --entity-type users")
+    rights = kafka(host, "kafka.admin.AclCommand --list")
+    assert "principal=User:prompt-processing" in rights
+    assert "principal=User:*" not in rights
 
 
 def test_topics_are_as_declared_after_a_drift(host):

@@ -1,25 +1,32 @@
 """A database server for those who have the password, over TLS only, repaired when somebody changed it."""
 
-import re
+import json
 
 from dpp.adapters.secrets import Secrets
 from dpp.model.folders import Folders
 
 QUERY = """
-import psycopg2, re, sys
-def connect(password, mode):
-    return psycopg2.connect(host="svc01.ncsa", dbname="butler", user="workloads", password=password, sslmode=mode,
-                            sslrootcert="/etc/dpp/tls/ca.crt", connect_timeout=5)
-connection = connect(sys.argv[1], "verify-full")
-cursor = connection.cursor()
-cursor.execute("create table if not exists probe (t int4range, exclude using gist (t with &&))")
-cursor.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
-print("tls", cursor.fetchone()[0])
-for password, mode in (("wrong", "verify-full"), (sys.argv[1], "disable")):
+import json, psycopg2, sys
+passwords = json.loads(sys.argv[1])
+def ask(user, database, statement, mode="verify-full", password=None):
     try:
-        connect(password, mode)
-    except psycopg2.OperationalError as error:
-        print("refused", re.sub(r"\\s+", " ", str(error)))
+        connection = psycopg2.connect(host="svc01.ncsa", dbname=database, user=user, password=password or passwords[user],
+                                      sslmode=mode, sslrootcert="/etc/dpp/tls/ca.crt", connect_timeout=5)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return str(cursor.fetchone()[0]) if cursor.description else "done"
+    except psycopg2.Error as error:
+        return " ".join(str(error).split())
+print(json.dumps({
+    "tls": ask("data-backbone", "butler", "select ssl from pg_stat_ssl where pid = pg_backend_pid()"),
+    "made": ask("data-backbone", "butler", "create table if not exists probe (t int4range, exclude using gist (t with &&))"),
+    "of another writer": ask("calibration", "butler", "alter table probe add column if not exists n int"),
+    "read": ask("prompt-processing", "butler", "select count(*) from probe"),
+    "written by a reader": ask("prompt-processing", "butler", "insert into probe (n) values (1)"),
+    "elsewhere": ask("data-backbone", "apdb", "select 1"),
+    "wrong password": ask("data-backbone", "butler", "select 1", password="wrong"),
+    "no TLS": ask("data-backbone", "butler", "select 1", mode="disable"),
+}))
 """
 
 
@@ -29,12 +36,18 @@ def test_service_runs_and_survives_a_restart(host):
     assert service.is_enabled
 
 
-def test_the_owner_logs_in_by_tls_and_nobody_else(host):
-    password = Secrets(Folders.current().secrets).password("postgresql-workloads")
-    said = host.check_output("python3 -c %s %s", QUERY, password)
-    assert "tls True" in said
-    assert re.search(r"refused .*password authentication failed", said)
-    assert re.search(r"refused .*no pg_hba.conf entry", said)
+def test_everybody_may_do_what_is_declared_and_nothing_else(host):
+    secrets = Secrets(Folders.current().secrets)
+    users = ("calibration", "data-backbone", "prompt-processing")
+    passwords = json.dumps({user: secrets.password(f"postgresql-{user}") for user in users})
+    said = json.loads(host.check_output("python3 -c %s %s", QUERY, passwords))
+    assert said["tls"] == "True"
+    assert said["made"] == said["of another writer"] == "done"
+    assert said["read"] == "0"
+    assert "permission denied for table probe" in said["written by a reader"]
+    assert 'permission denied for database "apdb"' in said["elsewhere"]
+    assert "password authentication failed" in said["wrong password"]
+    assert "no pg_hba.conf entry" in said["no TLS"]
 
 
 def test_databases_are_as_declared(host):
@@ -45,7 +58,11 @@ def test_databases_are_as_declared(host):
 
 
 def test_drift_was_repaired(host):
-    assert host.check_output("psql -qAtU postgres -c 'show ssl'") == "on"
-    assert (
-        host.check_output("psql -qAtU postgres -c \"select rolsuper from pg_roles where rolname='workloads'\"") == "f"
-    )
+    def ask(query, database="postgres"):
+        return host.check_output("psql -qAtU postgres -d %s -c %s", database, query)
+
+    assert ask("show ssl") == "on"
+    assert ask("select rolsuper from pg_roles where rolname = 'data-backbone'") == "f"
+    assert ask("select pg_has_role('prompt-processing', 'butler-writers', 'member')") == "f"
+    assert ask("select count(*) from pg_roles where rolname = 'stranger'") == "0"
+    assert ask("select tableowner from pg_tables where tablename = 'left_by_a_stranger'", "butler") == "postgres"

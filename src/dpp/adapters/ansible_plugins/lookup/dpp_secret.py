@@ -23,7 +23,7 @@ options:
   _terms:
     description:
       - The kind of secret, then what it belongs to.
-      - C(password NAME), C(certificate HOST), C(authority SITE), C(bundle),
+      - C(password NAME), C(passwords) with a dictionary of names, C(certificate HOST), C(authority SITE), C(bundle),
         C(ssh_authority), C(ssh_user_certificate USER), C(ssh_host_certificate HOST).
     required: true
   names:
@@ -48,7 +48,7 @@ EXAMPLES = """
 RETURN = """
 _raw:
   description: >-
-    A string for passwords and the bundle; a dictionary with C(key) and C(chain) for certificates and authorities;
+    A string for a password and the bundle; a dictionary with the same keys for passwords; one with C(key) and C(chain) for certificates and authorities;
     one with C(private), C(public) and C(certificate) for SSH identities.
   type: list
 """
@@ -57,7 +57,7 @@ _raw:
 class LookupModule(LookupBase):  # type: ignore[misc]
     """See DOCUMENTATION."""
 
-    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """Return the secret that the terms name, as a list of one."""
         self.set_options(var_options=variables, direct=kwargs)
         names, site = list(self.get_option("names")), self.get_option("site")
@@ -72,11 +72,13 @@ def _folders(variables: Mapping[str, Any]) -> Folders:
     return Folders.of(Path(variables.get("inventory_dir") or "").name, instances=made)
 
 
-def _secret(secrets: Secrets, terms: list[str], names: list[str], site: str | None) -> Any:
+def _secret(secrets: Secrets, terms: list[Any], names: list[str], site: str | None) -> Any:
     found: Any
     match terms:
         case ["password", name]:
             found = secrets.password(name)
+        case ["passwords", names_of]:
+            found = {key: secrets.password(name) for key, name in dict(names_of).items()}
         case ["certificate", host]:
             found = secrets.certificate(host, names, site)._asdict()
         case ["authority", name]:

@@ -1,7 +1,8 @@
-"""Ansible module that makes the buckets of an object store."""
+"""Ansible module that makes the buckets of an object store, and says who may do what with their objects."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -16,17 +17,20 @@ except ImportError:
 
 DOCUMENTATION = """
 module: dpp_buckets
-short_description: Make the buckets of an object store
+short_description: Make the buckets of an object store, and say who may do what with their objects
 description:
   - Makes those buckets that are missing, and deletes none.
+  - Gives every bucket of the store its policy; one that no policy is named for has none, so that nobody but its owner
+    may use it.
   - Waits for a service that is still starting. Supports check mode and diff.
 options:
   endpoint: {description: URL of the service., type: str, required: true}
   region: {description: Region to sign requests for., type: str, default: us-east-1}
-  authorities: {description: File of authorities that the service's certificate must chain to., type: path, required: true}
+  authorities: {description: File of authorities that the service's certificate must chain to; without it as the system has them., type: path}
   access: {description: Access key of the buckets' owner., type: str, required: true}
   secret: {description: Its secret key., type: str, required: true}
   buckets: {description: Names of the buckets., type: list, elements: str, required: true}
+  policies: {description: Policies by bucket; accounts that they name must exist., type: dict, default: {}}
   patience: {description: Seconds to wait for the service., type: int, default: 60}
 """
 
@@ -34,14 +38,15 @@ EXAMPLES = """
 - ansible.legacy.dpp_buckets:
     endpoint: https://st01.summit:7480
     authorities: /etc/dpp/tls/ca.crt
-    access: workloads
-    secret: "{{ object_store_secret }}"
+    access: root
+    secret: "{{ object_store_root_secret }}"
     buckets: [raw]
+    policies: {raw: {Version: "2012-10-17", Statement: []}}
 """
 
 RETURN = """
-created:
-  description: The buckets that were missing.
+changes:
+  description: What was or would be changed, one sentence each.
   returned: always
   type: list
 """
@@ -49,36 +54,75 @@ created:
 OPTIONS = {
     "endpoint": {"type": "str", "required": True},
     "region": {"type": "str", "default": "us-east-1"},
-    "authorities": {"type": "path", "required": True},
+    "authorities": {"type": "path"},
     "access": {"type": "str", "required": True},
     "secret": {"type": "str", "required": True, "no_log": True},
     "buckets": {"type": "list", "elements": "str", "required": True},
+    "policies": {"type": "dict", "default": {}},
     "patience": {"type": "int", "default": 60},
 }
+_NO_POLICY = "NoSuchBucketPolicy"
 
 
 def main() -> None:
-    """Make the buckets that are missing."""
+    """Make the buckets that are missing and bring all policies to what they are to be."""
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     if boto3 is None:
         module.fail_json(msg="python3-boto3 is not installed on this host")
-    wanted, client = set(module.params["buckets"]), _client(module.params)
+    wanted, client = module.params, _client(module.params)
+    changes: list[str] = []
     try:
-        present = _present(client, 0 if module.check_mode else module.params["patience"])
+        present = _present(client, 0 if module.check_mode else wanted["patience"])
+        for name in sorted(set(wanted["buckets"]) - present):
+            changes.append(f"bucket {name}: made")
+            if not module.check_mode:
+                client.create_bucket(Bucket=name)
+        for name in sorted(present | set(wanted["buckets"])):
+            known = name in present or not module.check_mode
+            changes += _policy(client, name, wanted["policies"].get(name), known=known, check=module.check_mode)
     except (BotoCoreError, ClientError) as error:
         if not module.check_mode:
-            module.fail_json(msg=f"{module.params['endpoint']}: {error}")
-        present = set()  # a service that is still to be started has none
-    missing = sorted(wanted - present)
-    for name in [] if module.check_mode else missing:
-        try:
-            client.create_bucket(Bucket=name)
-        except (BotoCoreError, ClientError) as error:
-            module.fail_json(msg=f"bucket {name}: {error}")
-    after = sorted(wanted | present)
-    module.exit_json(
-        changed=bool(missing), created=missing, diff={"before": _text(sorted(present)), "after": _text(after)}
-    )
+            module.fail_json(msg=f"{wanted['endpoint']}: {error}", changes=changes)
+        changes.append("all: the service does not answer yet")
+    text = "".join(f"{change}\n" for change in changes)
+    module.exit_json(changed=bool(changes), changes=changes, diff={"before": "", "after": text})
+
+
+def _policy(client: Any, bucket: str, wanted: dict[str, Any] | None, *, known: bool, check: bool) -> list[str]:
+    """Give a bucket its policy, or take away what it has; return what was changed."""
+    found = _found(client, bucket) if known else None
+    if _canonical(found) == _canonical(wanted):
+        return []
+    if wanted is None:
+        if not check:
+            client.delete_bucket_policy(Bucket=bucket)
+        return [f"bucket {bucket}: policy taken away"]
+    if not check:
+        client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(wanted))
+    before, after = ({json.dumps(one, sort_keys=True) for one in _statements(policy)} for policy in (found, wanted))
+    return [
+        *(f"bucket {bucket}: taken away {one}" for one in sorted(before - after)),
+        *(f"bucket {bucket}: granted {one}" for one in sorted(after - before)),
+    ] or [f"bucket {bucket}: policy written anew"]
+
+
+def _found(client: Any, bucket: str) -> dict[str, Any] | None:
+    try:
+        policy: dict[str, Any] = json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] == _NO_POLICY:
+            return None
+        raise
+    return policy
+
+
+def _statements(policy: dict[str, Any] | None) -> list[dict[str, Any]]:
+    return list(policy["Statement"]) if policy else []
+
+
+def _canonical(policy: dict[str, Any] | None) -> list[str] | None:
+    """Return the statements of a policy in an order of their own: theirs means nothing."""
+    return None if policy is None else sorted(json.dumps(one, sort_keys=True) for one in policy["Statement"])
 
 
 def _client(parameters: dict[str, Any]) -> Any:
@@ -102,10 +146,6 @@ def _present(client: Any, patience: float) -> set[str]:
             if time.monotonic() >= end:
                 raise
             time.sleep(1)
-
-
-def _text(names: list[str]) -> str:
-    return "".join(f"{name}\n" for name in names)
 
 
 if __name__ == "__main__":

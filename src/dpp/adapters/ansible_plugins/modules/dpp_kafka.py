@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -17,22 +21,33 @@ DOCUMENTATION = """
 module: dpp_kafka
 short_description: Users, rights and topics of a Kafka cluster
 description:
-  - Makes topics that are missing, adds partitions, sets what is kept of them; deletes no topic and removes no partition.
-  - Gives users their passwords where those do not work, and rights where they are missing.
-  - Waits for a broker that is still starting. Supports check mode and diff.
+  - Makes topics that are missing, adds partitions and replicas, sets what is kept of them; deletes no topic and removes
+    no partition.
+  - Gives users their passwords where those do not work. Users and rights that are not named are taken away.
+  - Brokers may be converged one after the other. Before a majority of them runs there is nothing that could be
+    asked, and the task ends without waiting for those that come later; from then on it waits for its own broker, and
+    that this one has all records that it is to have, so that the next may be restarted.
+  - Supports check mode and diff.
 options:
-  bootstrap: {description: Broker that speaks SASL_SSL., type: str, required: true}
-  authorities: {description: File of authorities to trust., type: path, required: true}
+  bootstrap: {description: Broker that speaks SASL., type: str, required: true}
+  authorities: {description: File of authorities to trust; without it TLS is not spoken., type: path}
+  controllers: {description: Host and port of all controllers of the cluster., type: list, elements: str, default: []}
   admin_password: {description: Password of the user C(admin)., type: str, required: true}
   users: {description: Passwords by user., type: dict, default: {}}
-  trusted_users: {description: Those of them who may do anything by the broker's configuration., type: list, elements: str, default: []}
+  rights:
+    description:
+      - All rights, each with C(user), C(kind), C(name), C(operation) and C(host); a name that ends in C(*) means all that
+        begin so.
+    type: list
+    elements: dict
+    default: []
   topics:
     description:
       - Topics by name with C(partitions) and C(retention_hours); without the latter the newest of each key is kept.
     type: dict
     default: {}
-  replicas: {description: Replicas of new topics., type: int, default: 1}
-  local_topics: {description: Topics that programs of the brokers' hosts may write to without a password., type: list, elements: str, default: []}
+  replicas: {description: Replicas of topics; fewer while fewer brokers have come., type: int, default: 1}
+  reassign: {description: Command that gives partitions other replicas., type: list, elements: str, default: []}
   patience: {description: Seconds to wait for the broker., type: int, default: 120}
 requirements: [confluent-kafka 2]
 """
@@ -42,6 +57,8 @@ EXAMPLES = """
     bootstrap: svc01.ncsa:9094
     authorities: /etc/dpp/tls/ca.crt
     admin_password: "{{ kafka_admin_password }}"
+    users: {data-backbone: "{{ password }}"}
+    rights: [{user: data-backbone, kind: topic, name: dpp.raw.arrivals, operation: read, host: "*"}]
     topics: {dpp.raw.arrivals: {partitions: 1, retention_hours: 168}}
 """
 
@@ -54,17 +71,19 @@ changes:
 
 OPTIONS = {
     "bootstrap": {"type": "str", "required": True},
-    "authorities": {"type": "path", "required": True},
+    "authorities": {"type": "path"},
+    "controllers": {"type": "list", "elements": "str", "default": []},
     "admin_password": {"type": "str", "required": True, "no_log": True},
     "users": {"type": "dict", "default": {}, "no_log": True},
-    "trusted_users": {"type": "list", "elements": "str", "default": []},
+    "rights": {"type": "list", "elements": "dict", "default": []},
     "topics": {"type": "dict", "default": {}},
     "replicas": {"type": "int", "default": 1},
-    "local_topics": {"type": "list", "elements": "str", "default": []},
+    "reassign": {"type": "list", "elements": "str", "default": []},
     "patience": {"type": "int", "default": 120},
 }
 TIMEOUT = 15.0
 """Seconds for one request."""
+ADMIN = "admin"
 
 
 class Cluster:
@@ -74,43 +93,79 @@ class Cluster:
         self.module = module
         self.wanted = module.params
         self.changes: list[str] = []
-        self.admin = self.client("admin", self.wanted["admin_password"])
+        self.end = time.monotonic() + (0 if module.check_mode else self.wanted["patience"])
+        self.admin = self.client(ADMIN, self.wanted["admin_password"])
 
     def client(self, user: str, password: str) -> Any:
         """Return a client that logs in as `user`."""
+        trust = {"ssl.ca.location": self.wanted["authorities"]} if self.wanted["authorities"] else {}
         return kafka.AdminClient(
             {
                 "bootstrap.servers": self.wanted["bootstrap"],
-                "security.protocol": "SASL_SSL",
+                "security.protocol": "SASL_SSL" if trust else "SASL_PLAINTEXT",
                 "sasl.mechanism": "SCRAM-SHA-512",
                 "sasl.username": user,
                 "sasl.password": password,
-                "ssl.ca.location": self.wanted["authorities"],
+                **trust,
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": 0,
             }
         )
 
+    # -- brokers that come one after the other -------------------------------------------------------------------------
+
+    def stands(self) -> bool:
+        """Say whether a majority of the controllers runs; this host's own is waited for."""
+        controllers = self.wanted["controllers"]
+        own = self.wanted["bootstrap"].partition(":")[0]
+        for address in controllers:
+            if address.partition(":")[0] == own:
+                while not _listens(address) and time.monotonic() < self.end:
+                    time.sleep(0.5)
+        return 2 * sum(_listens(address) for address in controllers) > len(controllers) or not controllers
+
     def wait(self) -> None:
         """Wait until the broker answers the administrator."""
-        end = time.monotonic() + (0 if self.module.check_mode else self.wanted["patience"])
         while True:
             try:
                 self.admin.list_topics(timeout=5)
             except KafkaException:
-                if time.monotonic() >= end:
+                if time.monotonic() >= self.end:
                     raise
                 time.sleep(0.5)
             else:
                 return
 
+    def wait_complete(self) -> None:
+        """Wait until this broker's replicas are complete: only then may another one be restarted."""
+        if len(self.wanted["controllers"]) < 2 or self.module.check_mode:
+            return
+        own = self.wanted["bootstrap"].partition(":")[0]
+        while lacks := self.incomplete(own):
+            if time.monotonic() >= self.end:
+                self.module.fail_json(msg=f"{own}: not in step with {lacks}", changes=self.changes)
+            time.sleep(1.0)
+
+    def incomplete(self, host: str) -> str:
+        """Return a partition whose records `host` does not have, or nothing."""
+        known = self.admin.list_topics(timeout=TIMEOUT)
+        own = {number for number, broker in known.brokers.items() if broker.host == host}
+        for name, topic in known.topics.items():
+            for number, partition in topic.partitions.items():
+                if own & set(partition.replicas) - set(partition.isrs):
+                    return f"{name}-{number}"
+        return "" if own else "the others: it is not registered"
+
+    # -- topics --------------------------------------------------------------------------------------------------------
+
     def topics(self) -> None:
-        """Make topics, add partitions and set what is kept."""
-        present = self.admin.list_topics(timeout=TIMEOUT).topics
+        """Make topics, add partitions and replicas, and set what is kept."""
+        known = self.admin.list_topics(timeout=TIMEOUT)
+        present, replicas = known.topics, min(self.wanted["replicas"], len(known.brokers))
         for name, topic in sorted(self.wanted["topics"].items()):
             after = topic["partitions"]
             if name not in present:
-                new = kafka.NewTopic(name, after, self.wanted["replicas"], config=_kept(topic))
+                new = kafka.NewTopic(name, after, replicas, config=_kept(topic))
                 self.apply(f"topic {name}: made with {after} partitions", self.admin.create_topics, [new])
                 continue
             before = len(present[name].partitions)
@@ -121,7 +176,9 @@ class Cluster:
                 self.module.warn(
                     f"topic {name} has {before} partitions, {after} are wanted; partitions cannot be removed"
                 )
-        self.keep([name for name in sorted(self.wanted["topics"]) if name in present])
+        there = [name for name in sorted(self.wanted["topics"]) if name in present]
+        self.keep(there)
+        self.replicate([row for name in there for row in _short(present[name], replicas, sorted(known.brokers))])
 
     def keep(self, names: list[str]) -> None:
         """Set what is kept of topics that exist."""
@@ -138,57 +195,81 @@ class Cluster:
                     sentence = f"topic {resource.name}: {key} {before} became {after}"
                     self.apply(sentence, self.admin.incremental_alter_configs, [change])
 
+    def replicate(self, rows: list[dict[str, Any]]) -> None:
+        """Give partitions the replicas that `rows` name: those that were made while brokers had yet to come."""
+        for name in dict.fromkeys(row["topic"] for row in rows):
+            self.changes.append(f"topic {name}: replicas on all brokers")
+        if not rows or self.module.check_mode:
+            return
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+            json.dump({"version": 1, "partitions": rows}, plan)
+            plan.flush()
+            words = [*self.wanted["reassign"], "--execute", "--reassignment-json-file", plan.name]
+            code, said, complaint = self.module.run_command(words)
+        if code != 0:
+            self.module.fail_json(msg=f"replicas: {(complaint or said).strip()}", changes=self.changes)
+
+    # -- users and rights ----------------------------------------------------------------------------------------------
+
     def users(self) -> None:
-        """Set the passwords that do not work."""
-        for user, password in sorted(self.wanted["users"].items()):
-            try:
-                self.client(user, password).list_topics(timeout=TIMEOUT / 3)
-            except KafkaException:
-                method = kafka.ScramCredentialInfo(kafka.ScramMechanism.SCRAM_SHA_512, 4096)
-                change = kafka.UserScramCredentialUpsertion(user, method, password.encode())
-                self.apply(f"user {user}: password set", self.admin.alter_user_scram_credentials, [change])
+        """Make users, and set the passwords that do not work."""
+        present = self.admin.describe_user_scram_credentials().result(timeout=TIMEOUT)
+        method = kafka.ScramCredentialInfo(kafka.ScramMechanism.SCRAM_SHA_512, 4096)
+        wrong = [user for user in sorted(self.wanted["users"]) if user not in present or not self.logs_in(user)]
+        sentences = [f"user {user}: {'password set' if user in present else 'made'}" for user in wrong]
+        changes = [
+            kafka.UserScramCredentialUpsertion(user, method, self.wanted["users"][user].encode()) for user in wrong
+        ]
+        self.apply_all(sentences, self.admin.alter_user_scram_credentials, changes)
+
+    def logs_in(self, user: str) -> bool:
+        """Say whether a user's password works."""
+        try:
+            self.client(user, self.wanted["users"][user]).list_topics(timeout=TIMEOUT / 3)
+        except KafkaException:
+            return False
+        return True
+
+    def strangers(self) -> None:
+        """Take users away that are not named."""
+        present = self.admin.describe_user_scram_credentials().result(timeout=TIMEOUT)
+        for user, described in sorted(present.items()):
+            if user not in self.wanted["users"] and user != ADMIN:
+                methods = [one.mechanism for one in described.scram_credential_infos]
+                changes = [kafka.UserScramCredentialDeletion(user, method) for method in methods]
+                self.apply(f"user {user}: taken away", self.admin.alter_user_scram_credentials, changes)
 
     def rights(self) -> None:
-        """Give users the use of all topics and groups, and programs of the hosts the topics that are for them."""
-        anything: Any = None  # librdkafka's word for it
-        kinds = (
-            kafka.ResourceType.ANY,
-            kafka.ResourcePatternType.ANY,
-            kafka.AclOperation.ANY,
-            kafka.AclPermissionType.ANY,
-        )
-        resource, pattern, operation, permission = kinds
-        any_binding = kafka.AclBindingFilter(resource, anything, pattern, anything, anything, operation, permission)
-        present = set(self.admin.describe_acls(any_binding).result(timeout=TIMEOUT))
-        for binding in self.bindings():
-            if binding not in present:
-                what = f"{binding.operation.name.lower()} {binding.restype.name.lower()} {binding.name}"
-                self.apply(f"{binding.principal}: may {what}", self.admin.create_acls, [binding])
+        """Grant what is named, then take away what is not."""
+        present = set(self.admin.describe_acls(_everything()).result(timeout=TIMEOUT))
+        wanted = {_binding(right) for right in self.wanted["rights"]}
+        granted = sorted(wanted - present, key=_sentence)
+        revoked = sorted(present - wanted, key=_sentence)
+        self.apply_all([f"{_sentence(one)}: granted" for one in granted], self.admin.create_acls, granted)
+        filters = [_filter(one) for one in revoked]
+        self.apply_all([f"{_sentence(one)}: taken away" for one in revoked], self.admin.delete_acls, filters)
 
-    def bindings(self) -> list[Any]:
-        """Return the rights that there are to be."""
-        kind, may = kafka.ResourceType, kafka.AclOperation
-        everything = ((kind.TOPIC, "*"), (kind.GROUP, "*"), (kind.TRANSACTIONAL_ID, "*"))
-        rights = []
-        for user in sorted(set(self.wanted["users"]) - set(self.wanted["trusted_users"])):
-            rights += [(f"User:{user}", "*", *thing, may.ALL) for thing in everything]
-            rights += [
-                (f"User:{user}", "*", kind.BROKER, "kafka-cluster", what)
-                for what in (may.DESCRIBE, may.IDEMPOTENT_WRITE)
-            ]
-        for topic in self.wanted["local_topics"]:
-            rights += [("User:ANONYMOUS", "127.0.0.1", kind.TOPIC, topic, what) for what in (may.DESCRIBE, may.WRITE)]
-        literal, allow = kafka.ResourcePatternType.LITERAL, kafka.AclPermissionType.ALLOW
-        return [
-            kafka.AclBinding(thing, name, literal, who, host, what, allow) for who, host, thing, name, what in rights
-        ]
+    # -- changes -------------------------------------------------------------------------------------------------------
 
     def apply(self, sentence: str, method: Any, request: list[Any]) -> None:
         """Note a change and, unless the task only checks, make it."""
-        self.changes.append(sentence)
-        if not self.module.check_mode:
+        self.apply_all([sentence], method, request)
+
+    def apply_all(self, sentences: list[str], method: Any, request: list[Any]) -> None:
+        """Note changes and, unless the task only checks, make them by one request."""
+        self.changes += sentences
+        if request and not self.module.check_mode:
             for future in method(request).values():
                 future.result(timeout=TIMEOUT)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2.0):
+            return True
+    except OSError:
+        return False
 
 
 def _kept(topic: dict[str, Any]) -> dict[str, str]:
@@ -198,6 +279,51 @@ def _kept(topic: dict[str, Any]) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(hours * 3600 * 1000)}
 
 
+def _short(topic: Any, replicas: int, brokers: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield the partitions of a topic that have too few replicas, with those that they are to have."""
+    for number, partition in sorted(topic.partitions.items()):
+        there = list(partition.replicas)
+        others = [one for one in brokers[number % len(brokers) :] + brokers if one not in there]
+        if len(there) < replicas:
+            chosen = list(dict.fromkeys(others))[: replicas - len(there)]
+            yield {"topic": topic.topic, "partition": number, "replicas": [*there, *chosen]}
+
+
+def _binding(right: dict[str, Any]) -> Any:
+    kind, operation = kafka.ResourceType[right["kind"].upper()], kafka.AclOperation[right["operation"].upper()]
+    name, prefixed = right["name"].removesuffix("*"), right["name"].endswith("*")
+    pattern = kafka.ResourcePatternType.PREFIXED if prefixed else kafka.ResourcePatternType.LITERAL
+    who, host, allow = f"User:{right['user']}", right["host"], kafka.AclPermissionType.ALLOW
+    return kafka.AclBinding(kind, name, pattern, who, host, operation, allow)
+
+
+def _everything() -> Any:
+    anything: Any = None  # librdkafka's word for it
+    kind, pattern = kafka.ResourceType.ANY, kafka.ResourcePatternType.ANY
+    operation, permission = kafka.AclOperation.ANY, kafka.AclPermissionType.ANY
+    return kafka.AclBindingFilter(kind, anything, pattern, anything, anything, operation, permission)
+
+
+def _filter(one: Any) -> Any:
+    return kafka.AclBindingFilter(
+        one.restype,
+        one.name,
+        one.resource_pattern_type,
+        one.principal,
+        one.host,
+        one.operation,
+        one.permission_type,
+    )
+
+
+def _sentence(one: Any) -> str:
+    star = "*" if one.resource_pattern_type == kafka.ResourcePatternType.PREFIXED else ""
+    what = f"{one.operation.name.lower()} {one.restype.name.lower()} {one.name}{star}"
+    permission = "may" if one.permission_type == kafka.AclPermissionType.ALLOW else "must not"
+    place = "" if one.host == "*" else f" from {one.host}"
+    return f"{one.principal} {permission} {what}{place}"
+
+
 def main() -> None:
     """Bring topics, users and rights to their wanted state."""
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
@@ -205,10 +331,15 @@ def main() -> None:
         module.fail_json(msg="confluent_kafka cannot be imported; is PYTHONPATH set to its folder?")
     cluster = Cluster(module)
     try:
-        cluster.wait()
-        cluster.topics()
-        cluster.users()
-        cluster.rights()
+        if cluster.stands():
+            cluster.wait()
+            cluster.topics()
+            cluster.users()
+            cluster.rights()
+            cluster.strangers()
+            cluster.wait_complete()
+        elif module.check_mode:
+            cluster.changes.append("all: no broker answers yet")
     except KafkaException as error:
         if not module.check_mode:
             module.fail_json(msg=f"{module.params['bootstrap']}: {error}", changes=cluster.changes)

@@ -1,11 +1,13 @@
-"""Avro schemas of the project's own topics, one file each: `<id>.<topic>.avsc`.
+"""Avro schemas of the project's own topics, one file each: `<id>.<role>.avsc`, called by the role of the topic in the contracts.
 
-The ids are declared, the same at every site, because MirrorMaker copies records with the id of the site they came from.
+The ids are declared, the same at every site, because MirrorMaker copies records with the id of the site they came from. A
+schema that has no name of its own is called as its topic is called in Kafka, which follows from the contract.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,14 +25,25 @@ class Declared:
     definition: dict[str, Any]
 
 
+def topics(names: Mapping[str, str]) -> dict[str, Declared]:
+    """Return the schemas of topics by their roles; `names` are those that they have in Kafka, by role."""
+    found = {}
+    for role, (number, text) in _files().items():
+        if role in names:
+            namespace, _, name = names[role].rpartition(".")
+            definition = {"type": "record", "namespace": namespace, "name": name} | json.loads(text)
+            found[role] = Declared(number, f"{names[role]}-value", definition)
+    return found
+
+
 @cache
-def topics() -> dict[str, Declared]:
-    """Return the schemas of the project's topics by topic."""
+def _files() -> dict[str, tuple[int, str]]:
+    """Return the number and the text of each file, by role."""
     found = {}
     for file in sorted(resources.files(__name__).iterdir(), key=lambda item: item.name):
         if file.name.endswith(".avsc"):
-            number, topic = file.name.removesuffix(".avsc").split(".", 1)
-            found[topic] = Declared(int(number), f"{topic}-value", json.loads(file.read_text()))
+            number, role = file.name.removesuffix(".avsc").split(".", 1)
+            found[role] = int(number), file.read_text()
     return found
 
 
