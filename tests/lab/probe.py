@@ -25,8 +25,9 @@ ALLOWED, REFUSED = "allowed", "refused"
 _KNOWN: dict[str, bool] = {}
 """Whether a user of Kafka may log in."""
 _CLIENTS: dict[str, Any] = {}
-"""Those that log in: answers go with the client that asked, so they stay."""
+"""By user: of Kafka those that log in, since answers go with the client that asked; of a store all."""
 _KNOWING: dict[str, threading.Lock] = {}
+"""By user: only one thread finds out, or makes a client."""
 
 
 # -- Kafka -------------------------------------------------------------------------------------------------------------
@@ -195,9 +196,25 @@ def store(system: dict[str, Any], cell: Cell) -> str:
 
 
 def _client(system: dict[str, Any], cell: Cell) -> Any:
+    """Return the client of a user: to make one takes longer than to ask by it."""
+    user = cell["user"]
+    with _KNOWING.setdefault(user, threading.Lock()):
+        if user not in _CLIENTS:
+            _CLIENTS[user] = _made_client(system, cell)
+        return _CLIENTS[user]
+
+
+def _made_client(system: dict[str, Any], cell: Cell) -> Any:
     import boto3
     from botocore.config import Config
 
+    own = Config(
+        s3={"addressing_style": "path"},
+        connect_timeout=10,
+        read_timeout=SECONDS,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=THREADS,
+    )
     return boto3.session.Session().client(
         "s3",
         endpoint_url=system["address"],
@@ -205,7 +222,7 @@ def _client(system: dict[str, Any], cell: Cell) -> Any:
         aws_access_key_id=cell["user"],
         aws_secret_access_key=cell["password"],
         verify=system["authority"] or None,
-        config=Config(s3={"addressing_style": "path"}, connect_timeout=10, read_timeout=SECONDS),
+        config=own,
     )
 
 
