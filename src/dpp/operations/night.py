@@ -27,6 +27,7 @@ from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import Folders
 from dpp.operations import real_sky
 from dpp.operations.data_plane import DataPlane
+from dpp.operations.products import exchange_products
 from dpp.rendering.clusters import cluster_objects, night_objects, with_images
 from dpp.rendering.contracts import NAMESPACE, VOLUMES
 
@@ -166,6 +167,7 @@ class Night:
         """Wait for calibrations and templates, then for the workers that load them."""
         with self._reporter.step("calibrations and templates") as step:
             self._until(partial(self._archive.unfinished, _CALIBRATION), _CALIBRATION, _CALIBRATION_SECONDS, step)
+        exchange_products(self._environment, self._folders, self._reporter)
         with self._reporter.step("prompt processing") as step:
             for workers in self._workers():
                 self._until(partial(self._archive.waiting, workers), workers, _STARTUP_SECONDS, step)

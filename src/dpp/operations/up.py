@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
+from dpp.adapters.progress import Reporter
 from dpp.adapters.pulumi.events import Listener, Result, ignore
 from dpp.adapters.pulumi.stacks import Stacks
 from dpp.adapters.secrets import Secrets
@@ -18,6 +19,7 @@ from dpp.model.errors import DppError
 from dpp.model.principals import Principals
 from dpp.model.rights import gone
 from dpp.model.units import NEEDS, UNITS
+from dpp.operations.products import exchange_products
 from dpp.operations.stacks import stacks_of
 
 
@@ -117,7 +119,7 @@ class _Run:
     """One run over the stacks."""
 
     def __init__(self, environment: Environment, stacks: Stacks, listener: Listener, refresh: bool) -> None:
-        self._stacks, self._listener, self._refresh = stacks, listener, refresh
+        self._environment, self._stacks, self._listener, self._refresh = environment, stacks, listener, refresh
         self._applied = Applied(environment.name)
         self._began = time.monotonic()
 
@@ -151,6 +153,8 @@ class _Run:
         stack = f"{self._applied.environment}.{unit}"
         self._applied.begun[stack] = time.monotonic() - self._began
         try:
+            if unit == "workloads" and self._environment.made:  # before a Job begins to make what is kept
+                exchange_products(self._environment, self._environment.folders, Reporter(quiet=True))
             return self._stacks.up(stack, self._listener, refresh=self._refresh)
         except DppError as error:  # the others finish what they are at
             return Result("up", stack, errors=[str(error)])

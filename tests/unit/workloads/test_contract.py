@@ -86,7 +86,7 @@ def test_what_a_contract_names_is_had(settings: Callable[[str, str], Settings]) 
     assert own.read_topic("ingested", "ncsa", "prompt-processing-R22_S11") == "dpp.raw.ingested"
     assert own.written_topic("alerts", "ncsa") == "lsst-alerts-v11"
     assert own.kafka_options("ncsa")["sasl.username"] == "prompt-processing"
-    assert own.database_url("apdb").startswith("postgresql+psycopg2://svc01.ncsa:5432/apdb?sslmode=verify-full")
+    assert own.database_url("apdb") == "postgresql+psycopg2://svc01.ncsa:5432/apdb?sslmode=verify-full"
     own.require_bucket("alerts", "ncsa", "write", "packets/a")
 
 

@@ -260,18 +260,18 @@ class Settings:
         return options | ({"ssl.ca.location": str(self.authority)} if cluster.protocol == "SASL_SSL" else {})
 
     def database_url(self, name: str) -> str:
-        """Return the SQLAlchemy URL of a database without user and password: those are in the environment.
+        """Return the SQLAlchemy URL of a database without what differs between those who use it: that is in the environment.
 
-        Repositories keep it, and each of their users has names of its own.
+        Repositories keep the URL. Users have names of their own, and authorities lie elsewhere on each host.
         """
         server = self.database(name)
-        query = f"sslmode={server.sslmode}" + (f"&sslrootcert={self.authority}" if server.sslmode != "disable" else "")
-        return f"postgresql+psycopg2://{server.host}:{server.port}/{name}?{query}"
+        return f"postgresql+psycopg2://{server.host}:{server.port}/{name}?sslmode={server.sslmode}"
 
     def export_credentials(self) -> None:
         """Put into the environment what PostgreSQL and S3 clients of other people's libraries read from there."""
         if self.site.databases:
             os.environ["PGUSER"], os.environ["PGPASSWORD"] = self.site.principal, self.secret("postgresql")
+            os.environ["PGSSLROOTCERT"] = str(self.authority)
         if self.site.site not in self.site.object_stores:
             return
         store = self.site.object_stores[self.site.site]
