@@ -142,3 +142,11 @@ def test_what_follows_from_a_contract_is_not_written_again(root: Path) -> None:
     edit(root, "services/data-backbone.yml", "dependencies: [", "dependencies: [object-storage, ")
 
     assert mistakes(root)["services/data-backbone.yml: dependencies"] == "object-storage"
+
+
+def test_what_a_contract_owns_is_not_retired(root: Path) -> None:
+    (root / ALL / "retired.yml").write_text("---\ndpp_retired: {topics: [dpp.visit.ledger], databases: [apdb, gone]}\n")
+    assert mistakes(root) == {
+        f"{ALL}/retired.yml: dpp_retired/topics": "dpp.visit.ledger, which a contract in services/ owns",
+        f"{ALL}/retired.yml: dpp_retired/databases": "apdb, which a contract in services/ owns",
+    }

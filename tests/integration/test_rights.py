@@ -123,6 +123,21 @@ def test_a_second_time_changes_nothing_and_who_is_not_named_is_taken_away_from_k
     assert converge() == []
 
 
+def test_a_topic_goes_only_when_it_is_named_as_retired(miniature: Miniature) -> None:
+    def converge(**arguments: Any) -> list[str]:
+        wanted = {"bootstrap": f"127.0.0.1:{miniature.users_port}", "admin_password": ADMIN_SECRET}
+        present = {right for site in SITES for right in rights.kafka_rights(miniature.principals, site)}
+        users = {right.user: password_of(right.user) for right in present if right.user != rights.LOCAL}
+        held = {"users": users, "rights": [right._asdict() for right in sorted(present)]}
+        return module("dpp_kafka", **wanted, **held, **arguments)
+
+    topic = {"dpp.no.longer": {"partitions": 1, "retention_hours": 1}}
+    assert converge(topics=topic) == ["topic dpp.no.longer: made with 1 partitions"]
+    assert converge() == []
+    assert converge(retired=["dpp.no.longer", "dpp.never.was"]) == ["topic dpp.no.longer: deleted"]
+    assert converge(retired=["dpp.no.longer"]) == []
+
+
 def test_policies_that_are_not_named_are_taken_away_and_no_bucket_is(miniature: Miniature) -> None:
     policies = rights.bucket_policies(miniature.principals, "ncsa")
 
@@ -136,6 +151,23 @@ def test_policies_that_are_not_named_are_taken_away_and_no_bucket_is(miniature: 
     assert converge(["butler", "raw"], fewer) == ["bucket alerts: policy taken away"]
     assert "alerts" in {one["Name"] for one in miniature.s3("ncsa").list_buckets()["Buckets"]}
     assert all(change.startswith("bucket alerts: granted") for change in converge(every, policies))
+
+
+def test_a_bucket_goes_only_when_it_is_named_as_retired(miniature: Miniature) -> None:
+    policies, every = rights.bucket_policies(miniature.principals, "ncsa"), list(rights.buckets_at(miniature.principals, "ncsa"))  # fmt: skip
+
+    def converge(buckets: list[str], **arguments: Any) -> list[str]:
+        endpoint = f"http://127.0.0.1:{miniature.store_ports['ncsa']}"
+        return module("dpp_buckets", endpoint=endpoint, access=ROOT, secret=ADMIN_SECRET, buckets=buckets, policies=policies, **arguments)  # fmt: skip
+
+    assert converge([*every, "no-longer"]) == ["bucket no-longer: made"]
+    s3 = miniature.s3("ncsa")
+    for key in ("in/a/folder", "beside"):
+        s3.put_object(Bucket="no-longer", Key=key, Body=b"kept until it is named")
+    assert converge(every) == []
+    assert len(s3.list_objects_v2(Bucket="no-longer")["Contents"]) == 2
+    assert converge(every, retired=["no-longer", "never-was"]) == ["bucket no-longer: deleted with its objects"]
+    assert converge(every, retired=["no-longer"]) == []
 
 
 def test_roles_that_are_not_named_are_taken_away_and_no_table_is(miniature: Miniature) -> None:
@@ -165,3 +197,19 @@ def test_roles_that_are_not_named_are_taken_away_and_no_table_is(miniature: Mini
     assert converge(fewer, remaining) == []
     converge(declared, users)
     assert sql("prompt-processing", "SELECT count(*) FROM kept") == "0"
+
+
+def test_a_database_goes_only_when_it_is_named_as_retired(miniature: Miniature) -> None:
+    declared = {one.name: one._asdict() for one in databases(miniature)}
+    users = {user: password_of(user) for user in rights.database_users(databases(miniature))}
+
+    def converge(more: dict[str, Any], **arguments: Any) -> list[str]:
+        place = {"socket": str(miniature.folder / "postgresql"), "port": miniature.database_port}
+        return module("dpp_databases", **place, databases=declared | more, users=users, **arguments)
+
+    converge({})
+    own = {"no-longer": {"extensions": [], "writers": ["data-backbone"], "readers": ["health"]}}
+    assert "database no-longer: made" in converge(own)
+    assert not [change for change in converge({}) if "dropped" in change]
+    assert "database no-longer: dropped" in converge({}, retired=["no-longer", "never-was"])
+    assert converge({}, retired=["no-longer"]) == []

@@ -24,7 +24,7 @@ def problems(principals: Principals, root: Path) -> Iterator[Problem]:
     ground = [*_names(principals), *_figures(principals), *_places(principals)]
     yield from ground
     if not ground:
-        for check in (_topics, _groups, _transactions, _stores, _databases, _calls, _volumes):
+        for check in (_topics, _groups, _transactions, _stores, _databases, _calls, _volumes, _retired):
             yield from check(principals)
         yield from _schemas(principals, root)
 
@@ -110,6 +110,21 @@ def _places(principals: Principals) -> Iterator[Problem]:
     for contract in principals.contracts.values():
         if contract.group and contract.group not in groups:
             yield _mistake(principals, contract, "group", contract.group, "a group with hosts", "correct the name")
+
+
+def _retired(principals: Principals) -> Iterator[Problem]:
+    """Yield what is to be dropped with its data although a contract owns it."""
+    retired = principals.environment.retired
+    owned = {
+        "topics": {topic.name for topic in principals.topics.values()},
+        "buckets": set(principals.buckets),
+        "databases": set(principals.databases),
+    }
+    for kind, names in owned.items():
+        for name in sorted(names & set(getattr(retired, kind))):
+            found = f"{name}, which a contract in services/ owns"
+            expected = f"{kind} that nobody owns any more"
+            yield _inventory(principals, "retired", f"dpp_retired/{kind}", found, expected, "delete one of the two")
 
 
 # -- Kafka -------------------------------------------------------------------------------------------------------------

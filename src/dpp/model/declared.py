@@ -23,6 +23,7 @@ from dpp.model.types import (
     Outside,
     Pool,
     Provisioning,
+    Retired,
     Routing,
     Site,
     StorageSite,
@@ -63,6 +64,7 @@ class Declared(Model):
     routing: Routing
     pools: dict[str, Pool]
     provisioning: Provisioning
+    retired: Retired
     hosts: dict[str, Host]
 
     @property

@@ -22,6 +22,7 @@ from dpp.model.types import (
     Outside,
     Pool,
     Provisioning,
+    Retired,
     Routing,
     Site,
     StorageSite,
@@ -45,11 +46,18 @@ SINGLES: Final[dict[str, tuple[str, type[BaseModel] | None]]] = {
     "dpp_camera": ("camera", Camera),
     "dpp_routing": ("routing", Routing),
     "dpp_provisioning": ("provisioning", Provisioning),
+    "dpp_retired": ("retired", Retired),
     "dpp_circuit_scale": ("circuit_scale", None),
 }
 M = TypeVar("M", bound=BaseModel)
 HOST_KEY: Final = "dpp_address"
-OPTIONAL: Final[dict[str, Any]] = {"dpp_pools": {}, "dpp_outside": {}, "dpp_routing": {}, "dpp_provisioning": {}}
+OPTIONAL: Final[dict[str, Any]] = {
+    "dpp_pools": {},
+    "dpp_outside": {},
+    "dpp_routing": {},
+    "dpp_provisioning": {},
+    "dpp_retired": {},
+}
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 
 

@@ -220,6 +220,7 @@ def of_host(principals: Principals, host: str) -> dict[str, Any]:
         "store_secrets": {user: store_secret(site, user) for user in store_users(principals, site)},
         "databases": {one.name: one._asdict() for one in databases},
         "database_secrets": {user: database_secret(user) for user in database_users(databases)},
+        "retired": {kind: list(names) for kind, names in principals.environment.retired},
         "ports": {"kafka": KAFKA_PORT, "postgresql": POSTGRESQL_PORT},
         "volumes": [one.name for one in principals.environment.volumes.values() if one.node == host],
     }

@@ -61,6 +61,17 @@ class Provisioning(Model):
     because: str = Field(default="", description="What keeps it from being applied.")
 
 
+class Retired(Model):
+    """What no contract owns any more and whose data may go, by its name in Kafka, the stores and the database servers.
+
+    Whatever else is no longer declared stays with its data.
+    """
+
+    topics: tuple[str, ...] = ()
+    buckets: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+
+
 class Network(Model):
     """A local network of a site."""
 

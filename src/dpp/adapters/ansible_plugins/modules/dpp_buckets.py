@@ -19,7 +19,7 @@ DOCUMENTATION = """
 module: dpp_buckets
 short_description: Make the buckets of an object store, and say who may do what with their objects
 description:
-  - Makes those buckets that are missing, and deletes none.
+  - Makes those buckets that are missing, and deletes none but those that are named as retired, with their objects.
   - Gives every bucket of the store its policy; one that no policy is named for has none, so that nobody but its owner
     may use it.
   - Waits for a service that is still starting. Supports check mode and diff.
@@ -30,6 +30,7 @@ options:
   access: {description: Access key of the buckets' owner., type: str, required: true}
   secret: {description: Its secret key., type: str, required: true}
   buckets: {description: Names of the buckets., type: list, elements: str, required: true}
+  retired: {description: Names of buckets that are deleted with their objects., type: list, elements: str, default: []}
   policies: {description: Policies by bucket; accounts that they name must exist., type: dict, default: {}}
   patience: {description: Seconds to wait for the service., type: int, default: 60}
 """
@@ -58,6 +59,7 @@ OPTIONS = {
     "access": {"type": "str", "required": True},
     "secret": {"type": "str", "required": True, "no_log": True},
     "buckets": {"type": "list", "elements": "str", "required": True},
+    "retired": {"type": "list", "elements": "str", "default": []},
     "policies": {"type": "dict", "default": {}},
     "patience": {"type": "int", "default": 60},
 }
@@ -77,7 +79,11 @@ def main() -> None:
             changes.append(f"bucket {name}: made")
             if not module.check_mode:
                 client.create_bucket(Bucket=name)
-        for name in sorted(present | set(wanted["buckets"])):
+        for name in sorted(present & set(wanted["retired"])):
+            changes.append(f"bucket {name}: deleted with its objects")
+            if not module.check_mode:
+                _delete(client, name)
+        for name in sorted(present - set(wanted["retired"]) | set(wanted["buckets"])):
             known = name in present or not module.check_mode
             changes += _policy(client, name, wanted["policies"].get(name), known=known, check=module.check_mode)
     except (BotoCoreError, ClientError) as error:
@@ -86,6 +92,13 @@ def main() -> None:
         changes.append("all: the service does not answer yet")
     text = "".join(f"{change}\n" for change in changes)
     module.exit_json(changed=bool(changes), changes=changes, diff={"before": "", "after": text})
+
+
+def _delete(client: Any, bucket: str) -> None:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for item in page.get("Contents", []):
+            client.delete_object(Bucket=bucket, Key=item["Key"])
+    client.delete_bucket(Bucket=bucket)
 
 
 def _policy(client: Any, bucket: str, wanted: dict[str, Any] | None, *, known: bool, check: bool) -> list[str]:

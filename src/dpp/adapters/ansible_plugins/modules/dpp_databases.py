@@ -22,7 +22,7 @@ DOCUMENTATION = """
 module: dpp_databases
 short_description: Databases, roles and rights of a PostgreSQL server
 description:
-  - Makes databases and extensions that are missing, and drops none.
+  - Makes databases and extensions that are missing, and drops none but those that are named as retired.
   - Who writes to a database does so as its owner, a role of its own without login, so that the tables of one writer are
     those of all; who reads may read every table, those to come included. Nobody else may even connect.
   - Users are members of the role C(principals). One that is no longer named is taken away with its sessions; what it
@@ -37,6 +37,7 @@ options:
     description: Databases by name, each with C(extensions), C(writers) and C(readers).
     type: dict
     default: {}
+  retired: {description: Databases that are dropped with their tables., type: list, elements: str, default: []}
   patience: {description: Seconds to wait for the server., type: int, default: 60}
 requirements: [psycopg2]
 """
@@ -59,6 +60,7 @@ OPTIONS = {
     "socket": {"type": "str", "default": "/var/run/postgresql"},
     "users": {"type": "dict", "default": {}, "no_log": True},
     "databases": {"type": "dict", "default": {}},
+    "retired": {"type": "list", "elements": "str", "default": []},
     "patience": {"type": "int", "default": 60},
 }
 PRINCIPALS = "principals"
@@ -219,6 +221,13 @@ class Server:
             for extension in sorted(set(one["extensions"]) - made):
                 self.change(f"database {name}: extension {extension}", "CREATE EXTENSION {}", extension, database=name)
 
+    def retire(self) -> None:
+        """Drop databases that are named for it, with the roles that used them."""
+        for name in sorted(set(self.wanted["retired"]) & set(self.present())):
+            self.change(f"database {name}: dropped", "DROP DATABASE {} WITH (FORCE)", name)
+            for role in (writers(name), readers(name)):
+                self.change("", "DROP ROLE IF EXISTS {}", role)
+
     def rights(self) -> None:
         """Let users of a database connect to it, and readers read it; all others keep out."""
         for name in sorted({*self.present(), *self.databases}):
@@ -291,7 +300,15 @@ def _is_of(password: str, kept: str | None) -> bool:
 
 def _steps(server: Server) -> Iterator[Any]:
     """Yield what is to be done, in order: rights are granted before others are taken away."""
-    yield from (server.roles, server.make, server.rights, server.memberships, server.masks, server.strangers)
+    yield from (
+        server.roles,
+        server.retire,
+        server.make,
+        server.rights,
+        server.memberships,
+        server.masks,
+        server.strangers,
+    )
 
 
 def main() -> None:

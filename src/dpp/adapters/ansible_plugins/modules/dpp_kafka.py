@@ -21,8 +21,8 @@ DOCUMENTATION = """
 module: dpp_kafka
 short_description: Users, rights and topics of a Kafka cluster
 description:
-  - Makes topics that are missing, adds partitions and replicas, sets what is kept of them; deletes no topic and removes
-    no partition.
+  - Makes topics that are missing, adds partitions and replicas, sets what is kept of them; deletes no topic but
+    those that are named as retired, and removes no partition.
   - Gives users their passwords where those do not work. Users and rights that are not named are taken away.
   - Brokers may be converged one after the other. Before a majority of them runs there is nothing that could be
     asked, and the task ends without waiting for those that come later; from then on it waits for its own broker, and
@@ -46,6 +46,7 @@ options:
       - Topics by name with C(partitions) and C(retention_hours); without the latter the newest of each key is kept.
     type: dict
     default: {}
+  retired: {description: Topics that are deleted with their records., type: list, elements: str, default: []}
   replicas: {description: Replicas of topics; fewer while fewer brokers have come., type: int, default: 1}
   reassign: {description: Command that gives partitions other replicas., type: list, elements: str, default: []}
   patience: {description: Seconds to wait for the broker., type: int, default: 120}
@@ -77,6 +78,7 @@ OPTIONS = {
     "users": {"type": "dict", "default": {}, "no_log": True},
     "rights": {"type": "list", "elements": "dict", "default": []},
     "topics": {"type": "dict", "default": {}},
+    "retired": {"type": "list", "elements": "str", "default": []},
     "replicas": {"type": "int", "default": 1},
     "reassign": {"type": "list", "elements": "str", "default": []},
     "patience": {"type": "int", "default": 120},
@@ -179,6 +181,11 @@ class Cluster:
         there = [name for name in sorted(self.wanted["topics"]) if name in present]
         self.keep(there)
         self.replicate([row for name in there for row in _short(present[name], replicas, sorted(known.brokers))])
+
+    def retire(self) -> None:
+        """Delete topics that are named for it; consumers and rights have gone before."""
+        gone = sorted(set(self.wanted["retired"]) & set(self.admin.list_topics(timeout=TIMEOUT).topics))
+        self.apply_all([f"topic {name}: deleted" for name in gone], self.admin.delete_topics, gone)
 
     def keep(self, names: list[str]) -> None:
         """Set what is kept of topics that exist."""
@@ -337,6 +344,7 @@ def main() -> None:
             cluster.users()
             cluster.rights()
             cluster.strangers()
+            cluster.retire()
             cluster.wait_complete()
         elif module.check_mode:
             cluster.changes.append("all: no broker answers yet")
