@@ -16,6 +16,10 @@ def test_clusters_are_taken_whole(server: Server, cluster: tuple[str, str]):
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_pods_are_admitted_as_they_would_be_made(server: Server, service: str):
+    accounts = [
+        one for one in of_service(service) if one["kind"] == "ServiceAccount"
+    ]  # pods without theirs are refused
+    assert server.apply(accounts).returncode == 0
     for manifest in of_service(service):
         for spec in pod_specs(manifest):
             one = {
@@ -63,6 +67,8 @@ def test_containers_against_the_rules_are_refused_with_the_reason(
 def test_pods_against_the_rules_are_refused_with_the_reason(server: Server, change: dict[str, object], reason: str):
     wrong = pod()
     wrong["spec"] |= change
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "other", "namespace": "workloads"}}
+    assert server.apply(account).returncode == 0
     done = server.apply(wrong, dry=True)
     assert done.returncode != 0
     assert reason in done.stderr
