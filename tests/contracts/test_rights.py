@@ -113,11 +113,12 @@ def test_what_a_site_stores_others_may_only_bring(lab: Principals) -> None:
 
 def test_databases_have_the_writers_and_readers_of_the_contracts(principals: Principals) -> None:
     host = principals.environment.hosts_of("ncsa", "postgresql")[0].name
-    butler, apdb = rights.databases_on(principals, host)
+    butler, ledger, apdb = rights.databases_on(principals, host)
     assert (butler.name, butler.extensions) == ("butler", ("btree_gist",))
     assert butler.writers == ("calibration", "data-backbone")
     assert butler.readers == ("health", "prompt-processing")
     assert (apdb.name, apdb.writers, apdb.readers) == ("apdb", ("prompt-processing",), ())
+    assert (ledger.name, ledger.writers, ledger.readers) == ("ledger", ("visit-ledger",), ("operator",))
 
 
 def test_a_principal_has_its_own_secrets_and_no_others(principals: Principals) -> None:

@@ -37,7 +37,7 @@ class System:
         kept, scratch = Folders.current().cache / "calibrations", self.miniature.folder / "scratch"
         self.miniature.run("calibration", "ncsa", "--kept", str(kept), DPP_SCRATCH=str(scratch))
         self.miniature.workload("forwarder", "summit")
-        for service in ("data_backbone", "prompt_processing", "broker"):
+        for service in ("data_backbone", "visit_ledger", "prompt_processing", "broker"):
             self.miniature.workload(service, "ncsa")
         self.miniature.workload("alert_distribution", "ncsa", PORT="0")
         self.wait(lambda: '"ready"' in self.miniature.log("prompt_processing-ncsa"), "the worker is ready")

@@ -23,6 +23,7 @@ from typing import Any
 
 import boto3
 import psutil
+import psycopg
 import yaml
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
@@ -289,6 +290,12 @@ transaction.state.log.num.partitions=4
             }
             | extra
         )
+
+    def sql(self, principal: str, database: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a query that a principal asks."""
+        who = {"user": principal, "password": password_of(principal), "dbname": database}
+        with psycopg.connect(host="127.0.0.1", port=self.database_port, **who) as connection:
+            return connection.execute(query, values or None).fetchall()  # type: ignore[arg-type]
 
     def client(self, principal: str, site: str) -> dict[str, str]:
         """Return the environment of others' programs that use PostgreSQL and the store of `site` as this principal."""

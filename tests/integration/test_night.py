@@ -81,6 +81,21 @@ def test_five_groups_received_the_full_stream(system, night):
         system.wait(lambda number=number: wanted <= received(f"broker-{number}"), f"broker-{number} has all receipts")
 
 
+def test_the_database_of_the_ledger_has_every_stamp_once(system, night):
+    stamps = rows(night / "ledger.jsonl")
+    obs_id = rows(night / "exposures.jsonl")[0]["obsId"]
+    own = [(row["step"], row["detector"], row["time"]) for row in stamps if row["obsId"] == obs_id]
+
+    def kept():
+        query = "SELECT step, detector, tai FROM stamps WHERE obs_id = %s"
+        return sorted(system.miniature.sql("visit-ledger", "ledger", query, obs_id))
+
+    system.wait(lambda: len(kept()) >= len(own), "the ledger's database has the night")
+    assert kept() == sorted(own)
+    [[images, alerted, lost]] = system.miniature.sql("visit-ledger", "ledger", "SELECT sum(images)::int, sum(alerted)::int, sum(lost)::int FROM nights")  # fmt: skip
+    assert (images, alerted, lost) == (3, 3, 0)
+
+
 def test_a_deleted_object_fails_the_night(system, night):
     fact = rows(night / "exposures.jsonl")[0]
     key = ExposureName.from_obs_id(fact["obsId"]).key(fact["detector"])

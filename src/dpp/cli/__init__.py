@@ -34,6 +34,7 @@ AREAS: Final = {
     "status": "Say what stands, what is missing and what is being measured.",
     "stack": "Preview, apply, refresh and destroy single stacks.",
     "night": "Run a night of visits and report on it.",
+    "ledger": "Ask what became of exposures, over any span of nights.",
     "model": "Check and show what the inventories declare.",
     "service": "Look services of the catalogue up.",
     "tools": "Build the programs that the observatory runs on.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -88,3 +89,12 @@ def write_settings(principals: Principals, name: str, site: str, folders: Folder
         "DPP_SECRETS": str(place / "secrets"),
         "DPP_CA": str(place / "ca.crt"),
     }
+
+
+def last_words(log: str) -> str:
+    """Return the last message of a workload's log."""
+    lines = log.strip().splitlines()
+    try:
+        return str(json.loads(lines[-1])["message"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return log.strip()[-800:]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpp.adapters.process import run
 from dpp.model.errors import FatalError
-from dpp.operations.data_plane import DataPlane
+from dpp.operations.data_plane import DataPlane, last_words
 
 IN_CAMERA = "/var/lib/dpp/night/.skies"
 """Where the camera finds them: its volume of records, which no other workload sees."""
@@ -46,7 +46,9 @@ def to_archive(folder: Path, archive: DataPlane) -> Delivered:
     """
     done = archive.run("workloads.calibration", "--deliver", str(folder), seconds=_DELIVERY_SECONDS, check=False)
     if done.code:
-        raise FatalError(f"real sky {folder}", _said(done.stderr), "exposures of two epochs that the camera can replay")
+        raise FatalError(
+            f"real sky {folder}", last_words(done.stderr), "exposures of two epochs that the camera can replay"
+        )
     facts = json.loads(done.stdout.splitlines()[-1])
     return Delivered(facts["sky"], facts["files"], facts.get("cropped", ""))
 
@@ -72,12 +74,3 @@ def to_camera(folder: Path, delivered: Delivered, volume: str, ssh: list[str]) -
     unpack = f"sudo mkdir -p {target} && sudo tar -C {target} --no-same-owner -x && sudo chmod -R a+rX {volume}/.skies"
     packed = run(["tar", "-C", folder, "-c", *delivered.files], timeout=_DELIVERY_SECONDS)
     run([*ssh, unpack], input=packed.output, timeout=_DELIVERY_SECONDS, remedy="see `dpp status`")
-
-
-def _said(log: str) -> str:
-    """Return the last message of a workload's log."""
-    lines = log.strip().splitlines()
-    try:
-        return str(json.loads(lines[-1])["message"])
-    except (IndexError, ValueError, KeyError, TypeError):
-        return log.strip()[-800:]

@@ -136,7 +136,7 @@ def test_every_prompt_worker_finds_a_connection_to_its_databases() -> None:
     workers = len(model.camera.detectors) * model.camera.visits_in_flight
     database = model.hosts_of("ncsa", "postgresql")[0].name
     found = values("production", "postgresql", database)
-    assert sorted(found["postgresql_databases"]) == ["apdb", "butler"]
+    assert sorted(found["postgresql_databases"]) == ["apdb", "butler", "ledger"]
     assert found["postgresql_settings"]["max_connections"] > 2 * workers
     assert values("production", "postgresql", "db02.ncsa")["postgresql_databases"] == {}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from workloads.common.avro import Codec
@@ -201,6 +201,16 @@ def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[t
     return [(role, number) for role, topic in topics.items() for number in sorted(known[topic].partitions)]
 
 
+def topic_identity(settings: Settings, site: str, group: str, role: str) -> str:
+    """Return what tells a topic from one of the same name that was deleted: offsets of the two mean different records."""
+    name = settings.read_topic(role, site, group)
+    try:
+        [answer] = AdminClient(settings.kafka_options(site)).describe_topics(TopicCollection([name])).values()
+        return str(answer.result(timeout=_TIMEOUT_SECONDS).topic_id)
+    except KafkaException as exception:
+        raise RetriableError(f"Kafka of {site}, topic {name}: {exception.args[0].str()}") from exception
+
+
 class Receiver:
     """A consumer of committed records that commits by hand.
 
@@ -216,6 +226,8 @@ class Receiver:
         fixed partitions of topics.
     start
         Where a group without offsets begins: ``earliest`` or ``latest``.
+    marks
+        Offsets to begin at, by partition: of who keeps account of them elsewhere, whatever the group has committed.
 
     Raises
     ------
@@ -232,7 +244,9 @@ class Receiver:
         *,
         partitions: Sequence[tuple[str, int]] = (),
         start: str = "earliest",
+        marks: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
+        self._marks = marks or {}
         wanted = dict.fromkeys([*roles, *(role for role, _ in partitions)])
         names = {role: settings.read_topic(role, site, group) for role in wanted}
         self._roles = {name: role for role, name in names.items()}
@@ -272,7 +286,13 @@ class Receiver:
     def _positions(self, wanted: list[TopicPartition], start: str) -> list[TopicPartition]:
         committed: list[TopicPartition] = self._consumer.committed(wanted, _TIMEOUT_SECONDS)
         for position in committed:
-            if position.offset < 0:
+            mark = self._marks.get((self._roles[position.topic], position.partition))
+            if mark is not None:
+                low, _ = self._consumer.get_watermark_offsets(position, _TIMEOUT_SECONDS)
+                if low > mark > 0:
+                    LOG.error("%s/%d: records %d to %d are gone", position.topic, position.partition, mark, low - 1)
+                position.offset = max(low, mark)
+            elif position.offset < 0:
                 low, high = self._consumer.get_watermark_offsets(position, _TIMEOUT_SECONDS)
                 position.offset = low if start == "earliest" else high
         return committed
