@@ -38,6 +38,7 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
         "camera": {
             "size": environment.camera.detector_pixels,
             "visits_in_flight": environment.camera.visits_in_flight,
+            "detectors_off": list(environment.camera.detectors_off),
             "detectors": [detector._asdict() for detector in environment.camera.detectors],
         },
     }  # fmt: skip

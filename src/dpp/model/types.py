@@ -145,6 +145,9 @@ class Camera(Model):
     rafts: tuple[Annotated[str, Field(pattern="^R(0[1-3]|[1-3][0-4]|4[1-3])$")], ...] = Field(
         min_length=1, description="Science rafts of nine detectors each."
     )
+    detectors_off: tuple[Annotated[str, Field(pattern="^R[0-9]{2}_S[0-9]{2}$")], ...] = Field(
+        default=(), description="Detectors that are switched off or masked: nothing of them is expected or processed."
+    )
     detector_pixels: Positive = Field(description="Along each side of a (square) detector.")
     visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")
     visits_in_flight: Positive = Field(description="Visits that prompt processing must hold at once to keep up.")

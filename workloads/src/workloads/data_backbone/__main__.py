@@ -69,7 +69,7 @@ def main() -> int:
     backbone = Backbone(settings)
     keeper_bus = Bus(settings)
     sender = keeper_bus.sender(LEDGER)
-    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender))
+    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), settings.site.camera)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     loops = {

@@ -139,7 +139,7 @@ class Backbone:
         self.ledger.stamp(Step.VERIFIED, subject, time=file.verified)
         self.ledger.stamp(Step.INGESTED, subject)
         detector = self._settings.site.detector(name.detector)
-        if on_sky(file.header):
+        if on_sky(file.header) and name.detector not in self._settings.site.camera.detectors_off:
             lane = name.exposure.seq_num % self._settings.site.camera.visits_in_flight
             partition = self._partitions[name.detector, lane]
             self.bus.publish(

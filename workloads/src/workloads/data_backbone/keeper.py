@@ -8,6 +8,7 @@ from typing import Any
 
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import Kind, kind_of_sensor
+from workloads.common.settings import Camera
 from workloads.common.times import tai_now
 from workloads.common.visit import EndReadout, NextVisit, NextVisitCanceled
 
@@ -37,10 +38,15 @@ class Keeper:
     ----------
     ledger
         Where stamps go.
+    camera
+        Which science sensors there are, and which of them are declared off.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, camera: Camera | None = None) -> None:
         self._ledger = ledger
+        self._camera = camera or Camera()
+        self._off: set[tuple[int, str]] = set()
+        """Observing day and detector of those that were named as off."""
         self._visits: dict[str, _Visit] = {}
         self._images: dict[tuple[str, str], _Image] = {}
         self._arrived: set[tuple[str, str]] = set()
@@ -72,9 +78,12 @@ class Keeper:
         if announced:
             announced.closed = True
         reason = "" if announced else "image without an announced visit"
-        for detector in event.sensors:
-            if kind_of_sensor(detector) is not Kind.SCIENCE:
-                continue  # archived as it is: nothing of it is ingested or processed
+        # Of other kinds, and of what is off, files are archived as they are: none of them is waited for.
+        science = [detector for detector in event.sensors if kind_of_sensor(detector) is Kind.SCIENCE]
+        self._name_off(event, science)
+        for detector in science:
+            if detector in self._camera.detectors_off:
+                continue
             self._images[event.imageName, detector] = _Image(group, event.timestampEndOfReadout)
             self._ledger.stamp(
                 Step.EXPECTED,
@@ -83,6 +92,19 @@ class Keeper:
                 reason=reason,
             )
 
+    def _name_off(self, event: EndReadout, named: list[str]) -> None:
+        """Stamp, once a day, each detector of which nothing is expected: declared off, or not among what was read out."""
+        for detector in (one.name for one in self._camera.detectors):
+            declared = detector in self._camera.detectors_off
+            once = (event.exposure.day_obs, detector)
+            if once in self._off or not (declared or (named and detector not in named)):
+                continue
+            self._off.add(once)
+            reason = "declared off" if declared else "not among the sensors that the camera read out"
+            LOG.warning("%s: off: %s", detector, reason)
+            subject = Subject(event.imageName, detector, event.group)
+            self._ledger.stamp(Step.OFF, subject, time=event.timestampEndOfReadout, reason=reason)
+
     def archiver_event(self, record: dict[str, Any]) -> None:
         """Take note of what the archiver or a forwarder reports."""
         event, content = record["event"], record["content"]
@@ -90,6 +112,8 @@ class Keeper:
             self._archived(content["obsid"], content["detector"], record["private_sndStamp"], float(content["size"]))
         elif event == "imageRetrievalForArchiving" and content["statusCode"] != "0":
             detector = f"{content['raft']}_{content['sensor']}"
+            if detector in self._camera.detectors_off:
+                return  # nothing was expected of it
             self._images.pop((content["obsid"], detector), None)
             self._ledger.stamp(
                 Step.LOST,
