@@ -323,9 +323,13 @@ def _camera(environment: Declared) -> Iterator[Finding]:
     names = [detector.name for detector in camera.detectors]
     for name in sorted(set(camera.detectors_off) - set(names)):
         expected = f"a detector of rafts {', '.join(camera.rafts)}"
-        yield Finding(("dpp_camera", "detectors_off"), f"{name}, which the camera does not have", expected, "correct the name")
+        yield Finding(
+            ("dpp_camera", "detectors_off"), f"{name}, which the camera does not have", expected, "correct the name"
+        )
     if set(names) <= set(camera.detectors_off):
-        yield Finding(("dpp_camera", "detectors_off"), "every detector", "one that is on", "delete those that are not off")
+        yield Finding(
+            ("dpp_camera", "detectors_off"), "every detector", "one that is on", "delete those that are not off"
+        )
 
 
 def _pools(environment: Declared) -> Iterator[Finding]:
