@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import uvicorn
 
 from workloads.common import log, schemas
+from workloads.common.errors import WorkloadError
 from workloads.common.serve import GRACE_SECONDS
 from workloads.common.settings import Settings
 from workloads.schema_registry.api import Registry, application
@@ -15,12 +17,16 @@ from workloads.schema_registry.log import Log
 from workloads.schema_registry.store import State
 
 
-def main() -> None:
-    """Run the service."""
+def main() -> int:
+    """Run the service; it ends with one sentence where its log would lose ids."""
     logger = log.configure("schema-registry")
     state = State()
     settings = Settings.load()
-    registry = Registry(state, Log(settings, state))
+    try:
+        registry = Registry(state, Log(settings, state))
+    except WorkloadError as error:
+        logger.error("not served: %s", error)  # noqa: TRY400 - the text says it all
+        return 1
     declared = [*schemas.topics(settings.site.catalogue).values(), *schemas.alerts().values()]
     missing = [one for one in declared if one.id not in state.schemas]
     if missing:
@@ -38,7 +44,8 @@ def main() -> None:
         log_level="warning",
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -85,6 +85,7 @@ def test_topics_are_as_declared_after_a_drift(host):
     described = kafka(host, "org.apache.kafka.tools.TopicCommand --describe")
     assert re.search(r"Topic: dpp.raw.ingested\s.*PartitionCount: 9\s", described)
     assert re.search(r"Topic: dpp.raw.arrivals\s.*retention.ms=604800000", described)
+    assert re.search(r"Topic: _schemas\s.*cleanup.policy=compact", described)
     assert "auto.create.topics.enable=false" in host.file("/etc/kafka/server.properties").content_string
 
 
