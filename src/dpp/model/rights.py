@@ -93,12 +93,21 @@ def _kafka_rights(principals: Principals, contract: Contract, site: str) -> Iter
             if topics[role].read_at(own) == site:
                 yield KafkaRight(user, "topic", topics[role].name, "read")
                 yield from (KafkaRight(user, "group", group, "read") for group in groups)
+        yield from _following_rights(principals, contract, own, site)
         if here:
             yield from (KafkaRight(user, "transactional_id", name, "write") for name in contract.transactions)
         if own == site:
             yield from (KafkaRight(user, "group", group, "describe") for group in contract.observes)
         if contract.mirrors:
             yield from _mirror_rights(principals, user, own, site)
+
+
+def _following_rights(principals: Principals, contract: Contract, own: str, site: str) -> Iterator[KafkaRight]:
+    """Yield what a principal at `own` may do at `site`, where it reads what it has at home too."""
+    for role, homes in principals.followed(contract, own).items():
+        if site in homes:
+            yield KafkaRight(contract.name, "topic", principals.topics[role].name, "read")
+            yield from (KafkaRight(contract.name, "group", group, "read") for group in contract.consumes[role])
 
 
 def _mirror_rights(principals: Principals, user: str, own: str, site: str) -> Iterator[KafkaRight]:

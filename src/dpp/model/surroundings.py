@@ -20,7 +20,9 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
     contract, environment = principals.contract(name), principals.environment
     environment.site(site)
     topics = _topics(principals, contract, site)
-    brokers = dict.fromkeys(place for one in topics.values() for place in (one["read_at"], one["written_at"]) if place)
+    brokers = dict.fromkeys(
+        place for one in topics.values() for place in (one["read_at"], one["written_at"], *one["followed_at"]) if place
+    )
     grants = _grants(principals, contract, site)
     return {
         "environment": environment.name,
@@ -31,6 +33,7 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
         "observes": list(contract.observes),
         "transactions": list(contract.transactions),
         "catalogue": _catalogue(principals) if contract.catalogues else {},
+        "schema_ids": list(environment.site(site).schema_ids) if contract.catalogues else [],
         "object_stores": {one["site"]: {"endpoint": environment.storage[one["site"]].endpoint} for one in grants},
         "buckets": grants,
         "databases": {database: _database(principals, contract, database) for database in (*contract.writes, *contract.reads)},
@@ -51,6 +54,7 @@ def _topics(principals: Principals, contract: Contract, site: str) -> dict[str, 
             "name": principals.topics[role].name,
             "read_at": principals.topics[role].read_at(site) if role in contract.consumes else None,
             "written_at": principals.topics[role].written_at(site) if role in contract.publishes else None,
+            "followed_at": list(principals.followed(contract, site).get(role, ())),
             "groups": list(contract.consumes.get(role, ())),
         }
         for role in dict.fromkeys((*contract.publishes, *contract.consumes))

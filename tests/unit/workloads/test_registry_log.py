@@ -40,7 +40,7 @@ class Admin:
 
 
 SETTINGS = SimpleNamespace(
-    site=SimpleNamespace(site="summit", catalogue={}),
+    site=SimpleNamespace(site="summit", catalogue={}, schema_ids=[]),
     written_topic=lambda role, site: f"_{role}" if site == "summit" else "",
     kafka_options=lambda _: {},
 )

@@ -35,12 +35,14 @@ class KafkaCluster(_Strict):
 class Topic(_Strict):
     """A topic of the contract: its name in Kafka, at which sites it is read and written, and in which groups.
 
-    A name of a group that ends in ``*`` means all that begin so.
+    `followed_at` are other sites whose own topic of that name is read too. A name of a group that ends in ``*`` means all
+    that begin so.
     """
 
     name: str
     read_at: str | None = None
     written_at: str | None = None
+    followed_at: list[str] = []
     groups: list[str] = []
 
 
@@ -114,6 +116,7 @@ class Site(_Strict):
     observes: list[str] = []
     transactions: list[str] = []
     catalogue: dict[str, str] = {}
+    schema_ids: list[int] = []
     object_stores: dict[str, ObjectStore] = {}
     buckets: list[Grant] = []
     databases: dict[str, Database] = {}
