@@ -100,7 +100,7 @@ class State:
         versions = self.versions(subject)
         if version in {"latest", "-1"}:
             return versions[-1]
-        if not version.isdecimal() or int(version) < 1:
+        if not version.isdecimal() or len(version) > 10 or int(version) < 1:
             said = 'allowed are 1 to 2147483647, -1 and "latest"'
             raise RegistryError(422, 42202, f"The specified version '{version}' is not a valid version id; {said}.")
         for entry in versions:
