@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from dpp.model.contracts import Contract, Store
-from dpp.model.declared import KAFKA_PORT, POSTGRESQL_PORT
+from dpp.model.declared import KAFKA_MESSAGE_BYTES, KAFKA_PORT, POSTGRESQL_PORT
 from dpp.model.principals import Principals
 
 LOCAL: Final = "ANONYMOUS"
@@ -224,6 +224,7 @@ def of_host(principals: Principals, host: str) -> dict[str, Any]:
         "topics": topics_at(principals, site),
         "mirrors": mirrors_at(principals, site),
         "kafka_secrets": {user: kafka_secret(user) for user in kafka_users(principals, site)},
+        "message_bytes": KAFKA_MESSAGE_BYTES,
         "kafka_rights": [right._asdict() for right in kafka_rights(principals, site)],
         "arrivals": arrivals[0] if arrivals else "",
         "buckets": list(buckets_at(principals, site)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpp.model.contracts import Contract
-from dpp.model.declared import POSTGRESQL_PORT
+from dpp.model.declared import KAFKA_MESSAGE_BYTES, POSTGRESQL_PORT
 from dpp.model.principals import Principals
 
 
@@ -28,7 +28,7 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
         "environment": environment.name,
         "site": site,
         "principal": name,
-        "kafka": {place: {"bootstrap": ",".join(environment.kafka_bootstrap(place))} for place in brokers},
+        "kafka": {place: _cluster(principals, place) for place in brokers},
         "topics": topics,
         "observes": list(contract.observes),
         "transactions": list(contract.transactions),
@@ -45,6 +45,11 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
             "detectors": [detector._asdict() for detector in environment.camera.detectors],
         },
     }  # fmt: skip
+
+
+def _cluster(principals: Principals, site: str) -> dict[str, Any]:
+    bootstrap = ",".join(principals.environment.kafka_bootstrap(site))
+    return {"bootstrap": bootstrap, "message_bytes": KAFKA_MESSAGE_BYTES}
 
 
 def _topics(principals: Principals, contract: Contract, site: str) -> dict[str, dict[str, Any]]:

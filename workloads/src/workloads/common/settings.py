@@ -26,9 +26,10 @@ class _Strict(BaseModel):
 
 
 class KafkaCluster(_Strict):
-    """One site's Kafka."""
+    """One site's Kafka; `message_bytes` is its limit, that of its mirrors and of all of its clients."""
 
     bootstrap: str
+    message_bytes: int
     protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"] = "SASL_SSL"
 
 
