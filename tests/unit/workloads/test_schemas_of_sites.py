@@ -132,6 +132,12 @@ def test_a_declared_schema_that_a_newer_release_elsewhere_brought_is_registered_
     assert not _only_copied(state, one)
 
 
+def test_no_declared_id_is_given_twice():
+    names = {role: f"a.{role}" for role in schemas._files()}
+    ids = [one.id for one in (*schemas.topics(names).values(), *schemas.alerts().values())]
+    assert len(set(ids)) == len(ids)
+
+
 def test_a_range_that_is_used_up_is_refused_in_words():
     state = State(free=(30, 31))
     for number, text in ((30, X), (31, Y), (900, Z)):
