@@ -56,6 +56,8 @@ def edit(root: Path, file: str, old: str, new: str) -> None:
          "contracts/forwarder/calls/camera", "port http of camera, which is served to archiver"),
         ("services/data-backbone.yml", "calls: {schema-registry: http}", "calls: {schema-registry: http, archiver: http}",
          "contracts/data-backbone/calls/archiver", "port http of archiver, which nobody serves"),
+        ("services/schema-registry.yml", "follows: [schemas]", "follows: [ledger]",
+         "contracts/schema-registry/follows", "topic ledger"),
         ("services/level-1-test-environment.yml", "to: [archiver]", "to: [archiver, forwarder]",
          "contracts/camera/serves/http/to", "forwarder, which does not call it"),
         ("services/main-camera-archiving.yml", "archiver-events: [forwarder]", "archiver-events: [archiver]",

@@ -58,7 +58,11 @@ def test_rights_at_kafka_are_those_of_the_contracts_and_no_more(lab: Principals)
         KafkaRight("forwarder", "topic", "dpp.archiver.events", "read"),
         KafkaRight("forwarder", "topic", "dpp.archiver.events", "write"),
     ]
-    assert not [right for right in rights.kafka_rights(lab, "ncsa") if right.user == "forwarder"]
+    far = [right for right in rights.kafka_rights(lab, "ncsa") if right.user == "forwarder"]
+    assert far == [
+        KafkaRight("forwarder", "group", "forwarder-replacements", "read"),
+        KafkaRight("forwarder", "topic", "dpp.raw.bad-replicas", "read"),
+    ]
     assert KafkaRight("prompt-processing", "transactional_id", "prompt-processing-*", "write") in rights.kafka_rights(
         lab, "ncsa"
     )

@@ -29,6 +29,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from dpp.build.tools import tool
 from dpp.model import rights
+from dpp.model.declared import KAFKA_MESSAGE_BYTES
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.names import kebab
@@ -128,7 +129,11 @@ class Miniature:
 
     def _told(self, principal: str, site: str) -> dict[str, Any]:
         content = surroundings(self.principals, principal, site)
-        broker = {"bootstrap": f"127.0.0.1:{self.users_port}", "protocol": "SASL_PLAINTEXT"}
+        broker = {
+            "bootstrap": f"127.0.0.1:{self.users_port}",
+            "protocol": "SASL_PLAINTEXT",
+            "message_bytes": KAFKA_MESSAGE_BYTES,
+        }
         database = {"host": "127.0.0.1", "port": self.database_port, "sslmode": "disable"}
         ports = {"schema-registry": self.registry_port, "camera": self.camera_port}
         return content | {
@@ -164,7 +169,7 @@ transaction.state.log.min.isr=1
 default.replication.factor=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-message.max.bytes=4194304
+message.max.bytes={KAFKA_MESSAGE_BYTES}
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 """

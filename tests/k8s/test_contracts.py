@@ -103,7 +103,7 @@ def test_a_port_is_open_to_whom_its_contract_says_and_they_may_go_there(environm
     assert comes == goes
 
 
-def test_the_forwarder_reaches_three_stores_one_broker_and_the_registry() -> None:
+def test_the_forwarder_reaches_three_stores_two_brokers_and_the_registry() -> None:
     [policy] = of_kind(of_service("forwarder"), "NetworkPolicy").values()
 
     def to(port: int, *places: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_the_forwarder_reaches_three_stores_one_broker_and_the_registry() -> Non
         "egress": [
             to(7480, host("10.81.0.21"), host("10.83.0.11"), host("10.82.0.11")),
             to(8081, {"podSelector": {"matchLabels": {SERVICE: "schema-registry"}}}),
-            to(9094, host("10.81.0.11")),
+            to(9094, host("10.81.0.11"), host("10.83.0.11")),
         ],
     }
 

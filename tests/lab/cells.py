@@ -79,11 +79,21 @@ def _topic(principals: Principals, contract: Contract, role: str, site: str) -> 
     topic, sites = principals.topics[role], principals.present[contract.name]
     copied = contract.mirrors and bool(topic.mirrors)
     reads = role in contract.consumes and any(topic.read_at(own) == site for own in sites)
+    reads = reads or (role in contract.follows and _feeds(principals, site, sites))
     writes = role in contract.publishes and any(topic.written_at(own) == site for own in sites)
     return reads or (copied and site in topic.homes), writes or (copied and site in topic.mirrors)
 
 
+def _feeds(principals: Principals, site: str, others: tuple[str, ...]) -> bool:
+    """Say whether one of the other sites has a copy of a topic whose home is `site`."""
+    return any(topic.homes == (site,) and set(topic.mirrors) & set(others) for topic in principals.topics.values())
+
+
 def _group(principals: Principals, contract: Contract, group: str, site: str) -> bool:
+    if _feeds(principals, site, principals.present[contract.name]):
+        for role in contract.follows:
+            if group in contract.consumes[role] and site in principals.topics[role].homes:
+                return True
     return any(
         group in groups and principals.topics[role].read_at(own) == site
         for role, groups in contract.consumes.items()

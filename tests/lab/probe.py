@@ -112,7 +112,7 @@ def _writes(options: dict[str, Any], _: dict[str, Any], cell: Cell) -> str:
     from confluent_kafka import Producer
 
     outcomes: list[str] = []
-    own = {"message.max.bytes": 8_000_000, "message.timeout.ms": int(SECONDS * 1000), "retries": 0}
+    own = {"message.max.bytes": 2 * TOO_LARGE, "message.timeout.ms": int(SECONDS * 1000), "retries": 0}
     producer = Producer(options | own)
     described = producer.list_topics(cell["thing"], timeout=SECONDS).topics[cell["thing"]]
     if described.error is not None:

@@ -31,6 +31,7 @@ def findings(environment: Declared, origin: Sources, *, complete: bool) -> Itera
         _clusters,
         _storage,
         _outside,
+        _camera,
         _volumes,
         _asns,
         _transit,
@@ -314,6 +315,21 @@ def _membership(environment: Declared) -> Iterator[Finding]:
 def _enlist(used: dict[str, set[str]], cluster: Cluster) -> None:
     for kind, group in NODE_GROUPS.items():
         used[group].update(getattr(cluster, kind))
+
+
+def _camera(environment: Declared) -> Iterator[Finding]:
+    """Yield detectors that are declared off and that the camera does not have, and a camera with none that is on."""
+    camera = environment.camera
+    names = [detector.name for detector in camera.detectors]
+    for name in sorted(set(camera.detectors_off) - set(names)):
+        expected = f"a detector of rafts {', '.join(camera.rafts)}"
+        yield Finding(
+            ("dpp_camera", "detectors_off"), f"{name}, which the camera does not have", expected, "correct the name"
+        )
+    if set(names) <= set(camera.detectors_off):
+        yield Finding(
+            ("dpp_camera", "detectors_off"), "every detector", "one that is on", "delete those that are not off"
+        )
 
 
 def _pools(environment: Declared) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def problems(principals: Principals, root: Path) -> Iterator[Problem]:
     ground = [*_names(principals), *_figures(principals), *_places(principals)]
     yield from ground
     if not ground:
-        for check in (_topics, _groups, _transactions, _stores, _databases, _calls, _volumes, _retired):
+        for check in (_topics, _follows, _groups, _transactions, _stores, _databases, _calls, _volumes, _retired):
             yield from check(principals)
         yield from _schemas(principals, root)
 
@@ -69,6 +69,7 @@ def _named(contract: Contract) -> Iterator[tuple[str, str, str]]:
     """Yield what a contract names that others own: the key, the noun, the name."""
     yield from (("publishes", "topic", name) for name in contract.publishes)
     yield from (("consumes", "topic", name) for name in contract.consumes)
+    yield from (("follows", "topic", name) for name in contract.follows)
     yield from (("stores", "bucket", store.bucket) for store in contract.stores)
     yield from (("topics", "bucket", one.arrivals_in) for one in contract.topics.values() if one.arrivals_in)
     yield from (("writes", "database", name) for name in contract.writes)
@@ -157,6 +158,15 @@ def _topics(principals: Principals) -> Iterator[Problem]:
             if owned.arrivals_in and not set(topic.homes) <= set(principals.buckets[owned.arrivals_in]):
                 found = f"bucket {owned.arrivals_in}, which the store of {', '.join(topic.homes)} does not have"
                 yield _mistake(principals, contract, f"{key}/arrivals_in", found, "a bucket at its home", "correct one")
+
+
+def _follows(principals: Principals) -> Iterator[Problem]:
+    for contract in principals.contracts.values():
+        for role in contract.follows:
+            owned = contract.topics.get(role)
+            if owned is None or owned.home != OWN or role not in contract.consumes:
+                found, expected = f"topic {role}", f"a topic of its own with home {OWN} that it consumes"
+                yield _mistake(principals, contract, "follows", found, expected, "correct the name")
 
 
 def _schemas(principals: Principals, root: Path) -> Iterator[Problem]:

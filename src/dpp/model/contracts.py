@@ -109,6 +109,10 @@ class Contract(Model):
     consumes: dict[Kebab, tuple[GroupName, ...]] = Field(
         default={}, description="Topics, each with its consumer groups."
     )
+    follows: tuple[Kebab, ...] = Field(
+        default=(),
+        description="Topics that each site has for itself and that it also reads at the home of what is mirrored to its own.",
+    )
     observes: tuple[GroupName, ...] = Field(default=(), description="Groups of others whose offsets it may read.")
     transactions: tuple[GroupName, ...] = Field(default=(), description="Transactional ids.")
     mirrors: bool = Field(

@@ -33,6 +33,8 @@ from dpp.model.types import (
 
 KAFKA_PORT: Final = 9094
 """Of brokers, for those who log in."""
+KAFKA_MESSAGE_BYTES: Final = 4 * 2**20
+"""Largest message of every Kafka, of the mirrors between them and of all clients, as it is sent."""
 POSTGRESQL_PORT: Final = 5432
 
 

@@ -189,6 +189,11 @@ class Principals:
         """Return the principals whose contracts call `name`."""
         return tuple(one.name for one in self.contracts.values() if name in one.calls)
 
+    def followed(self, contract: Contract, site: str) -> dict[str, tuple[str, ...]]:
+        """Return, by role, the other sites at which a principal at `site` reads a topic that it has at home too."""
+        homes = self.mirrored_into(site)
+        return {role: tuple(home for home in homes if home in self.topics[role].homes) for role in contract.follows}
+
     def mirrored_into(self, site: str) -> dict[str, tuple[Topic, ...]]:
         """Return the topics that `site` copies, by the home that they are copied from."""
         found: dict[str, list[Topic]] = defaultdict(list)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from dpp.model.contracts import Contract, Store
-from dpp.model.declared import KAFKA_PORT, POSTGRESQL_PORT
+from dpp.model.declared import KAFKA_MESSAGE_BYTES, KAFKA_PORT, POSTGRESQL_PORT
 from dpp.model.principals import Principals
 
 LOCAL: Final = "ANONYMOUS"
@@ -87,16 +87,27 @@ def _kafka_rights(principals: Principals, contract: Contract, site: str) -> Iter
         here = [role for role in contract.publishes if topics[role].written_at(own) == site]
         for role in here:
             yield KafkaRight(user, "topic", topics[role].name, "write")
+            if topics[role].retention_hours is None:  # who writes what must never be lost sees how it is kept
+                yield KafkaRight(user, "topic", topics[role].name, "describe_configs")
         for role, groups in contract.consumes.items():
             if topics[role].read_at(own) == site:
                 yield KafkaRight(user, "topic", topics[role].name, "read")
                 yield from (KafkaRight(user, "group", group, "read") for group in groups)
+        yield from _following_rights(principals, contract, own, site)
         if here:
             yield from (KafkaRight(user, "transactional_id", name, "write") for name in contract.transactions)
         if own == site:
             yield from (KafkaRight(user, "group", group, "describe") for group in contract.observes)
         if contract.mirrors:
             yield from _mirror_rights(principals, user, own, site)
+
+
+def _following_rights(principals: Principals, contract: Contract, own: str, site: str) -> Iterator[KafkaRight]:
+    """Yield what a principal at `own` may do at `site`, where it reads what it has at home too."""
+    for role, homes in principals.followed(contract, own).items():
+        if site in homes:
+            yield KafkaRight(contract.name, "topic", principals.topics[role].name, "read")
+            yield from (KafkaRight(contract.name, "group", group, "read") for group in contract.consumes[role])
 
 
 def _mirror_rights(principals: Principals, user: str, own: str, site: str) -> Iterator[KafkaRight]:
@@ -213,6 +224,7 @@ def of_host(principals: Principals, host: str) -> dict[str, Any]:
         "topics": topics_at(principals, site),
         "mirrors": mirrors_at(principals, site),
         "kafka_secrets": {user: kafka_secret(user) for user in kafka_users(principals, site)},
+        "message_bytes": KAFKA_MESSAGE_BYTES,
         "kafka_rights": [right._asdict() for right in kafka_rights(principals, site)],
         "arrivals": arrivals[0] if arrivals else "",
         "buckets": list(buckets_at(principals, site)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpp.model.contracts import Contract
-from dpp.model.declared import POSTGRESQL_PORT
+from dpp.model.declared import KAFKA_MESSAGE_BYTES, POSTGRESQL_PORT
 from dpp.model.principals import Principals
 
 
@@ -20,17 +20,20 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
     contract, environment = principals.contract(name), principals.environment
     environment.site(site)
     topics = _topics(principals, contract, site)
-    brokers = dict.fromkeys(place for one in topics.values() for place in (one["read_at"], one["written_at"]) if place)
+    brokers = dict.fromkeys(
+        place for one in topics.values() for place in (one["read_at"], one["written_at"], *one["followed_at"]) if place
+    )
     grants = _grants(principals, contract, site)
     return {
         "environment": environment.name,
         "site": site,
         "principal": name,
-        "kafka": {place: {"bootstrap": ",".join(environment.kafka_bootstrap(place))} for place in brokers},
+        "kafka": {place: _cluster(principals, place) for place in brokers},
         "topics": topics,
         "observes": list(contract.observes),
         "transactions": list(contract.transactions),
         "catalogue": _catalogue(principals) if contract.catalogues else {},
+        "schema_ids": list(environment.site(site).schema_ids) if contract.catalogues else [],
         "object_stores": {one["site"]: {"endpoint": environment.storage[one["site"]].endpoint} for one in grants},
         "buckets": grants,
         "databases": {database: _database(principals, contract, database) for database in (*contract.writes, *contract.reads)},
@@ -38,9 +41,15 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
         "camera": {
             "size": environment.camera.detector_pixels,
             "visits_in_flight": environment.camera.visits_in_flight,
+            "detectors_off": list(environment.camera.detectors_off),
             "detectors": [detector._asdict() for detector in environment.camera.detectors],
         },
     }  # fmt: skip
+
+
+def _cluster(principals: Principals, site: str) -> dict[str, Any]:
+    bootstrap = ",".join(principals.environment.kafka_bootstrap(site))
+    return {"bootstrap": bootstrap, "message_bytes": KAFKA_MESSAGE_BYTES}
 
 
 def _topics(principals: Principals, contract: Contract, site: str) -> dict[str, dict[str, Any]]:
@@ -50,6 +59,7 @@ def _topics(principals: Principals, contract: Contract, site: str) -> dict[str, 
             "name": principals.topics[role].name,
             "read_at": principals.topics[role].read_at(site) if role in contract.consumes else None,
             "written_at": principals.topics[role].written_at(site) if role in contract.publishes else None,
+            "followed_at": list(principals.followed(contract, site).get(role, ())),
             "groups": list(contract.consumes.get(role, ())),
         }
         for role in dict.fromkeys((*contract.publishes, *contract.consumes))

@@ -21,6 +21,10 @@ SCIENCE_RAFTS: Final = tuple(
     f"R{row}{column}" for row in range(5) for column in range(5) if f"{row}{column}" not in ("00", "04", "40", "44")
 )
 """Of a 5 x 5 grid the corners carry guiders and wavefront sensors."""
+FIRST_ASN: Final = 64512
+"""First of the private system numbers (RFC 6996)."""
+SCHEMA_IDS: Final = 2_000_000
+"""Ids of schemas that each site may give: with 1,023 system numbers, all are below 2**31. Those below are declared."""
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -35,11 +39,20 @@ class Site(Model):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$", description="Last part of the names of its hosts.")]
     title: str = Field(description="Name for people.")
-    asn: int = Field(ge=64512, le=65534, description="Private BGP autonomous system number.")
+    asn: int = Field(ge=FIRST_ASN, le=65534, description="Private BGP autonomous system number.")
     time_zone: str = Field(description="IANA zone of the people there; hosts themselves run on UTC.")
     transit_for: tuple[str, ...] = Field(
         default=(), description="Neighbouring sites whose traffic with the rest of the observatory this one carries."
     )
+
+    @property
+    def schema_ids(self) -> tuple[int, int]:
+        """The first and the last id that its schema registry gives to schemas of others: no other site gives one of these.
+
+        Records are mirrored with the id of the site that they come from. Sites are told apart by their system number.
+        """
+        first = SCHEMA_IDS * (1 + self.asn - FIRST_ASN)
+        return first, first + SCHEMA_IDS - 1
 
 
 class Routing(Model):
@@ -155,6 +168,9 @@ class Camera(Model):
     component: str = Field(description="Its name among the observatory's components, which topics are named after.")
     rafts: tuple[Annotated[str, Field(pattern="^R(0[1-3]|[1-3][0-4]|4[1-3])$")], ...] = Field(
         min_length=1, description="Science rafts of nine detectors each."
+    )
+    detectors_off: tuple[Annotated[str, Field(pattern="^R[0-9]{2}_S[0-9]{2}$")], ...] = Field(
+        default=(), description="Detectors that are switched off or masked: nothing of them is expected or processed."
     )
     detector_pixels: Positive = Field(description="Along each side of a (square) detector.")
     visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")

@@ -246,4 +246,22 @@ MISTAKES = [
         "a variable that no role declares",
         "ansible_* or an option of some role's argument_specs.yml",
     ),
+    Mistake(
+        "a detector off that is none",
+        f"{ALL}/camera.yml",
+        "rafts: [R22]",
+        "rafts: [R22]\n  detectors_off: [R22_S11, R12_S11]",
+        "dpp_camera/detectors_off",
+        "R12_S11, which the camera does not have",
+        "a detector of rafts R22",
+    ),
+    Mistake(
+        "a name of a detector off that is none",
+        f"{ALL}/camera.yml",
+        "rafts: [R22]",
+        "rafts: [R22]\n  detectors_off: [S11]",
+        "dpp_camera/detectors_off/0",
+        "'S11'",
+        "R[0-9]{2}_S[0-9]{2}",
+    ),
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from workloads.common import schemas
 from workloads.common.avro import Codec, frame, unframe
-from workloads.common.errors import NonRetriableError
+from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.registry import RegistryClient
 from workloads.schema_registry.api import Registry, application
 from workloads.schema_registry.store import State
@@ -132,6 +133,57 @@ def test_whatever_a_body_is_the_refusal_is_json_with_a_code(client, body, status
         assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
         assert isinstance(answer.json()["error_code"], int)
         assert said in answer.json()["message"] or answer.json()["error_code"] == 40401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", f"/schemas/ids/{'9' * 5000}", None, 404),
+        ("GET", f"/schemas/ids/{'9' * 5000}/schema", None, 404),
+        ("GET", f"/subjects/lsst-alerts-v11.0-value/versions/{'9' * 5000}", None, 422),
+        ("GET", "/subjects/%FF%FE/versions", None, 404),
+        ("POST", "/subjects/x-value/versions", b'{"schemaType": "\\ud800"}', 422),
+        ("PUT", "/mode", b'{"mode": "\\ud800"}', 422),
+        ("PUT", "/config", b'{"compatibility": "\\ud800"}', 422),
+        ("POST", "/subjects/x-value/versions", json.dumps({"schema": "[" * 5000}).encode(), 422),
+    ],
+)
+def test_no_request_is_answered_as_a_fault_of_the_server(client, method, path, body, status):
+    """A fault of the server is one that clients repeat."""
+    answer = client.request(method, path, content=body)
+    assert answer.status_code == status
+    assert isinstance(answer.json()["error_code"], int)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (422, b'{"error_code": 42201}', NonRetriableError),
+        (404, b"not found", NonRetriableError),
+        (405, b"", NonRetriableError),
+        (500, b"{}", RetriableError),
+        (200, b"<html>a proxy</html>", RetriableError),
+    ],
+)
+def test_our_client_repeats_only_what_may_be_answered_later(status, content, kind):
+    registry = RegistryClient("http://registry")
+    answers = httpx.MockTransport(lambda _: httpx.Response(status, content=content))
+    registry._client = httpx.Client(base_url="http://registry", transport=answers)
+    for ask in (
+        registry.subjects,
+        lambda: registry.schema(7),
+        lambda: registry.register("a/b-value", {"type": "string"}),
+    ):
+        with pytest.raises(kind):
+            ask()
+
+
+def test_our_client_names_subjects_as_they_are(client):
+    registry = RegistryClient("http://registry")
+    registry._client = client
+    number = registry.register("a/b c-value", {"type": "string"})
+    assert registry.latest("a/b c-value") == number
+    assert "a/b c-value" in registry.subjects()
 
 
 def test_subjects_may_have_slashes(client):

@@ -261,7 +261,7 @@ def test_transfers_resume_with_the_newest_exposure_and_there_by_class(tmp_path):
         "001_R22_S00.fits",
     ]
     assert journal.take("ncsa") is None
-    journal.proved(first[0], "ab", 10)
+    journal.sent(first[0], "ab", 10)
     again = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
     assert again.waiting() == journal.waiting() == {"ncsa": 3, "base": 4}
     assert again.take("ncsa").key == first[1].key
@@ -364,6 +364,9 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     while (transfer := journal.take("ncsa")) is not None:
         forwarder._send(transfer, target)
     assert target.objects == source.objects
+    assert journal.untold() is None, "nothing has arrived that was not read back"
+    while (sent := journal.unproved("ncsa")) is not None:
+        forwarder._prove(sent, target)
     forwarder.tell()
     assert sorted(said) == ["R00_SG0", "R22_S00"]
     assert journal.untold() is None
@@ -401,7 +404,8 @@ def test_arrivals_are_told_until_somebody_was_told(tmp_path):
 
     for site, everywhere in zip(sites, (False, True), strict=True):
         forwarder = Forwarder(None, [], journal, announce)
-        journal.proved(journal.take(site), "ab", 10)
+        journal.sent(journal.take(site), "ab", 10)
+        journal.proved(journal.unproved(site))
         deaf = True
         with pytest.raises(RetriableError):
             forwarder.tell()
@@ -416,6 +420,7 @@ def test_one_announcement_says_that_all_sites_have_it(tmp_path):
     journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"]), []
     journal.add([f"LSSTCam/20261122/MC_S_20261122_000001/MC_S_20261122_000001_R22_S0{n}.fits" for n in (0, 1)])
     for transfer in [journal.take(site) for site in ("ncsa", "base") for _ in range(2)]:
-        journal.proved(transfer, "ab", 10)
+        journal.sent(transfer, "ab", 10)
+        journal.proved(journal.unproved(transfer.site))
     Forwarder(None, [], journal, lambda _, content: said.append((content["detector"], content["everywhere"]))).tell()
     assert said == [("R22_S00", False), ("R22_S00", True), ("R22_S01", False), ("R22_S01", True)]

@@ -138,6 +138,8 @@ def test_the_library_of_others_reads_long_words(tmp_path):
 class Camera:
     """A camera's memory without the network between."""
 
+    off = frozenset()
+
     def __init__(self, cards, sensors=(DETECTOR,), **facts):
         self.buffer, self.facts, self.released = ImageBuffer(), facts, []
         for sensor in sensors:

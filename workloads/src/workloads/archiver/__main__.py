@@ -35,7 +35,7 @@ def main() -> int:
         transport.emit,
         folder,
         Journal(data / "archiver"),
-        CameraClient(settings.service("camera")),
+        CameraClient(settings.service("camera"), site.camera.detectors_off),
         Store(settings, site.site, BUCKET),
     )
     health, stop = Health(), Stop(GRACE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -27,9 +28,12 @@ class CameraClient:
     ----------
     url
         Where the camera offers its images.
+    off
+        Detectors that are declared off: that it has nothing of them is nothing to report.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, off: Iterable[str] = ()) -> None:
+        self.off = frozenset(off)
         self._client = httpx.Client(base_url=url, timeout=20.0)
 
     def describe(self, obs_id: str) -> dict[str, Any]:
@@ -70,7 +74,8 @@ class CameraClient:
 def journal_expected(journal: Journal, camera: CameraClient, event: EndReadout) -> list[str]:
     """Journal the list of sensors that this exposure must have, and return it.
 
-    It is what the event names and what the camera has of the image: pixels that nobody named are pixels all the same.
+    It is what the event names and what the camera has of the image: pixels that nobody named are pixels all the same. Of a
+    detector that is declared off, nothing is expected that the camera does not have.
 
     Raises
     ------
@@ -84,11 +89,14 @@ def journal_expected(journal: Journal, camera: CameraClient, event: EndReadout) 
         LOG.warning("%s; sensors are taken by their names", event.unpaired)
     sensors = event.sensors
     try:
-        unnamed = [sensor for sensor in sorted(camera.describe(event.imageName)) if sensor not in sensors]
+        there = camera.describe(event.imageName)
     except RetriableError:
         if not sensors:
             raise
         unnamed = []
+    else:
+        unnamed = [sensor for sensor in sorted(there) if sensor not in sensors]
+        sensors = [sensor for sensor in sensors if sensor in there or sensor not in camera.off]
     if unnamed:
         LOG.warning("%s: the camera has %s, which its endReadout does not name", event.imageName, ", ".join(unnamed))
     sensors = [*sensors, *unnamed]

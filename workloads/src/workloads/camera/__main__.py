@@ -64,7 +64,7 @@ def main() -> int:
     except WorkloadError as error:
         logger.error("%s", error)  # noqa: TRY400 - the text says it all
         return 1
-    names = sky.detectors[: options.detectors or None]
+    names = [name for name in sky.detectors if name not in camera.detectors_off][: options.detectors or None]
     first = options.first_seq or 1 + int(time.time()) % 86400
     plan = Plan(options.night, options.visits, options.interval, names, first, Faults.parse(options.fault))
     records = NightRecords(options.records / options.night)

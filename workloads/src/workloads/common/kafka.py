@@ -19,6 +19,7 @@ from workloads.common.avro import Codec
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.registry import RegistryClient
 from workloads.common.settings import Settings
+from workloads.common.sizes import require_small
 
 LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 30.0
@@ -88,12 +89,14 @@ class Sender:
 
     def __init__(self, settings: Settings, site: str, *roles: str, transactional_id: str | None = None) -> None:
         self._names = {role: settings.written_topic(role, site) for role in roles}
-        options = settings.kafka_options(site) | {
+        connection = settings.kafka_options(site)
+        self._limit = settings.site.kafka[site].message_bytes
+        options = connection | {
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 5,
             "compression.type": "lz4",
-            "message.max.bytes": 8_000_000,
+            "message.max.bytes": self._limit,
         }
         if transactional_id:
             settings.require_transactions(transactional_id)
@@ -112,7 +115,14 @@ class Sender:
         partition: int | None = None,
         headers: dict[str, bytes] | None = None,
     ) -> None:
-        """Hand one message to the producer; a full queue waits."""
+        """Hand one message to the producer; a full queue waits.
+
+        Raises
+        ------
+        TooLargeError
+            If it is larger than brokers and mirrors take.
+        """
+        require_small(self.name(role), self._limit, key.encode(), value, headers or {})
         where: dict[str, Any] = {} if partition is None else {"partition": partition}
         while True:
             try:
@@ -258,7 +268,7 @@ class Receiver:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": start,
                 "fetch.wait.max.ms": 2000,  # a record is handed out at once; this is how often an idle consumer asks again
-                "fetch.message.max.bytes": 8_000_000,
+                "fetch.message.max.bytes": settings.site.kafka[site].message_bytes,
                 "allow.auto.create.topics": False,
                 "topic.metadata.refresh.interval.ms": 5000,
                 "partition.assignment.strategy": "cooperative-sticky",

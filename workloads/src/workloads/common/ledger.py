@@ -14,7 +14,7 @@ TOPIC = "ledger"
 
 
 class Step(StrEnum):
-    """The steps, in the order of a visit that goes well; the last five are the ways in which it does not."""
+    """The steps, in the order of a visit that goes well; those from `CANCELLED` on are the ways in which it does not."""
 
     ANNOUNCED = "announced"
     EXPECTED = "expected"
@@ -29,6 +29,7 @@ class Step(StrEnum):
     FAILED = "failed"
     LATE = "late"
     LOST = "lost"
+    OFF = "off"
 
 
 ARCHIVED = frozenset({Step.ARCHIVED, Step.QUARANTINED, Step.LOST})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -36,7 +37,7 @@ class RegistryClient:
     def latest(self, subject: str) -> int:
         """Return the id of the newest schema of `subject`."""
         if subject not in self._latest:
-            self._latest[subject] = int(self._call("GET", f"/subjects/{subject}/versions/latest")["id"])
+            self._latest[subject] = int(self._call("GET", f"/subjects/{quote(subject, safe='')}/versions/latest")["id"])
         return self._latest[subject]
 
     def subjects(self) -> list[str]:
@@ -48,7 +49,7 @@ class RegistryClient:
         body: dict[str, Any] = {"schema": json.dumps(schema), "schemaType": "AVRO"}
         if schema_id is not None:
             body["id"] = schema_id
-        return int(self._call("POST", f"/subjects/{subject}/versions", body)["id"])
+        return int(self._call("POST", f"/subjects/{quote(subject, safe='')}/versions", body)["id"])
 
     def set_mode(self, mode: str) -> None:
         """Set the registry's mode: READWRITE, READONLY or IMPORT."""
@@ -64,4 +65,7 @@ class RegistryClient:
             raise RetriableError(f"{where}: answered {response.status_code} {response.text}")
         if response.is_error:
             raise NonRetriableError(f"{where}: answered {response.status_code} {response.text}")
-        return response.json()
+        try:
+            return response.json()
+        except ValueError as error:  # something else answers in its place
+            raise RetriableError(f"{where}: answered no JSON: {response.text[:200]}") from error

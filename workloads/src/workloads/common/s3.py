@@ -147,14 +147,15 @@ class Store:
                 for entry in page.get("CommonPrefixes", []):
                     yield str(entry["Prefix"])
 
-    def move_unchecked(self, bucket: str, key: str, target: str) -> None:
-        """Move an object inside a bucket as it is, even if its bytes do not have their digest."""
+    def move_unchecked(self, bucket: str, key: str, target: str) -> str:
+        """Move an object inside a bucket as it is, even if its bytes do not have their digest; return the one they have."""
         self._require(bucket, "write", target)
         self._require(bucket, "delete", key)
         with self._errors(bucket, key):
             data = bytes(self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
             self._client.put_object(Bucket=bucket, Key=target, Body=data)
             self._client.delete_object(Bucket=bucket, Key=key)
+        return sha256(data)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; that there is none is no error."""

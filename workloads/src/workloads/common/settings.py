@@ -26,21 +26,24 @@ class _Strict(BaseModel):
 
 
 class KafkaCluster(_Strict):
-    """One site's Kafka."""
+    """One site's Kafka; `message_bytes` is its limit, that of its mirrors and of all of its clients."""
 
     bootstrap: str
+    message_bytes: int
     protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"] = "SASL_SSL"
 
 
 class Topic(_Strict):
     """A topic of the contract: its name in Kafka, at which sites it is read and written, and in which groups.
 
-    A name of a group that ends in ``*`` means all that begin so.
+    `followed_at` are other sites whose own topic of that name is read too. A name of a group that ends in ``*`` means all
+    that begin so.
     """
 
     name: str
     read_at: str | None = None
     written_at: str | None = None
+    followed_at: list[str] = []
     groups: list[str] = []
 
 
@@ -92,11 +95,13 @@ def science_raft(raft: str = "R22", first: int = 90) -> list[Detector]:
 class Camera(_Strict):
     """What the camera is made of: pixels along a side of a detector, and the seed of its hardware and of the static sky.
 
-    `visits_in_flight` visits are worked on at once: as many workers wait for each detector.
+    `visits_in_flight` visits are worked on at once: as many workers wait for each detector. Nothing is expected of the
+    `detectors_off`, and what comes of them all the same is archived and not processed.
     """
 
     size: int = 1024
     visits_in_flight: int = 1
+    detectors_off: list[str] = []
     seed: int = 20160401
     detectors: list[Detector] = science_raft()
 
@@ -112,6 +117,7 @@ class Site(_Strict):
     observes: list[str] = []
     transactions: list[str] = []
     catalogue: dict[str, str] = {}
+    schema_ids: list[int] = []
     object_stores: dict[str, ObjectStore] = {}
     buckets: list[Grant] = []
     databases: dict[str, Database] = {}

@@ -15,6 +15,7 @@ from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, se
 from workloads.common.settings import Settings
 from workloads.data_backbone.backbone import SERVICE, Backbone
 from workloads.data_backbone.keeper import Keeper
+from workloads.data_backbone.memory import remember
 
 SWEEP_SECONDS = 20.0
 AWAY_SECONDS = 2.0
@@ -30,6 +31,7 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         "readouts": keeper.end_readout,
         "archiver-events": keeper.archiver_event,
     }
+    LOG.info("%d stamps of the last days recalled", remember(keeper, bus, partial(health.beat, "keeper")))
     receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
     while not stop:
         health.beat("keeper")
@@ -69,7 +71,7 @@ def main() -> int:
     backbone = Backbone(settings)
     keeper_bus = Bus(settings)
     sender = keeper_bus.sender(LEDGER)
-    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender))
+    keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), settings.site.camera)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     loops = {

@@ -23,7 +23,7 @@ from workloads.data_backbone.writer import BUCKET, Bad, Verified, Writer
 
 LOG = logging.getLogger(__name__)
 SERVICE = "data-backbone"
-ARRIVALS, INGESTED = "arrivals", "ingested"
+ARRIVALS, INGESTED, BAD_REPLICAS = "arrivals", "ingested", "bad-replicas"
 SETTLED_SECONDS = 10.0
 _DAY = re.compile(r"[0-9]{8}")
 _ARCHIVED_ONLY = {Kind.WAVEFRONT, Kind.GUIDER}
@@ -38,7 +38,7 @@ class Backbone:
         self.store = Store(settings, settings.site.site, BUCKET)
         self.writer = Writer(ensure_repository(settings), self.store)
         self.bus = Bus(settings)
-        self.sender: Sender = self.bus.sender(INGESTED, LEDGER, transactional_id=SERVICE)
+        self.sender: Sender = self.bus.sender(INGESTED, BAD_REPLICAS, LEDGER, transactional_id=SERVICE)
         self.ledger = Ledger(self.bus, SERVICE, self.sender)
         self.arrivals: Receiver = self.bus.receiver(SERVICE, ARRIVALS)
         names = {detector.id: detector.name for detector in settings.site.camera.detectors}
@@ -139,7 +139,7 @@ class Backbone:
         self.ledger.stamp(Step.VERIFIED, subject, time=file.verified)
         self.ledger.stamp(Step.INGESTED, subject)
         detector = self._settings.site.detector(name.detector)
-        if on_sky(file.header):
+        if on_sky(file.header) and name.detector not in self._settings.site.camera.detectors_off:
             lane = name.exposure.seq_num % self._settings.site.camera.visits_in_flight
             partition = self._partitions[name.detector, lane]
             self.bus.publish(
@@ -150,6 +150,8 @@ class Backbone:
     def _report_bad(self, item: Bad) -> None:
         name = item.arrival.name
         self.ledger.stamp(Step.QUARANTINED, Subject(name.exposure.obs_id, name.detector), reason=item.reason)
+        message = item.message(self._settings.site.site)
+        self.bus.publish(self.sender, BAD_REPLICAS, message, key=name.exposure.obs_id)
 
 
 def _tai(utc: float) -> float:

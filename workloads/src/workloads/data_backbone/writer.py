@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from astropy.io.fits import Header
@@ -59,10 +59,19 @@ class Verified:
 
 @dataclass(frozen=True)
 class Bad:
-    """A raw file that cannot be used, and why."""
+    """A raw file that cannot be used, and why; `sha256` is the digest of what was put aside, empty if nothing was."""
 
     arrival: Arrival
     reason: str
+    sha256: str = ""
+
+    def message(self, site: str) -> dict[str, Any]:
+        """Return the record for the topic of bad replicas: a good one is asked for."""
+        name = self.arrival.name
+        return {
+            "obsId": name.exposure.obs_id, "detector": name.detector, "key": self.arrival.key, "site": site,
+            "sha256": self.sha256, "reason": self.reason, "time": tai_now(),
+        }  # fmt: skip
 
 
 class Writer:
@@ -108,8 +117,7 @@ class Writer:
             LOG.warning("batch of %d not ingested (%s); one by one", len(good), error)
             good, refused = self._one_by_one(good)
             bad += refused
-        for item in bad:
-            self._quarantine(item)
+        bad = [replace(item, sha256=self._quarantine(item)) for item in bad]
         INGESTED.inc(len(good))
         SECONDS.observe(time.monotonic() - begun)
         return good, bad
@@ -178,16 +186,20 @@ class Writer:
         for element, record in records.items():
             self._butler.registry.insertDimensionData(element, record, skip_existing=True)
 
-    def _quarantine(self, bad: Bad) -> None:
-        """Move a bad file out of the way, with its reason beside it; a later good copy is welcome under its name."""
+    def _quarantine(self, bad: Bad) -> str:
+        """Move a bad file out of the way, with its reason beside it; a later good copy is welcome under its name.
+
+        Return the digest of what was moved, empty if nothing was.
+        """
         QUARANTINED.inc()
         LOG.error("quarantined %s: %s", bad.arrival.key, bad.reason)
         target = f"quarantine/{bad.arrival.key}"
         report = {"key": bad.arrival.key, "reason": bad.reason, "time": iso(tai_now()), "noticed": bad.arrival.noticed}
         try:
             self._store.put(BUCKET, f"{target}.reason.json", json.dumps(report, indent=1).encode())
-            self._store.move_unchecked(BUCKET, bad.arrival.key, target)
+            return self._store.move_unchecked(BUCKET, bad.arrival.key, target)
         except MissingObjectError:
-            return
+            return ""
         except WorkloadError as error:
             LOG.warning("%s: left in its place: %s", bad.arrival.key, error)
+            return ""

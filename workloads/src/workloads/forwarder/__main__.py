@@ -19,6 +19,7 @@ from workloads.common.kafka import Bus, Receiver
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
+from workloads.forwarder import replacements
 from workloads.forwarder.forward import BUCKET, Forwarder
 from workloads.forwarder.journal import TransferJournal
 
@@ -53,8 +54,18 @@ def main() -> int:
         for store in destinations
         for number in range(workers)
     }
+    proofs = {
+        f"{store.site}-proof": partial(forwarder.prove, store, stop.__bool__, health, f"{store.site}-proof")
+        for store in destinations
+    }
     events = bus.receiver("forwarder", transport.event_topic)
-    return run_together(stop, loops | {"news": partial(_news, forwarder, bus, events, stop, health)})
+    archive = Bus(settings, settings.site.topics[replacements.TOPIC].read_at)
+    requests = archive.receiver(replacements.GROUP, replacements.TOPIC)
+    others = {
+        "news": partial(_news, forwarder, bus, events, stop, health),
+        replacements.TOPIC: partial(replacements.hear, forwarder, requests, bus.codec.decode, stop, health),
+    }
+    return run_together(stop, loops | proofs | others)
 
 
 def _news(forwarder: Forwarder, bus: Bus, events: Receiver, stop: Stop, health: Health) -> None:

@@ -13,15 +13,16 @@ from prometheus_client import Counter, Gauge, Histogram
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.s3 import Store, sha256
 from workloads.common.serve import Health
-from workloads.forwarder.journal import Transfer, TransferJournal
+from workloads.forwarder.journal import Sent, Transfer, TransferJournal
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
 _SWEPT = 200
 """Keys that a sweep gives to the journal at once."""
-SENT = Counter("forwarder_bytes", "Bytes proved to have arrived", ["site"])
+SENT = Counter("forwarder_bytes", "Bytes that a site took", ["site"])
 FAILED = Counter("forwarder_failures", "Failed attempts", ["site"])
 WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
+REPLACED = Counter("forwarder_replaced", "Bad copies that were replaced by a good one", ["site"])
 SECONDS = Histogram("forwarder_seconds", "Seconds of one transfer", ["site"])
 
 Announce = Callable[[str, Mapping[str, object]], None]
@@ -64,7 +65,7 @@ class Forwarder:
         return found
 
     def tell(self) -> None:
-        """Announce every raw image that has arrived; one that could not be announced is the next time.
+        """Announce every raw image that was read back from a site; one that could not be announced is the next time.
 
         Raises
         ------
@@ -101,17 +102,108 @@ class Forwarder:
             pause = self._journal.failed(transfer, str(error))
             LOG.warning("%s to %s failed, again in %.1f s: %s", transfer.key, store.site, pause, error)
             return
-        self._journal.proved(transfer, digest, size)
+        self._journal.sent(transfer, digest, size)
         SENT.labels(store.site).inc(size)
         SECONDS.labels(store.site).observe(time.monotonic() - begun)
 
     def _copy(self, key: str, store: Store) -> tuple[str, int]:
-        """Copy one object; both ends must agree on the digest of what was read here."""
-        data = self._source.get(BUCKET, key)
-        expected = self._source.digest(BUCKET, key) or sha256(data)  # what others put there may have none
+        """Copy one object, unless the store says that it has it; what it really has is for `prove` to see."""
+        data, expected = self._good(key, store)
         if store.digest(BUCKET, key) != expected:
             store.put(BUCKET, key, data, expected)
-            found = store.digest(BUCKET, key)
-            if found != expected:
-                raise RetriableError(f"{key}: {store.site} has digest {found}, expected {expected}")
         return expected, len(data)
+
+    def _good(self, key: str, target: Store) -> tuple[bytes, str]:
+        """Return an object's bytes and digest from the source or, where its copy is bad or lost, from another site."""
+        refused: NonRetriableError | None = None
+        for store in (self._source, *(one for one in self._destinations if one.site != target.site)):
+            try:
+                data = store.get(BUCKET, key)
+            except NonRetriableError as error:
+                refused = refused or error
+            else:
+                if refused:
+                    LOG.error("%s: taken from %s, because %s", key, store.site, refused)
+                return data, sha256(data)
+        raise refused or NonRetriableError(f"{key}: no site to take it from")
+
+    # -- proof ---------------------------------------------------------------------------------------------------------
+
+    def prove(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:
+        """Read back what one destination took, until told to stop: only that counts as arrived.
+
+        It takes the way that nothing else takes, from the archive to the summit, and nobody waits for it.
+        """
+        while not stopped():
+            health.beat(name)
+            sent = self._journal.unproved(store.site)
+            if sent is None:
+                with self._wake:
+                    self._wake.wait(0.5)
+                continue
+            self._prove(sent, store)
+
+    def _prove(self, sent: Sent, store: Store) -> None:
+        key = sent.transfer.key
+        try:
+            if wrong := self._wrong(sent, store):
+                data, digest = self._good(key, store)
+                store.put(BUCKET, key, data, digest)
+                REPLACED.labels(store.site).inc()
+                wrong += "; replaced, to be read back"
+        except (RetriableError, NonRetriableError) as error:
+            wrong = str(error)
+        if not wrong:
+            self._journal.proved(sent)
+            return
+        pause = self._journal.failed(sent.transfer, wrong)
+        LOG.error("%s at %s not proved, again in %.1f s: %s", key, store.site, pause, wrong)
+
+    @staticmethod
+    def _wrong(sent: Sent, store: Store) -> str:
+        """Return what is wrong with a copy; nothing if its bytes have the digest of what was sent."""
+        try:
+            found = sha256(store.get(BUCKET, sent.transfer.key))
+        except NonRetriableError as error:
+            return str(error)
+        return "" if found == sent.sha256 else f"digest {found}, expected {sent.sha256}"
+
+    def replace(self, site: str, key: str, bad: str) -> bool:
+        """Send an object to a site again that found its copy bad; return whether there is a better one.
+
+        Parameters
+        ----------
+        bad
+            Digest of what the site found; empty where it found nothing or could not tell.
+
+        Raises
+        ------
+        RetriableError
+            If a store that may have a better one cannot answer.
+        """
+        stores = [self._source, *(one for one in self._destinations if one.site != site)]
+        if site not in {one.site for one in self._destinations}:
+            LOG.warning("%s: %s asks for it, which nothing is forwarded to", key, site)
+            return False
+        others = [digest for one in stores if (digest := self._stored(one, key)) is not None]
+        if not others or (bad and set(others) == {bad}):
+            why = "all sites have the same bytes" if others else "no other site has it"
+            LOG.error("%s: bad at %s and not sent again: %s", key, site, why)
+            self._journal.refused(site, key, why)
+            return False
+        LOG.warning("%s: bad at %s; sent again", key, site)
+        self._journal.again(site, key)
+        with self._wake:
+            self._wake.notify_all()
+        return True
+
+    @staticmethod
+    def _stored(store: Store, key: str) -> str | None:
+        """Return the digest that an object has at a site; None if there is none, or none that can be read."""
+        digest = store.digest(BUCKET, key)
+        if digest != "":
+            return digest
+        try:
+            return sha256(store.get(BUCKET, key))  # others put it there, without a digest
+        except NonRetriableError:
+            return None

@@ -14,20 +14,22 @@ from workloads.common.names import RawName, classify
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS transfers (
     site TEXT NOT NULL, key TEXT NOT NULL, class INTEGER NOT NULL, exposure TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'proved', 'told')),
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'proved', 'told', 'refused')),
     sha256 TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (site, key)) WITHOUT ROWID;
-DROP INDEX IF EXISTS waiting;
-DROP INDEX IF EXISTS untold;
 CREATE INDEX IF NOT EXISTS due ON transfers (site, exposure DESC, class, key) WHERE state = 'waiting' AND not_before = 0;
 CREATE INDEX IF NOT EXISTS pausing ON transfers (site, not_before) WHERE state = 'waiting' AND not_before > 0;
+CREATE INDEX IF NOT EXISTS unproved ON transfers (site, exposure DESC, class, key) WHERE state = 'sent';
 CREATE INDEX IF NOT EXISTS arrived ON transfers (exposure, key) WHERE state = 'proved';
 CREATE INDEX IF NOT EXISTS places ON transfers (key, state);
 """
 _NUMBERS = re.compile(r"(?P<day>[0-9]{8})(?:_(?P<number>[0-9]{6}))?$")
-_VERSION = 1
-"""Of the contents: the first had observation ids for exposures, whose order is that of what triggered them."""
+_VERSION = 2
+"""Of the contents: the first had observation ids for exposures, the second took what was sent for what had arrived."""
+_INDEXES = ("waiting", "untold", "due", "pausing", "arrived", "places")
+"""Those of older versions, whose names are free before the table is made anew."""
+_COLUMNS = "site, key, class, exposure, state, sha256, size, attempts, not_before, error"
 _DUE, _PAUSING = "state = 'waiting' AND not_before = 0", "state = 'waiting' AND not_before > 0"
 _WOKEN = 20
 """How many paused transfers one take makes due: more than it takes away, few enough to take no time."""
@@ -49,8 +51,17 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """An object that its destination took and that was not read back from there yet."""
+
+    transfer: Transfer
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Arrival:
-    """An object that is proved to stand at a site; `everywhere` if all other sites were told before."""
+    """An object that was read back from a site; `everywhere` if all other sites were told before."""
 
     transfer: Transfer
     sha256: str
@@ -92,19 +103,36 @@ class TransferJournal:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
-        self._upgrade()
+        self._make()
         self._taken: dict[str, set[str]] = {site: set() for site in sites}
         counts = "SELECT site, count(*) FROM transfers WHERE state = 'waiting' GROUP BY site"
         self._waiting = dict.fromkeys(sites, 0) | dict(self._database.execute(counts))
 
-    def _upgrade(self) -> None:
-        """Give rows of an older version their exposures anew, once."""
-        if self._database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
-            self._database.create_function("exposure_of", 1, exposure_of, deterministic=True)
-            self._database.create_function("class_of", 1, class_of, deterministic=True)
-            self._database.execute("UPDATE transfers SET exposure = exposure_of(key), class = class_of(key)")
-            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+    def _make(self) -> None:
+        """Make the tables; rows of an older version are copied, and one that was cut short at that goes on."""
+        database = self._database
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if "transfers" in names and "former" not in names and version < _VERSION:
+            database.execute("ALTER TABLE transfers RENAME TO former")
+            names.add("former")
+        if "former" in names:
+            for index in _INDEXES:
+                database.execute(f"DROP INDEX IF EXISTS {index}")
+        database.executescript(_SCHEMA)
+        with database:
+            database.execute("BEGIN")
+            if "former" in names:
+                self._copy_former()
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _copy_former(self) -> None:
+        """Copy the rows of the former version, with the exposure and the class that this version gives them."""
+        self._database.create_function("exposure_of", 1, exposure_of, deterministic=True)
+        self._database.create_function("class_of", 1, class_of, deterministic=True)
+        columns = _COLUMNS.replace("class, exposure", "class_of(key), exposure_of(key)")
+        self._database.execute(f"INSERT OR IGNORE INTO transfers ({_COLUMNS}) SELECT {columns} FROM former")  # noqa: S608 - constants
+        self._database.execute("DROP TABLE former")
 
     def add(self, keys: list[str]) -> int:
         """Note objects that must reach every site; known ones are left as they are. Return how many were new."""
@@ -149,15 +177,53 @@ class TransferJournal:
                 self._database.execute("BEGIN")
                 self._database.executemany("UPDATE transfers SET not_before = 0 WHERE site = ? AND key = ?", due)
 
-    def proved(self, transfer: Transfer, sha256: str, size: int) -> None:
-        """Note that an object stands at its destination with this digest."""
+    def sent(self, transfer: Transfer, sha256: str, size: int) -> None:
+        """Note that a destination took an object with this digest; it is still to be read back."""
         with self._lock:
-            self._database.execute(
-                "UPDATE transfers SET state = 'proved', sha256 = ?, size = ?, error = '' WHERE site = ? AND key = ?",
+            done = self._database.execute(
+                "UPDATE transfers SET state = 'sent', sha256 = ?, size = ?, attempts = 0, not_before = 0, error = '' "
+                "WHERE site = ? AND key = ? AND state = 'waiting'",
                 (sha256, size, transfer.site, transfer.key),
             )
-            self._waiting[transfer.site] -= 1
+            self._waiting[transfer.site] -= done.rowcount
             self._taken[transfer.site].discard(transfer.key)
+
+    def unproved(self, site: str) -> Sent | None:
+        """Return what a site took and was not read back from there, the newest exposure first; None if nothing is due."""
+        query = """SELECT key, attempts, sha256, size FROM transfers WHERE site = ? AND state = 'sent' AND not_before <= ?
+            ORDER BY exposure DESC, class, key LIMIT 1"""
+        with self._lock:
+            row = self._database.execute(query, (site, time.time())).fetchone()
+        return Sent(Transfer(site, row[0], row[1]), row[2], row[3]) if row else None
+
+    def proved(self, sent: Sent) -> None:
+        """Note that an object was read back from its destination with its digest."""
+        with self._lock:
+            self._database.execute(
+                "UPDATE transfers SET state = 'proved', error = '' WHERE site = ? AND key = ? AND state = 'sent'",
+                (sent.transfer.site, sent.transfer.key),
+            )
+
+    def again(self, site: str, key: str) -> None:
+        """Note that an object must be sent to a site again, whatever is known of it."""
+        with self._lock, self._database:
+            self._database.execute("BEGIN")
+            found = self._database.execute("SELECT state FROM transfers WHERE site = ? AND key = ?", (site, key))
+            state = found.fetchone()
+            self._database.execute(
+                "INSERT INTO transfers (site, key, class, exposure, state) VALUES (?, ?, ?, ?, 'waiting') "
+                "ON CONFLICT DO UPDATE SET state = 'waiting', sha256 = '', attempts = 0, not_before = 0",
+                (site, key, class_of(key), exposure_of(key)),
+            )
+            self._waiting[site] += int(state is None or state[0] != "waiting")
+
+    def refused(self, site: str, key: str, reason: str) -> None:
+        """Note that a site cannot use an object whose bytes are right: it is not sent again, and never is everywhere."""
+        change = "UPDATE transfers SET state = 'refused', error = ? WHERE site = ? AND key = ? AND state = ?"
+        with self._lock:
+            for state in ("waiting", "sent", "proved", "told"):
+                done = self._database.execute(change, (reason, site, key, state))
+                self._waiting[site] -= done.rowcount if state == "waiting" else 0
 
     def untold(self) -> Arrival | None:
         """Return an arrival that nobody was told of yet, or None."""
@@ -176,12 +242,12 @@ class TransferJournal:
         """Note that somebody was told of an arrival."""
         with self._lock:
             self._database.execute(
-                "UPDATE transfers SET state = 'told' WHERE site = ? AND key = ?",
+                "UPDATE transfers SET state = 'told' WHERE site = ? AND key = ? AND state = 'proved'",
                 (arrival.transfer.site, arrival.transfer.key),
             )
 
     def failed(self, transfer: Transfer, error: str) -> float:
-        """Note a failure and return the seconds until the next attempt: doubled each time, up to half a minute."""
+        """Note a failure to send or to read back; return the seconds to the next attempt: doubled up to half a minute."""
         doublings = min(max(transfer.attempts, 0), 10)  # a cut of hours is thousands of attempts
         pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0**doublings)
         with self._lock:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from workloads.broker.groups import GROUPS
-from workloads.common.ledger import ANSWERED
+from workloads.common.ledger import ANSWERED, Step
 from workloads.common.names import ExposureName
 from workloads.report.facts import Facts, Row
 
@@ -38,9 +38,17 @@ def exposures(facts: Facts) -> dict[str, Any]:
     return {
         "expected": len(facts.exposures), "arrived": by_step["arrived"], "verified": by_step["verified"], "ingested": by_step["ingested"],
         "processed": by_step["processed"], "archived": by_step["archived"], "unanswered": len(unanswered), "given_up": by_step["failed"],
-        "lost": len(lost), "losses": lost,
+        "lost": len(lost), "losses": lost, "off": _off(facts),
         "failures": [_sentence(row) for row in facts.ledger if row["step"] in ("quarantined", "failed", "lost", "late", "cancelled")],
     }  # fmt: skip
+
+
+def _off(facts: Facts) -> list[str]:
+    """Return the camera's detectors that it did not read out, each once, with the reason that the ledger has."""
+    read = set(facts.night.get("detectors", []))
+    reasons = {row["detector"]: row["reason"] for row in facts.ledger if row["step"] == Step.OFF}
+    names = [name for name in facts.night.get("detectorNumbers", {}) if name not in read]
+    return [f"{name}: {reasons.get(name, 'not read out by the camera')}" for name in dict.fromkeys([*names, *reasons])]
 
 
 def alerts(facts: Facts) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def render(report: dict[str, Any], folder: Path) -> str:
         _waterfall(report["waterfall"]),
         "<h2>Visits</h2>",
         _visits(report["visits"]),
+        _list("Detectors that were off", report["exposures"]["off"]),
         _list("Losses", report["exposures"]["losses"]),
         _list("What went wrong", report["exposures"]["failures"]),
         _list("Transients missed", report["transients"]["missed"]),

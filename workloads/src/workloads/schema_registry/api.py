@@ -17,6 +17,8 @@ from starlette.routing import Route
 from workloads.schema_registry.store import RegistryError, State, canonical
 
 _MODES = ("READWRITE", "READONLY", "IMPORT")
+_DIGITS = 10
+"""At most, of an id: below 2**31."""
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
 
@@ -205,13 +207,14 @@ async def _refused(_: Request, error: Exception) -> Response:
     refused = (
         error if isinstance(error, RegistryError) else RegistryError(500, 50001, f"{type(error).__name__}: {error}")
     )
-    body = {"error_code": refused.code, "message": str(refused)}
+    said = str(refused).encode(errors="backslashreplace").decode()  # a request may name what no text can hold
+    body = {"error_code": refused.code, "message": said}
     return JSONResponse(body, status_code=refused.status, media_type=_MEDIA_TYPE)
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise RegistryError(404, 40403, f"Schema {text} not found.")
+    if not text.isdecimal() or len(text) > _DIGITS:
+        raise RegistryError(404, 40403, f"Schema {text[:_DIGITS]} not found.")
     return int(text)
 
 

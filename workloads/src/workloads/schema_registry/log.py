@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from typing import Any
 
 from workloads.common.errors import RetriableError
-from workloads.common.kafka import Receiver, Sender
+from workloads.common.kafka import Received, Receiver, Sender
 from workloads.common.settings import Settings
-from workloads.schema_registry.store import State
+from workloads.schema_registry.keeping import require_kept
+from workloads.schema_registry.store import RegistryError, State
 
 LOG = logging.getLogger(__name__)
 TOPIC, GROUP = "schemas", "schema-registry-reader"
+KINDS = ("schema", "copy", "mode", "config")
 
 
 class Log:
@@ -25,16 +28,22 @@ class Log:
         Where Kafka is.
     state
         The state to keep up to date.
+
+    Raises
+    ------
+    NonRetriableError
+        If Kafka would forget what is written.
     """
 
     def __init__(self, settings: Settings, state: State) -> None:
         site = settings.site.site
+        require_kept(settings, TOPIC)
         self._state = state
         self._sender = Sender(settings, site, TOPIC)
         self._receiver = Receiver(settings, site, GROUP, partitions=[(TOPIC, 0)])
         self._applied = threading.Condition()
         self._seen: set[str] = set()
-        threading.Thread(target=self._follow, name="log", daemon=True).start()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
         self.append({"kind": "noop", "subject": "", "version": 0}, {})
 
     def append(self, key: dict[str, Any], value: dict[str, Any], timeout: float = 20.0) -> None:
@@ -54,6 +63,13 @@ class Log:
             if not self._applied.wait_for(lambda: token in self._seen, timeout):
                 raise RetriableError(f"{TOPIC}: a written record did not come back in {timeout:g} s")
 
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception:
+            LOG.exception("%s is read no further; the process starts again", TOPIC)
+            os._exit(1)  # what is served would grow old, and nobody would notice
+
     def _follow(self) -> None:
         while True:
             try:
@@ -62,9 +78,19 @@ class Log:
                 LOG.warning("%s; asking again", error)
                 continue
             for message in messages:
-                key, value = json.loads(message.key or b"{}"), json.loads(message.value or b"{}")
                 with self._applied:
-                    if key.get("kind") in ("schema", "mode", "config"):
-                        self._state.apply(key, value)
-                    self._seen.add(f"{json.dumps(key, sort_keys=True)}{json.dumps(value, sort_keys=True)}")
+                    token = applied(self._state, message)
+                    self._seen |= {token} if token else set()
                     self._applied.notify_all()
+
+
+def applied(state: State, message: Received) -> str:
+    """Apply one record and return the token by which its writer knows it; what is no record is named and passed over."""
+    try:
+        key, value = json.loads(message.key or b"{}"), json.loads(message.value or b"{}")
+        if key.get("kind") in KINDS:
+            state.apply(key, value)
+        return f"{json.dumps(key, sort_keys=True)}{json.dumps(value, sort_keys=True)}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RegistryError) as error:
+        LOG.error("%s at offset %d: no record of a registry, passed over: %r", TOPIC, message.offset, error)  # noqa: TRY400 - the text says it all
+        return ""

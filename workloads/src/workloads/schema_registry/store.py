@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 import fastavro
 from fastavro.schema import SchemaParseException
 
-FIRST_FREE_ID = 20001
-"""Ids below are declared by whoever registers in IMPORT mode; ids without a wish are given from here."""
+LOG = logging.getLogger(__name__)
+FREE_IDS = (20001, (1 << 31) - 1)
+"""First and last id that is given to who wishes none, unless the site has a range; those below are declared."""
 
 
 class RegistryError(Exception):
@@ -60,12 +62,13 @@ def canonical(text: str) -> str:
 
 @dataclass
 class State:
-    """All subjects, schemas and settings."""
+    """All subjects, schemas and settings; new ids are given within `free`, both ends included."""
 
     subjects: dict[str, list[Entry]] = field(default_factory=dict)
     schemas: dict[int, str] = field(default_factory=dict)
     mode: str = "READWRITE"
     compatibility: dict[str, str] = field(default_factory=lambda: {"": "NONE"})
+    free: tuple[int, int] = FREE_IDS
 
     def apply(self, key: dict[str, Any], value: dict[str, Any]) -> None:
         """Take one record of the log; records may come twice."""
@@ -73,6 +76,8 @@ class State:
             self.mode = value["mode"]
         elif key["kind"] == "config":
             self.compatibility[key["subject"]] = value["compatibility"]
+        elif key["kind"] == "copy":
+            self._copy(int(key["id"]), canonical(value["schema"]), key["site"])
         else:
             entry = Entry(key["subject"], int(key["version"]), int(value["id"]), canonical(value["schema"]))
             versions = self.subjects.setdefault(entry.subject, [])
@@ -81,12 +86,21 @@ class State:
                 versions.sort(key=lambda known: known.version)
             self.schemas[entry.id] = entry.schema
 
+    def _copy(self, schema_id: int, schema: str, site: str) -> None:
+        """Know a schema that another site registered; it is of no subject here."""
+        if self.schemas.setdefault(schema_id, schema) != schema:
+            LOG.error("schema %d: another one here than at %s; records of that site cannot be read", schema_id, site)
+
+    def knows(self, schema_id: int, text: str) -> bool:
+        """Say whether an id is of this schema here."""
+        return self.schemas.get(schema_id) == canonical(text)
+
     def entry(self, subject: str, version: str) -> Entry:
         """Return a version of a subject, by number, or the newest by ``latest`` or -1."""
         versions = self.versions(subject)
         if version in {"latest", "-1"}:
             return versions[-1]
-        if not version.isdecimal() or int(version) < 1:
+        if not version.isdecimal() or len(version) > 10 or int(version) < 1:
             said = 'allowed are 1 to 2147483647, -1 and "latest"'
             raise RegistryError(422, 42202, f"The specified version '{version}' is not a valid version id; {said}.")
         for entry in versions:
@@ -126,6 +140,13 @@ class State:
         if wanted is not None and self.schemas.get(wanted, schema) != schema:
             raise RegistryError(422, 42205, f"Overwrite new schema with id {wanted} is not permitted.")
         same = next((number for number, text in self.schemas.items() if text == schema), None)
-        new_id = wanted or same or max([FIRST_FREE_ID - 1, *self.schemas]) + 1
+        new_id = wanted or same or self._next_id()
         versions = self.subjects.get(subject, [])
         return Entry(subject, versions[-1].version + 1 if versions else 1, new_id, schema), True
+
+    def _next_id(self) -> int:
+        first, last = self.free
+        following = max((number for number in self.schemas if first <= number <= last), default=first - 1) + 1
+        if following > last:
+            raise RegistryError(422, 42201, f"Every id of this site, {first} to {last}, is given.")
+        return following

@@ -85,6 +85,7 @@ def test_topics_are_as_declared_after_a_drift(host):
     described = kafka(host, "org.apache.kafka.tools.TopicCommand --describe")
     assert re.search(r"Topic: dpp.raw.ingested\s.*PartitionCount: 9\s", described)
     assert re.search(r"Topic: dpp.raw.arrivals\s.*retention.ms=604800000", described)
+    assert re.search(r"Topic: _schemas\s.*cleanup.policy=compact", described)
     assert "auto.create.topics.enable=false" in host.file("/etc/kafka/server.properties").content_string
 
 
@@ -96,3 +97,16 @@ def test_no_plain_listener_leaves_the_host(host):
 def test_secrets_are_their_owners(host):
     assert host.file("/etc/kafka/server.properties").mode == 0o640
     assert host.file("/etc/kafka/admin.properties").mode == 0o600
+
+
+def test_a_java_machine_without_memory_ends(host):
+    flags = host.check_output("tr '\\0' ' ' < /proc/$(systemctl show kafka --property MainPID --value)/cmdline")
+    assert "-XX:+ExitOnOutOfMemoryError" in flags
+
+
+def test_a_mirror_whose_task_fails_ends(host):
+    said = "ERROR: Task is being killed and will not recover until manually restarted"
+    failed = host.run("timeout 60 /usr/local/bin/kafka-mirror sh -c %s", f"echo '{said}'; exec sleep 1000")
+    assert failed.rc == 1
+    assert "starts again" in failed.stdout
+    assert host.run("/usr/local/bin/kafka-mirror sh -c 'exit 143'").rc == 143

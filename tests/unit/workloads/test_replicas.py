@@ -1,0 +1,375 @@
+"""Copies that go bad, whenever and wherever: replaced from a good one, and archived only once read back."""
+
+from __future__ import annotations
+
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+from unit.workloads.test_detectors_off import ALL, Stamps, missing, readout
+from unit.workloads.test_journals import key_of
+from unit.workloads.test_odd_exposures import NAME
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.kafka import Received
+from workloads.common.ledger import Subject
+from workloads.common.s3 import MissingObjectError, sha256
+from workloads.data_backbone.arrivals import Arrival
+from workloads.data_backbone.keeper import REMEMBERED_SECONDS, Keeper
+from workloads.data_backbone.writer import Bad, Writer
+from workloads.forwarder import journal as forwarder_journal
+from workloads.forwarder import replacements
+from workloads.forwarder.forward import Forwarder
+from workloads.forwarder.journal import TransferJournal, class_of, exposure_of
+
+KEY, GOOD, DAMAGED = key_of(1), b"pixels", b"pixelz"
+
+
+class Copies:
+    """A site's store in memory that keeps, like a real one, the digest that an object was stored with."""
+
+    def __init__(self, site):
+        self.site, self.objects, self.digests, self.away, self.puts = site, {}, {}, False, 0
+
+    def hold(self, data, digest=None, key=KEY):
+        self.objects[key], self.digests[key] = data, sha256(data) if digest is None else digest
+
+    def get(self, _bucket, key):
+        self._ask()
+        if key not in self.objects:
+            raise MissingObjectError(f"{self.site}:{key}: no such object")
+        if self.digests[key] not in ("", sha256(self.objects[key])):
+            raise NonRetriableError(f"{self.site}:{key}: digest of what was read")
+        return self.objects[key]
+
+    def digest(self, _bucket, key):
+        self._ask()
+        return self.digests[key] if key in self.objects else None
+
+    def put(self, _bucket, key, data, digest=""):
+        self._ask()
+        self.puts += 1
+        self.hold(data, digest or sha256(data), key)
+
+    def move_unchecked(self, _bucket, key, target):
+        if key not in self.objects:
+            raise MissingObjectError(key)
+        data = self.objects.pop(key)
+        self.hold(data, key=target)
+        return sha256(data)
+
+    def _ask(self):
+        if self.away:
+            raise RetriableError(f"{self.site} is away")
+
+
+class Way:
+    """A forwarder between three stores."""
+
+    def __init__(self, folder):
+        self.summit, self.ncsa, self.base = (Copies(site) for site in ("summit", "ncsa", "base"))
+        self.journal, self.said = TransferJournal(folder / "journal.db", ["ncsa", "base"]), []
+        self.forwarder = Forwarder(self.summit, [self.ncsa, self.base], self.journal, self._announce)
+
+    def _announce(self, _, content):
+        self.said.append((content["site"], content["everywhere"]))
+
+    def send(self):
+        for store in (self.ncsa, self.base):
+            while (transfer := self.journal.take(store.site)) is not None:
+                self.forwarder._send(transfer, store)
+
+    def prove(self):
+        for store in (self.ncsa, self.base):
+            while (sent := self.journal.unproved(store.site)) is not None:
+                self.forwarder._prove(sent, store)
+        self.forwarder.tell()
+
+    def archive(self, data=GOOD):
+        self.summit.hold(data)
+        self.forwarder.note([KEY])
+        self.send()
+        self.prove()
+
+
+@pytest.fixture
+def way(tmp_path, monkeypatch):
+    made = Way(tmp_path)
+    made.now = 1_000.0
+    monkeypatch.setattr(forwarder_journal.time, "time", lambda: made.now)
+    return made
+
+
+def test_a_copy_that_the_archive_quarantines_is_sent_again_and_archived_when_it_was_read_back(way):
+    way.archive()
+    assert way.said == [("base", False), ("ncsa", True)]
+    way.said.clear()
+    del way.ncsa.objects[KEY]  # moved to quarantine
+    assert way.forwarder.replace("ncsa", KEY, sha256(DAMAGED))
+    assert way.journal.waiting() == {"ncsa": 1, "base": 0}
+    way.send()
+    way.forwarder.tell()
+    assert way.said == [], "sent is not archived"
+    way.prove()
+    assert way.said == [("ncsa", True)]
+    assert way.ncsa.objects[KEY] == GOOD
+
+
+def test_a_copy_that_could_not_be_put_aside_is_replaced_where_it_stands(way):
+    way.archive()
+    way.ncsa.hold(DAMAGED, digest=sha256(GOOD))
+    way.said.clear()
+    assert way.forwarder.replace("ncsa", KEY, "")
+    way.send()
+    way.prove()
+    assert way.said == [], "it was bad when it was read back"
+    way.now += 60
+    way.prove()
+    assert way.said == [("ncsa", True)]
+    assert way.ncsa.objects[KEY] == GOOD
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda store: store.hold(DAMAGED, digest=sha256(GOOD)),
+        lambda store: store.hold(DAMAGED),
+        lambda store: store.hold(b""),
+        lambda store: store.objects.pop(KEY),
+    ],
+    ids=["rotten", "overwritten", "emptied", "lost"],
+)
+def test_what_goes_bad_before_it_is_read_back_has_not_arrived(way, harm):
+    way.summit.hold(GOOD)
+    way.forwarder.note([KEY])
+    way.send()
+    harm(way.base)
+    way.prove()
+    assert way.said == [("ncsa", False)]
+    way.now += 60
+    way.prove()
+    assert way.said == [("ncsa", False), ("base", True)]
+    assert way.base.objects[KEY] == GOOD
+
+
+def test_the_good_copy_may_be_another_sites(way):
+    way.archive()
+    way.summit.hold(DAMAGED, digest=sha256(GOOD))
+    del way.ncsa.objects[KEY]
+    assert way.forwarder.replace("ncsa", KEY, sha256(DAMAGED))
+    way.send()
+    way.prove()
+    assert way.ncsa.objects[KEY] == GOOD
+
+
+@pytest.mark.parametrize("digest", [None, ""], ids=["stored with its digest", "stored by others without"])
+def test_bytes_that_are_the_same_everywhere_are_no_bad_copy_and_go_round_in_no_circle(way, digest):
+    way.summit.hold(GOOD, digest=digest)
+    way.forwarder.note([KEY])
+    way.send()
+    del way.ncsa.objects[KEY]  # quarantined: its header is wrong, say
+    assert not way.forwarder.replace("ncsa", KEY, sha256(GOOD))
+    puts = way.ncsa.puts
+    way.prove()
+    way.send()
+    assert (way.ncsa.puts, way.journal.take("ncsa"), way.journal.unproved("ncsa")) == (puts, None, None)
+    assert way.said == [("base", False)], "never everywhere"
+    assert way.forwarder.note([KEY]) == 0, "a sweep knows it"
+
+
+def test_what_no_site_has_is_not_sent_and_nobody_forwards_to_a_stranger(way):
+    assert not way.forwarder.replace("ncsa", KEY, "")
+    assert not way.forwarder.replace("in2p3", KEY, "")
+    assert way.journal.take("ncsa") is None
+
+
+def test_a_site_that_is_away_is_waited_for_before_it_counts(way):
+    way.summit.hold(GOOD)
+    way.forwarder.note([KEY])
+    way.send()
+    way.base.away = True
+    way.prove()
+    assert way.said == [("ncsa", False)]
+    way.base.away = False
+    way.now += 60
+    way.prove()
+    assert way.said[1:] == [("base", True)]
+    assert way.base.puts == 1, "nothing was wrong with it"
+
+
+def test_a_restart_proves_what_was_sent_before_it(way, tmp_path):
+    way.summit.hold(GOOD)
+    way.forwarder.note([KEY])
+    way.send()
+    way.journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
+    way.forwarder = Forwarder(way.summit, [way.ncsa, way.base], way.journal, way._announce)
+    way.prove()
+    assert way.said == [("base", False), ("ncsa", True)]
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_a_journal_of_the_former_version_keeps_its_rows(tmp_path, cut_short):
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE transfers (site TEXT NOT NULL, key TEXT NOT NULL, class INTEGER NOT NULL, exposure TEXT NOT NULL, "
+            "state TEXT NOT NULL CHECK (state IN ('waiting', 'proved', 'told')), sha256 TEXT NOT NULL DEFAULT '', "
+            "size INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, "
+            "error TEXT NOT NULL DEFAULT '', PRIMARY KEY (site, key)) WITHOUT ROWID"
+        )
+        rows = [("ncsa", key_of(n), class_of(key_of(n)), exposure_of(key_of(n)), state) for n, state in ((1, "waiting"), (2, "proved"), (3, "told"))]  # fmt: skip
+        old.executemany("INSERT INTO transfers (site, key, class, exposure, state) VALUES (?, ?, ?, ?, ?)", rows)
+        old.execute("CREATE INDEX arrived ON transfers (exposure, key) WHERE state = 'proved'")
+        if cut_short:
+            old.execute("ALTER TABLE transfers RENAME TO former")
+    for _ in range(2):
+        journal = TransferJournal(path, ["ncsa"])
+        assert journal.waiting() == {"ncsa": 1}
+        assert journal.untold().transfer.key == key_of(2)
+    transfer = journal.take("ncsa")
+    journal.sent(transfer, "ab", 1)
+    assert journal.unproved("ncsa").transfer.key == transfer.key == key_of(1)
+
+
+# -- the archive asks --------------------------------------------------------------------------------------------------
+
+
+def test_quarantine_says_which_bytes_it_put_aside():
+    store = Copies("ncsa")
+    store.hold(DAMAGED, key=NAME.key)
+    writer = Writer.__new__(Writer)
+    writer._store = store
+    bad = Bad(Arrival(NAME, 0.0, "notification"), "damaged")
+    assert writer._quarantine(bad) == sha256(DAMAGED)
+    assert writer._quarantine(Bad(bad.arrival, "not in the store")) == ""
+    message = Bad(bad.arrival, "damaged", sha256(DAMAGED)).message("ncsa")
+    assert (message["key"], message["site"], message["sha256"]) == (NAME.key, "ncsa", sha256(DAMAGED))
+
+
+class Requests:
+    """A consumer that gives one batch, then tells its loop to stop."""
+
+    def __init__(self, stop, *values):
+        self.stop, self.batches, self.committed = stop, [values], []
+
+    def receive(self, timeout):
+        assert timeout > 0
+        if not self.batches:
+            self.stop.asked = True
+            return []
+        values = self.batches.pop()
+        return [Received("bad-replicas", "t", 0, n, 0.0, None, value, {}) for n, value in enumerate(values)]
+
+    def commit(self, *done):
+        self.committed += [message.offset for message in done]
+
+
+class Stop:
+    asked = False
+
+    def __init__(self):
+        self.pauses = 0
+
+    def __bool__(self):
+        return self.asked
+
+    def wait(self, _):
+        self.pauses += 1
+
+
+def test_requests_wait_for_what_is_away_and_pass_over_what_is_none():
+    stop, replaced, away = Stop(), [], [RetriableError("the summit's store is away"), None]
+
+    def replace(site, key, bad):
+        if (error := away.pop(0)) is not None:
+            raise error
+        replaced.append((site, key, bad))
+
+    def decode(value):
+        if value != b"good":
+            raise NonRetriableError("not in Confluent framing")
+        return {"site": "ncsa", "key": KEY, "sha256": "ab"}
+
+    requests = Requests(stop, b"hello", b"good", b"")
+    health = SimpleNamespace(beat=lambda _: None)
+    replacements.hear(SimpleNamespace(replace=replace), requests, decode, stop, health)
+    assert replaced == [("ncsa", KEY, "ab")]
+    assert stop.pauses == 1
+    assert requests.committed == [0, 1, 2]
+
+
+# -- the keeper's memory -----------------------------------------------------------------------------------------------
+
+
+class Written(Stamps):
+    """A ledger that can be read again."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def stamp(self, step, subject, *, time=1.0, reason="", figures=None):
+        super().stamp(step, subject, reason=reason)
+        self.records.append({
+            "step": str(step), "obsId": subject.obs_id, "detector": subject.detector, "groupId": subject.group, "time": time,
+            "reason": reason, "figures": figures or {},
+        })  # fmt: skip
+
+
+def announce(keeper, group="g1", sent=900.0):
+    keeper.next_visit({
+        "scriptSalIndex": 1, "groupId": group, "position": [1.0, 2.0], "startTime": 960.0, "duration": 32.0, "private_sndStamp": sent,
+    })  # fmt: skip
+
+
+def restarted(ledger):
+    keeper = Keeper(ledger)
+    for record in list(ledger.records):
+        keeper.recall(record)
+    return keeper
+
+
+def test_a_restart_forgets_nothing_and_stamps_nothing_twice():
+    ledger = Written()
+    keeper = Keeper(ledger)
+    announce(keeper)
+    announce(keeper, "g9")
+    keeper.end_readout(readout(1, ALL[:8]))
+    keeper.archiver_event(missing(1, ALL[0]))
+    before = list(ledger.rows)
+    keeper = restarted(ledger)
+    announce(keeper)
+    keeper.end_readout(readout(1, ALL[:8]))
+    assert ledger.rows == before, "what came again is known"
+    keeper.arrived("MC_S_20261122_000001", ALL[1])
+    keeper.check(now=5_000.0)
+    ledger.stamp("arrived", Subject("MC_S_20261122_000001", ALL[1], "g1"))
+    restarted(ledger).check(now=6_000.0)
+    late = ledger.of("late")
+    assert sorted(row[1] for row in late) == ["", *ALL[2:8]], "each once, over both"
+    content = {"obsid": "MC_S_20261122_000001", "detector": ALL[1], "everywhere": "True", "size": "10"}
+    restarted(ledger).archiver_event({"event": "imageForwarded", "private_sndStamp": 1.0, "content": content})
+    assert ledger.records[-1]["groupId"] == "g1", "the group is known although everything was restarted"
+
+
+def test_a_visit_that_was_cancelled_or_late_before_a_restart_is_not_late_after_it():
+    ledger = Written()
+    keeper = Keeper(ledger)
+    announce(keeper, "g1")
+    announce(keeper, "g2")
+    keeper.cancelled({"scriptSalIndex": 1, "groupId": "g1"})
+    keeper.check(now=5_000.0)
+    restarted(ledger).check(now=6_000.0)
+    assert len(ledger.of("late")) == 1
+
+
+def test_what_is_old_is_forgotten():
+    keeper = Keeper(Written())
+    announce(keeper)
+    keeper.end_readout(readout(1, ALL))
+    keeper.check(now=1_000.0 + REMEMBERED_SECONDS / 2)
+    assert keeper._expected
+    keeper.check(now=2_000.0 + REMEMBERED_SECONDS)
+    assert not keeper._expected
+    assert not keeper._visits
+    assert not keeper._missing
