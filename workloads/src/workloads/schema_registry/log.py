@@ -8,9 +8,10 @@ import threading
 from typing import Any
 
 from workloads.common.errors import RetriableError
-from workloads.common.kafka import Receiver, Sender
+from workloads.common.kafka import Received, Receiver, Sender
+from workloads.common.serve import Health, Stop
 from workloads.common.settings import Settings
-from workloads.schema_registry.store import State
+from workloads.schema_registry.store import RegistryError, State
 
 LOG = logging.getLogger(__name__)
 TOPIC, GROUP = "schemas", "schema-registry-reader"
@@ -34,8 +35,6 @@ class Log:
         self._receiver = Receiver(settings, site, GROUP, partitions=[(TOPIC, 0)])
         self._applied = threading.Condition()
         self._seen: set[str] = set()
-        threading.Thread(target=self._follow, name="log", daemon=True).start()
-        self.append({"kind": "noop", "subject": "", "version": 0}, {})
 
     def append(self, key: dict[str, Any], value: dict[str, Any], timeout: float = 20.0) -> None:
         """Write a record and return when it was read back and applied.
@@ -54,17 +53,37 @@ class Log:
             if not self._applied.wait_for(lambda: token in self._seen, timeout):
                 raise RetriableError(f"{TOPIC}: a written record did not come back in {timeout:g} s")
 
-    def _follow(self) -> None:
-        while True:
+    def read(self) -> None:
+        """Return once all that stood in the log is applied.
+
+        Raises
+        ------
+        RetriableError
+            As `append`.
+        """
+        self.append({"kind": "noop", "subject": "", "version": 0}, {})
+
+    def follow(self, stop: Stop, health: Health) -> None:
+        """Apply what the log has, and what comes, until told to stop."""
+        while not stop:
+            health.beat("log")
             try:
                 messages = self._receiver.receive(timeout=0.5)
             except RetriableError as error:
                 LOG.warning("%s; asking again", error)
                 continue
             for message in messages:
-                key, value = json.loads(message.key or b"{}"), json.loads(message.value or b"{}")
-                with self._applied:
-                    if key.get("kind") in ("schema", "mode", "config"):
-                        self._state.apply(key, value)
-                    self._seen.add(f"{json.dumps(key, sort_keys=True)}{json.dumps(value, sort_keys=True)}")
-                    self._applied.notify_all()
+                self._apply(message)
+
+    def _apply(self, message: Received) -> None:
+        """Apply one record; what is none of a registry's is passed over, at each start anew."""
+        try:
+            key, value = json.loads(message.key or b"{}"), json.loads(message.value or b"{}")
+            token = f"{json.dumps(key, sort_keys=True)}{json.dumps(value, sort_keys=True)}"
+            with self._applied:
+                if key.get("kind") in ("schema", "mode", "config"):
+                    self._state.apply(key, value)
+                self._seen.add(token)
+                self._applied.notify_all()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RegistryError) as error:
+            LOG.error("%s at %d is no record of a registry, passed over: %r", TOPIC, message.offset, error)  # noqa: TRY400 - the text says it all
