@@ -68,7 +68,8 @@ class OriginReader:
 
     def __init__(self, registry: SchemasById) -> None:
         self._registry = registry
-        self._beginnings = {one.id: _beginning(one.definition) for one in schemas.alerts().values()}
+        self._declared = {one.id: one.definition for one in schemas.alerts().values()}
+        self._beginnings: dict[int, Any] = {}
 
     def __call__(self, message: Received) -> Origin:
         """Return the origin of the alert in a message.
@@ -82,28 +83,32 @@ class OriginReader:
         """
         schema_id, body = unframe(message.value)
         if schema_id not in self._beginnings:
-            self._beginnings[schema_id] = _beginning(self._registry.schema(schema_id))
+            definition = self._declared.get(schema_id) or self._registry.schema(schema_id)
+            self._beginnings[schema_id] = _beginning(definition)
         record: Any = fastavro.schemaless_reader(io.BytesIO(body), self._beginnings[schema_id], None)
         return Origin(int(record["diaSource"]["visit"]), int(record["diaSource"]["detector"]))
 
 
 def _beginning(definition: dict[str, Any]) -> Any:
     """Return the schema of a packet's first fields, up to visit and detector of its source."""
-    fields = list[dict[str, Any]]()
-    for one in definition.get("fields", ()):
-        if one["name"] != "diaSource":
-            fields.append(one)
-            continue
-        inner = one["type"]["fields"]
-        last = max(number for number, this in enumerate(inner) if this["name"] in {"visit", "detector"})
-        source = {"name": "diaSource", "type": {**one["type"], "fields": inner[: last + 1]}}
-        return fastavro.parse_schema({"type": "record", "name": "beginning", "fields": [*fields, source]})
-    raise NonRetriableError(f"schema {definition.get('name')}: no field diaSource; expected an alert's")
+    fields = definition.get("fields", ())
+    source = next((one["type"] for one in fields if one["name"] == "diaSource"), {})
+    inner = source.get("fields", ())
+    places = {one["name"]: number for number, one in enumerate(inner)}
+    if not {"visit", "detector"} <= places.keys():
+        name = definition.get("name", definition["type"])
+        raise NonRetriableError(f"schema {name}: no visit and detector of a diaSource; expected an alert's")
+    before = fields[: [one["name"] for one in fields].index("diaSource")]
+    kept = {"name": "diaSource", "type": {**source, "fields": inner[: max(places["visit"], places["detector"]) + 1]}}
+    return fastavro.parse_schema({"type": "record", "name": "beginning", "fields": [*before, kept]})
 
 
 @dataclass
 class _Detector:
-    """What is known of one detector of a visit; `first` and `last` are the offsets of its messages, by partition."""
+    """What is known of one detector of a visit.
+
+    `first` are the offsets of its first messages, by partition, `last` those of its last alerts.
+    """
 
     news: float
     obs_id: str = ""
@@ -190,8 +195,9 @@ class Watch:
         would come again: without them they would look like alerts of a visit that nobody knows.
         """
         self._let_go()
-        states = (*self._open.values(), *self._held.values())
-        return min((state.first[where] for state in states if where in state.first), default=math.inf)
+        first = [state.first[where] for state in self._open.values() if where in state.first]
+        stamps = [one.first[where] for one in self._held.values() if where in one.first and where not in one.last]
+        return min([*first, *stamps], default=math.inf)
 
     def _let_go(self) -> None:
         """Forget the messages of those of which no alert would come again."""

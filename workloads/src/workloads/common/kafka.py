@@ -470,7 +470,8 @@ class Bus:
 
     def sender_at_home(self, role: str) -> Sender:
         """Return a producer for a topic at the site where it is written."""
-        return Sender(self.settings, self.settings.site.topics[role].written_at or self.site, role)
+        topic = self.settings.site.topics.get(role)
+        return Sender(self.settings, topic.written_at if topic and topic.written_at else self.site, role)
 
     def receiver(self, group: str, *roles: str, start: str = "earliest") -> Receiver:
         """Return a consumer of topics."""

@@ -66,9 +66,7 @@ class Backbone:
         RetriableError
             If store or registry are away, or Kafka does not take the report: the same call may be made again.
         """
-        named = [(delivery.message, key) for delivery in deliveries for key in delivery.content]
-        names = [(message, self._to_ingest(key, classify(key), set())) for message, key in named]
-        arrivals = [Arrival(name, _tai(message.timestamp), "notification") for message, name in names if name]
+        arrivals = [arrival for delivery in deliveries for arrival in self._named(delivery)]
         self._ingest(arrivals, *(delivery.message for delivery in deliveries))
 
     def take_swept(self) -> None:
@@ -78,8 +76,14 @@ class Backbone:
 
     def subjects(self, _: str, keys: list[str]) -> list[Subject]:
         """Return what a notification is about, if it is set aside."""
-        names = [self._to_ingest(key, classify(key), set()) for key in keys]
-        return [Subject(name.exposure.obs_id, name.detector) for name in names if name]
+        return [Subject(name.exposure.obs_id, name.detector) for name in self._raws(keys)]
+
+    def _named(self, delivery: Delivery) -> list[Arrival]:
+        time = _tai(delivery.message.timestamp)
+        return [Arrival(name, time, "notification") for name in self._raws(delivery.content)]
+
+    def _raws(self, keys: list[str]) -> list[RawName]:
+        return [name for key in keys if (name := self._to_ingest(key, classify(key), set()))]
 
     def _ingest(self, arrivals: list[Arrival], *messages: Received) -> None:
         good, bad = self.writer.write(arrivals)
