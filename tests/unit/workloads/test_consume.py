@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_whatever_is_away_is_waited_for_with_a_pause_that_does_not_grow_for_ever
     consumer.fails = fails
     consumer.run(3600.0)
     assert consumer.done == [0, 1, 2]
-    pauses = [later - earlier for earlier, later in zip(tried[:99], tried[1:100], strict=True)]
+    pauses = [later - earlier for earlier, later in pairwise(tried[:100])]
     assert max(pauses) < 31.0
     assert pauses[0] < pauses[1] < pauses[2]
     assert listed("summit") == []

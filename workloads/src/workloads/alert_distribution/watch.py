@@ -92,7 +92,7 @@ class OriginReader:
 def _beginning(definition: dict[str, Any]) -> Any:
     """Return the schema of a packet's first fields, up to visit and detector of its source."""
     fields = definition.get("fields", ())
-    source = next((one["type"] for one in fields if one["name"] == "diaSource"), {})
+    source: dict[str, Any] = next((one["type"] for one in fields if one["name"] == "diaSource"), {})
     inner = source.get("fields", ())
     places = {one["name"]: number for number, one in enumerate(inner)}
     if not {"visit", "detector"} <= places.keys():

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import sqlalchemy
 
+from workloads.common.aside import Asides
 from workloads.common.consume import readable
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Receiver
@@ -72,6 +73,12 @@ class Asked:
         finally:
             receiver.close()
 
+    def dismiss(self) -> None:
+        """Dismiss the messages that were set aside because of what was asked, now or long ago."""
+        asides = Asides(self.bus, f"health-{time.time_ns()}")
+        own = f"_{DAY}_".encode()
+        asides.dismiss(one for one in asides.open() if one.role == INGESTED and own in one.value)
+
     def tidy(self) -> None:
         """Delete what was made by asking, now or long ago, in the stores that were asked."""
         for store in self._stores.values():
@@ -132,6 +139,7 @@ def process(asked: Asked) -> None:
         sender.flush()
 
     asked.await_stamp(announce, Step.FAILED)
+    asked.dismiss()
 
 
 def publish(asked: Asked) -> None:
