@@ -47,7 +47,11 @@ class Plane:
 @pytest.fixture
 def plane(monkeypatch: pytest.MonkeyPatch) -> Plane:
     made = Plane()
-    monkeypatch.setattr(DataPlane, "run", lambda self, *words, **options: made.run(self, *words, **options))
+
+    def run(plane: DataPlane, *words: str, **options: Any) -> Done:
+        return made.run(plane, *words, **options)
+
+    monkeypatch.setattr(DataPlane, "run", run)
     return made
 
 
