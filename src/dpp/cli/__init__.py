@@ -36,6 +36,7 @@ AREAS: Final = {
     "night": "Run a night of visits and report on it.",
     "model": "Check and show what the inventories declare.",
     "service": "Look services of the catalogue up.",
+    "messages": "List messages that consumers could not handle, and give them back.",
     "tools": "Build the programs that the observatory runs on.",
 }
 VERBS: Final = frozenset({"doctor", "up", "status"})
