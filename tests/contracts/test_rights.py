@@ -57,6 +57,7 @@ def test_rights_at_kafka_are_those_of_the_contracts_and_no_more(lab: Principals)
         KafkaRight("forwarder", "group", "forwarder", "read"),
         KafkaRight("forwarder", "topic", "dpp.archiver.events", "read"),
         KafkaRight("forwarder", "topic", "dpp.archiver.events", "write"),
+        KafkaRight("forwarder", "topic", "dpp.messages.set-aside", "write"),
     ]
     far = [right for right in rights.kafka_rights(lab, "ncsa") if right.user == "forwarder"]
     assert far == [
@@ -66,6 +67,19 @@ def test_rights_at_kafka_are_those_of_the_contracts_and_no_more(lab: Principals)
     assert KafkaRight("prompt-processing", "transactional_id", "prompt-processing-*", "write") in rights.kafka_rights(
         lab, "ncsa"
     )
+
+
+def test_whoever_consumes_sets_aside_what_it_cannot_handle_and_only_operators_give_back(lab: Principals) -> None:
+    stand_ins = {name for name, contract in lab.contracts.items() if contract.stands_in_for}
+    alone = {"report", "schema-registry"}  # they follow, and commit nothing
+    for name, contract in lab.contracts.items():
+        if contract.consumes and name not in stand_ins | alone:
+            assert "set-aside" in contract.publishes, name
+    health = lab.contract("health")
+    consumed = {role for name, one in lab.contracts.items() if "set-aside" in one.publishes for role in one.consumes}
+    assert consumed - {"alerts"} <= set(health.publishes), "what may be set aside may be given back"
+    assert "alerts" not in health.publishes, "others than our groups read that stream"
+    assert [name for name, one in lab.contracts.items() if "set-aside" in one.consumes] == ["health"]
 
 
 def test_nobody_may_do_anything_to_everything(principals: Principals) -> None:

@@ -42,6 +42,7 @@ def test_the_model_takes_it_and_gives_it_rights_of_its_own(root: Path) -> None:
     more = set(rights.kafka_rights(principals, "ncsa")) - set(rights.kafka_rights(before, "ncsa"))
     assert {(right.user, right.kind, right.operation) for right in more} == {
         (toy.NAME, "topic", "read"),
+        (toy.NAME, "topic", "write"),
         (toy.NAME, "group", "read"),
     }
     assert set(rights.secrets_of(principals, toy.NAME, "ncsa")) == {"kafka", "s3-ncsa", "postgresql"}

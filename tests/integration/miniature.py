@@ -289,6 +289,7 @@ transaction.state.log.num.partitions=4
             | self.settings(principal, site)
             | {
                 "DPP_HEALTH_PORT": "0",
+                "DPP_UNKNOWN_SCHEMA_SECONDS": "5",
                 "DPP_DATA": str(self.folder / "data" / site),
                 "PYTHONPATH": str(REPOSITORY / "workloads/src"),
                 "OMP_NUM_THREADS": "1",
@@ -363,6 +364,10 @@ transaction.state.log.num.partitions=4
     def _consumer(self, group: str) -> Consumer:
         options = {"enable.partition.eof": True, "isolation.level": "read_committed", "enable.auto.commit": False}
         return Consumer({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": group, **options})
+
+    def pids(self) -> dict[str, int]:
+        """Return the processes that run, by name."""
+        return {name: process.pid for name, process in self._processes.items() if process.poll() is None}
 
     def children(self, name: str) -> list[int]:
         """Return the processes that a process has forked."""

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from workloads.archiver.journal import Entry, Journal
 from workloads.common.config import ConfigurationFolder
 from workloads.common.errors import WorkloadError
 from workloads.common.s3 import Store, sha256
+from workloads.common.serve import Health
 from workloads.common.settings import Settings
 
 BUCKET, SMALL, LARGE = "raw", "2m", "32m"
@@ -81,6 +83,16 @@ def _bucket(store: Store) -> None:
             return
 
 
+class _Ending:
+    """One who was told to end."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+ENDING: Any = _Ending()
+
+
 def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     store = Store(small.settings(tmp_path), "summit", BUCKET)
     _bucket(store)
@@ -92,7 +104,7 @@ def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Pat
     journal.add(entry, IMAGE)
 
     with caplog.at_level(logging.WARNING):
-        device.store(lambda: True)
+        device.store(ENDING, Health())
     assert f"store: summit:{BUCKET}/{entry.key}: " in caplog.text
     assert "No space left on device.; trying again" in caplog.text
     assert [kept for kept, _ in journal.pending()] == [entry]
@@ -100,7 +112,7 @@ def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Pat
     assert "imageStored" not in events
 
     small.grow()
-    device.store(lambda: True)
+    device.store(ENDING, Health())
     assert list(journal.pending()) == []
     assert store.digest(BUCKET, entry.key) == entry.sha256
     assert events[-1] == "imageStored"

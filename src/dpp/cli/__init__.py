@@ -37,6 +37,7 @@ AREAS: Final = {
     "ledger": "Ask what became of exposures, over any span of nights.",
     "model": "Check and show what the inventories declare.",
     "service": "Look services of the catalogue up.",
+    "messages": "List messages that consumers could not handle, and give them back.",
     "tools": "Build the programs that the observatory runs on.",
 }
 VERBS: Final = frozenset({"doctor", "up", "status"})

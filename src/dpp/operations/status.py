@@ -15,6 +15,7 @@ from dpp.model.environment import Environment
 from dpp.model.errors import DppError
 from dpp.model.folders import Folders
 from dpp.model.units import UNITS
+from dpp.operations.messages import Messages, heaps
 from dpp.operations.stacks import backend_of
 
 _MANIFESTS = "dpp:clusters:Manifests"
@@ -50,6 +51,8 @@ def pieces(environment: Environment) -> list[Piece]:
     owners = {name: known.get(name, []) for name in environment.clusters}
     with ThreadPoolExecutor(len(owners)) as pool:
         found += pool.map(lambda item: _cluster(environment.name, folders, *item), owners.items())
+    if any(known.values()):
+        found += _messages(environment, folders)
     return found
 
 
@@ -96,6 +99,22 @@ def _circuits(environment: Environment, folders: Folders) -> Iterator[Piece]:
             yield Piece(
                 "circuit", circuit, ", ".join(amiss) or ("sound" if state.sound else "degraded"), sound=state.sound
             )
+
+
+def _messages(environment: Environment, folders: Folders) -> Iterator[Piece]:
+    """Yield what consumers have set aside, by site and group; somebody still owes those messages an answer."""
+    messages = Messages(environment, folders)
+    for site in messages.sites:
+        try:
+            found = heaps(messages.at(site))
+        except DppError as error:
+            yield Piece("messages", site, str(error), sound=False)
+            continue
+        if not found:
+            yield Piece("messages", site, "none set aside", sound=True)
+        for heap in found:
+            state = f"{heap.count} set aside, the newest: {heap.reason}"
+            yield Piece("messages", f"{site} {heap.group}", state, sound=False)
 
 
 def _cluster(environment: str, folders: Folders, name: str, owners: list[str]) -> Piece:

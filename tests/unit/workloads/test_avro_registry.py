@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import fastavro
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from workloads.common import schemas
 from workloads.common.avro import Codec, frame, unframe
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError, UnknownSchemaError
 from workloads.common.registry import RegistryClient
 from workloads.schema_registry.api import Registry, application
 from workloads.schema_registry.store import State
@@ -47,7 +49,7 @@ def client():
 def codec(client):
     registry = RegistryClient("http://registry")
     registry._client = client
-    return Codec(registry)
+    return Codec({"ledger": "a.ledger"}, registry)
 
 
 def test_alert_ids_are_100_major_plus_minor(client):
@@ -159,7 +161,7 @@ def test_no_request_is_answered_as_a_fault_of_the_server(client, method, path, b
     ("status", "content", "kind"),
     [
         (422, b'{"error_code": 42201}', NonRetriableError),
-        (404, b"not found", NonRetriableError),
+        (409, b"not compatible", NonRetriableError),
         (405, b"", NonRetriableError),
         (500, b"{}", RetriableError),
         (200, b"<html>a proxy</html>", RetriableError),
@@ -182,7 +184,7 @@ def test_our_client_names_subjects_as_they_are(client):
     registry = RegistryClient("http://registry")
     registry._client = client
     number = registry.register("a/b c-value", {"type": "string"})
-    assert registry.latest("a/b c-value") == number
+    assert registry.register("a/b c-value", {"type": "string"}) == number
     assert "a/b c-value" in registry.subjects()
 
 
@@ -236,9 +238,9 @@ def test_records_round_trip_and_are_framed(codec):
         "reason": "",
         "figures": {"bytes": 3.0},
     }
-    message = codec.encode("a.ledger", record)
+    message = codec.encode("ledger", record)
     assert message[:5] == b"\0" + (10007).to_bytes(4, "big")
-    assert codec.decode(message) == record
+    assert codec.decode("ledger", message) == record
 
 
 @pytest.mark.parametrize(
@@ -257,13 +259,98 @@ def test_damaged_messages_are_named_not_guessed(codec, damage):
         "figures": {},
     }
     with pytest.raises(NonRetriableError, match=r"framing|cannot be decoded"):
-        codec.decode(damage(codec.encode("a.ledger", record)))
+        codec.decode("ledger", damage(codec.encode("ledger", record)))
 
 
 def test_records_that_do_not_fit_are_refused(codec):
     with pytest.raises(NonRetriableError, match="does not fit schema"):
-        codec.encode("a.ledger", {"groupId": "g"})
+        codec.encode("ledger", {"groupId": "g"})
 
 
 def test_frame_round_trip():
     assert unframe(frame(1101, b"abc")) == (1101, b"abc")
+
+
+STAMP = schemas.topics({"ledger": "a.ledger"})["ledger"].definition
+RECORD = {
+    "groupId": "g", "obsId": "o", "detector": "", "step": "arrived", "time": 1.5, "service": "s", "site": "ncsa",
+    "reason": "", "figures": {},
+}  # fmt: skip
+
+
+def written(client, definition, record, subject="a.ledger-value"):
+    """Register another writer's schema and return a message of it."""
+    number = client.post(f"/subjects/{subject}/versions", json={"schema": json.dumps(definition)}).json()["id"]
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(definition), record)
+    return frame(number, body.getvalue())
+
+
+def test_a_record_is_read_with_its_writers_schema_and_resolved_to_ours(client, codec):
+    turned = STAMP | {"fields": [*reversed(STAMP["fields"]), {"name": "more", "type": "string", "default": "x"}]}
+    assert codec.decode("ledger", written(client, turned, RECORD | {"more": "y"})) == RECORD
+
+
+def test_what_a_writer_did_not_know_yet_has_its_default(client):
+    older = STAMP | {"fields": [one for one in STAMP["fields"] if one["name"] != "reason"]}
+    registry = RegistryClient("http://registry")
+    registry._client = client
+    codec = Codec({"ledger": "a.ledger"}, registry)
+    fields = [one | {"default": ""} if one["name"] == "reason" else one for one in STAMP["fields"]]
+    codec._readers["ledger"] = fastavro.parse_schema(STAMP | {"fields": fields})
+    assert codec.decode("ledger", written(client, older, RECORD)) == RECORD
+
+
+def test_what_a_writer_does_not_have_and_has_no_default_is_named(client, codec):
+    older = STAMP | {"fields": [one for one in STAMP["fields"] if one["name"] != "step"]}
+    with pytest.raises(NonRetriableError, match="cannot be decoded"):
+        codec.decode("ledger", written(client, older, RECORD))
+
+
+def test_a_record_of_another_name_is_not_misread(client, codec):
+    other = STAMP | {"name": "event"}
+    with pytest.raises(NonRetriableError, match=r"a record dpp.visit.event; expected .*stamp"):
+        codec.decode("ledger", written(client, other, RECORD))
+    with pytest.raises(NonRetriableError, match="a record string; expected"):
+        codec.decode("ledger", written(client, {"type": "string"}, "hello"))
+
+
+def test_a_writer_uses_the_schema_that_it_was_built_with(client, codec):
+    newer = STAMP | {"fields": [*STAMP["fields"], {"name": "more", "type": "string"}]}
+    written(client, newer, RECORD | {"more": "y"})
+    assert unframe(codec.encode("ledger", RECORD))[0] == 10007
+
+
+def test_an_id_that_the_registry_does_not_know_may_come(codec):
+    with pytest.raises(UnknownSchemaError, match="Schema 4711 not found"):
+        codec.decode("ledger", frame(4711, b""))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500, json={}),
+        httpx.Response(503, text="starting"),
+        httpx.Response(200, text="no JSON"),
+        httpx.Response(429, json={}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("nothing"),
+    ],
+)
+def test_a_registry_that_is_away_is_no_fault_of_the_record(answer):
+    def request(_):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    registry = RegistryClient("http://registry")
+    registry._client = httpx.Client(base_url="http://registry", transport=httpx.MockTransport(request))
+    with pytest.raises(AwayError):
+        Codec({"ledger": "a.ledger"}, registry).decode("ledger", frame(4711, b""))
+
+
+def test_records_of_this_projects_own_need_no_registry():
+    codec = Codec({"ledger": "a.ledger"})
+    assert codec.decode("ledger", codec.encode("ledger", RECORD)) == RECORD
+    with pytest.raises(NonRetriableError, match="no registry to ask"):
+        codec.decode("ledger", frame(4711, b""))

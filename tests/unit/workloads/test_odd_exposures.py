@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from astropy.io.fits import Header
 
 from workloads.archiver.header import primary_cards
+from workloads.common.consume import Delivery
 from workloads.common.errors import NonRetriableError
 from workloads.common.filters import band_of, bands_of, physical_filter
 from workloads.common.names import ExposureName, RawName
@@ -16,6 +18,7 @@ from workloads.common.plan import FIELDS, field_at, separation
 from workloads.common.times import day_obs, tai_now
 from workloads.common.visit import EndReadout
 from workloads.data_backbone import backbone as module
+from workloads.data_backbone.arrivals import parse_notification
 from workloads.data_backbone.backbone import Backbone
 from workloads.data_backbone.instrument import (
     check_header,
@@ -218,15 +221,25 @@ def test_notifications_of_other_files_are_no_arrivals():
     made = backbone(Bucket())
     for rest in (*OTHERS, "notes.txt", "expectedSensors.json"):
         (key,) = keys(TODAY, rest)
-        body = f'{{"Records": [{{"eventName": "s3:ObjectCreated:Put", "s3": {{"bucket": {{"name": "raw"}}, "object": {{"key": "{key}"}}}}}}]}}'
-        assert made._named(SimpleNamespace(value=body.encode(), timestamp=1.8e9)) == []
+        assert made._named(notification(key)) == []
     (key,) = keys(TODAY, "R22_S11.fits")
-    assert [
-        one.key
-        for one in made._named(
-            SimpleNamespace(value=body.replace("expectedSensors.json", "R22_S11.fits").encode(), timestamp=1.8e9)
-        )
-    ] == [key]
+    assert [one.key for one in made._named(notification(key))] == [key]
+    assert [one.obs_id for one in made.subjects("arrivals", [key])] == [f"MC_O_{TODAY}_000001"]
+
+
+def notification(key):
+    body = {
+        "Records": [{"eventName": "s3:ObjectCreated:Put", "s3": {"bucket": {"name": "raw"}, "object": {"key": key}}}]
+    }
+    return Delivery(SimpleNamespace(timestamp=1.8e9), parse_notification(json.dumps(body).encode(), "raw"))
+
+
+@pytest.mark.parametrize(
+    "value", [b"hello", b"[]", b'"text"', b"\xff", b"", b'{"Records": 5}', b'{"Records": [{"s3": {}}]}', b"[" * 100000]
+)
+def test_what_is_no_notification_is_named(value):
+    with pytest.raises(NonRetriableError, match="bucket notification"):
+        parse_notification(value, "raw")
 
 
 def test_a_lost_notification_of_any_age_is_found():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Received
+from workloads.common.serve import run_together
 from workloads.schema_registry import __main__ as program
 from workloads.schema_registry import keeping
 from workloads.schema_registry.keeping import complaint_about, require_kept
@@ -64,10 +64,10 @@ def test_a_log_that_would_lose_ids_is_refused_in_one_sentence(monkeypatch, caplo
         require_kept(SETTINGS, "schemas")
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
-    monkeypatch.setattr(program.Settings, "load", lambda: SETTINGS)
-    monkeypatch.setattr(program.log, "configure", lambda _: logging.getLogger("registry"))
-    assert program.main() == 1
-    assert f"not served: {said}" in caplog.text
+    with pytest.raises(NonRetriableError):
+        program._prepare(None, None, SETTINGS)
+    assert run_together(Quiet(), {"http": lambda: program._prepare(None, None, SETTINGS)}) == 1
+    assert said in caplog.text
 
 
 def test_a_compacted_log_of_one_partition_is_right_and_silence_is_asked_again(monkeypatch):
@@ -77,6 +77,13 @@ def test_a_compacted_log_of_one_partition_is_right_and_silence_is_asked_again(mo
     monkeypatch.setattr(keeping, "AdminClient", lambda _: Admin(error=KafkaError._TIMED_OUT))
     with pytest.raises(RetriableError, match="how it is kept"):
         require_kept(SETTINGS, "schemas")
+
+
+class Quiet:
+    """Told to stop, it stops nothing."""
+
+    def set(self):
+        return None
 
 
 def record(key, value, offset=0):

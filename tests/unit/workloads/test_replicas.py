@@ -10,8 +10,8 @@ import pytest
 from unit.workloads.test_detectors_off import ALL, Stamps, missing, readout
 from unit.workloads.test_journals import key_of
 from unit.workloads.test_odd_exposures import NAME
+from workloads.common.consume import Delivery
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.kafka import Received
 from workloads.common.ledger import Subject
 from workloads.common.s3 import MissingObjectError, sha256
 from workloads.data_backbone.arrivals import Arrival
@@ -246,56 +246,22 @@ def test_quarantine_says_which_bytes_it_put_aside():
     assert (message["key"], message["site"], message["sha256"]) == (NAME.key, "ncsa", sha256(DAMAGED))
 
 
-class Requests:
-    """A consumer that gives one batch, then tells its loop to stop."""
-
-    def __init__(self, stop, *values):
-        self.stop, self.batches, self.committed = stop, [values], []
-
-    def receive(self, timeout):
-        assert timeout > 0
-        if not self.batches:
-            self.stop.asked = True
-            return []
-        values = self.batches.pop()
-        return [Received("bad-replicas", "t", 0, n, 0.0, None, value, {}) for n, value in enumerate(values)]
-
-    def commit(self, *done):
-        self.committed += [message.offset for message in done]
-
-
-class Stop:
-    asked = False
-
-    def __init__(self):
-        self.pauses = 0
-
-    def __bool__(self):
-        return self.asked
-
-    def wait(self, _):
-        self.pauses += 1
-
-
-def test_requests_wait_for_what_is_away_and_pass_over_what_is_none():
-    stop, replaced, away = Stop(), [], [RetriableError("the summit's store is away"), None]
+def test_requests_are_taken_one_by_one_and_what_is_away_is_the_loops_to_wait_for():
+    replaced = []
 
     def replace(site, key, bad):
-        if (error := away.pop(0)) is not None:
-            raise error
+        if key == "away":
+            raise RetriableError("the summit's store is away")
         replaced.append((site, key, bad))
 
-    def decode(value):
-        if value != b"good":
-            raise NonRetriableError("not in Confluent framing")
-        return {"site": "ncsa", "key": KEY, "sha256": "ab"}
+    def request(key):
+        return Delivery(None, {"site": "ncsa", "key": key, "sha256": "ab"})
 
-    requests = Requests(stop, b"hello", b"good", b"")
-    health = SimpleNamespace(beat=lambda _: None)
-    replacements.hear(SimpleNamespace(replace=replace), requests, decode, stop, health)
-    assert replaced == [("ncsa", KEY, "ab")]
-    assert stop.pauses == 1
-    assert requests.committed == [0, 1, 2]
+    forwarder = SimpleNamespace(replace=replace)
+    replacements.take(forwarder, [request(KEY), request(KEY)])
+    assert replaced == [("ncsa", KEY, "ab")] * 2
+    with pytest.raises(RetriableError):
+        replacements.take(forwarder, [request("away")])
 
 
 # -- the keeper's memory -----------------------------------------------------------------------------------------------

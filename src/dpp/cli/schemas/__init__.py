@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from dpp.lab.doctor import Check
 from dpp.model.services import Service
+from dpp.operations.messages import Message
 from dpp.operations.status import Piece
 
 FOLDER = Path(__file__).parent
@@ -20,6 +21,7 @@ _PRINTED: dict[str, TypeAdapter[Any]] = {
     "status": TypeAdapter(list[Piece]),
     "doctor": TypeAdapter(list[Check]),
     "service-list": TypeAdapter(list[Service]),
+    "messages-list": TypeAdapter(list[Message]),
 }
 """What each command prints, words of a command joined by hyphens."""
 

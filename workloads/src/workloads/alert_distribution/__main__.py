@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import os
-import threading
+import sys
+from collections.abc import Callable
+from functools import partial
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from workloads.alert_distribution.watch import ALERTS, Lags, Watch
+from workloads.alert_distribution.watch import ALERTS, Lags, OriginReader, Watch
 from workloads.broker.groups import GROUPS
 from workloads.common import log, schemas
-from workloads.common.kafka import Bus, Received
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Loop, ToTopic, avro
+from workloads.common.http import serve
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
+from workloads.common.patience import insist
 from workloads.common.registry import RegistryClient
-from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 
 SERVICE = "alert-distribution"
 LOG = log.configure(SERVICE)
+_MOST = 2000
+"""Messages that are taken at once: a visit has thousands of alerts."""
 
 
 def _application(lags: Lags, stream: str) -> Starlette:
@@ -56,34 +64,55 @@ def _register(settings: Settings) -> None:
         raise SystemExit(f"schema registry: subject {subject} has id {found}, expected {newest.id}")
 
 
-def main() -> None:
+def main() -> int:
     """Run the service."""
     settings = Settings.load()
-    _register(settings)
-    bus = Bus(settings)
-    sender = bus.sender(LEDGER)
-    names = {detector.id: detector.name for detector in settings.site.camera.detectors}
-    watch, lags = Watch(bus, Ledger(bus, SERVICE, sender), names), Lags(settings, bus.site)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
-    port = int(os.environ.get("PORT", "8080"))
-    config = uvicorn.Config(_application(lags, lags.stream), host="0.0.0.0", port=port, log_level="warning")  # noqa: S104 - a pod's own network
-    server = uvicorn.Server(config)
-    threading.Thread(target=server.run, name="http", daemon=True).start()
-    receiver = bus.receiver(SERVICE, ALERTS, LEDGER)
-    taken: dict[tuple[str, int], Received] = {}
+    bus, lags = Bus(settings), Lags(settings, settings.site.site)
+    application = _application(lags, lags.stream)
+
+    def watch() -> None:
+        insist(partial(_register, settings), stop, math.inf)
+        health.ready()
+        _watch(bus, stop, health)
+
+    loops: dict[str, Callable[[], None]] = {
+        "watch": watch,
+        "lags": partial(_measure, lags, stop, health),
+        "http": partial(serve, application, int(os.environ.get("PORT", "8080")), stop),
+    }
+    return run_together(stop, loops)
+
+
+def _watch(bus: Bus, stop: Stop, health: Health) -> None:
+    sender = bus.sender(LEDGER, SET_ASIDE)
+    names = {detector.id: detector.name for detector in bus.settings.site.camera.detectors}
+    watch, receiver = Watch(Ledger(bus, SERVICE, sender), names, SERVICE), bus.receiver(SERVICE, ALERTS, LEDGER)
+    loop = Loop(
+        receiver,
+        {ALERTS: OriginReader(RegistryClient(bus.settings.service("schema-registry"))), **avro(bus, LEDGER)},
+        watch.take,
+        ToTopic(bus, receiver, sender),
+        most=_MOST,
+        oldest_open=watch.oldest_open,
+    )
+    caught_up = False
     while not stop:
-        health.beat()
-        for message in receiver.receive(timeout=0.5):
-            watch.take(message)
-            taken[message.topic, message.partition] = message
-        watch.name_short()
-        sender.flush()
-        if watch.idle:  # what has been counted of an open visit comes again after a restart, which has forgotten it
-            receiver.commit(*taken.values())
-            taken.clear()
+        health.beat("watch")
+        loop.turn()
+        caught_up = caught_up or (receiver.caught_up and not loop.waiting)
+        if caught_up:  # until then, a visit that was answered before a restart looks like one that was not
+            watch.answer()
+            sender.flush()
+        loop.commit()
+
+
+def _measure(lags: Lags, stop: Stop, health: Health) -> None:
+    while not stop.wait(1.0):
+        health.beat("lags")
         lags.measure(list(GROUPS))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,18 +1,29 @@
-"""Sees every committed alert, checks that it decodes, and stamps a detector's visit when all its alerts are out."""
+"""Sees every committed alert, and stamps a detector's visit when all its alerts are out.
+
+A visit may stay open for minutes while others come and go. Offsets are committed up to the oldest message of what is open; what
+comes again after a restart was answered or not, as the ledger says, which is read to its end before anything is stamped.
+"""
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import fastavro
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from prometheus_client import Counter, Gauge, Histogram
 
+from workloads.common import schemas
+from workloads.common.avro import SchemasById, unframe
+from workloads.common.consume import Delivery
 from workloads.common.errors import NonRetriableError
-from workloads.common.kafka import Bus, Received
+from workloads.common.kafka import Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName
@@ -22,7 +33,6 @@ from workloads.common.times import tai_now
 LOG = logging.getLogger(__name__)
 ALERTS = "alerts"
 DISTRIBUTED = Counter("alerts_distributed", "Alerts that stand in the stream")
-UNDECODABLE = Counter("alerts_undecodable", "Packets that do not decode with the schema they name")
 BYTES = Counter("alerts_bytes", "Bytes of alerts")
 LATENCY = Histogram(
     "alerts_latency_seconds", "End of readout to the stream", buckets=(5, 10, 15, 20, 30, 45, 60, 90, 120, 300)
@@ -31,17 +41,89 @@ _ANSWER_SECONDS = 10.0
 SHORT_SECONDS = 300.0
 """After so long without news a visit's alerts are not all coming: they stand in the stream in one transaction."""
 LAG = Gauge("alerts_lag", "Alerts that a group has not read", ["group"])
+_REMEMBERED = 40_000
+"""Detectors of visits that were answered and are remembered: two hundred visits of the whole camera."""
+Where = tuple[str, int]
+Key = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose alert a packet is: number of the visit and of the detector."""
+
+    visit: int
+    detector: int
+
+
+class OriginReader:
+    """Reads from a packet no more than its origin: a whole one, with a year of history, takes a thousand times as long.
+
+    A record of Avro has no marks between its fields, so that a schema of the first few reads just those.
+
+    Parameters
+    ----------
+    registry
+        Where schemas are that are newer than this code.
+    """
+
+    def __init__(self, registry: SchemasById) -> None:
+        self._registry = registry
+        self._declared = {one.id: one.definition for one in schemas.alerts().values()}
+        self._beginnings: dict[int, Any] = {}
+
+    def __call__(self, message: Received) -> Origin:
+        """Return the origin of the alert in a message.
+
+        Raises
+        ------
+        NonRetriableError
+            If its beginning is none of an alert.
+        RetriableError
+            If its schema cannot be had now.
+        """
+        schema_id, body = unframe(message.value)
+        if schema_id not in self._beginnings:
+            definition = self._declared.get(schema_id) or self._registry.schema(schema_id)
+            self._beginnings[schema_id] = _beginning(definition)
+        record: Any = fastavro.schemaless_reader(io.BytesIO(body), self._beginnings[schema_id], None)
+        return Origin(int(record["diaSource"]["visit"]), int(record["diaSource"]["detector"]))
+
+
+def _beginning(definition: dict[str, Any]) -> Any:
+    """Return the schema of a packet's first fields, up to visit and detector of its source."""
+    fields = definition.get("fields", ())
+    source: dict[str, Any] = next((one["type"] for one in fields if one["name"] == "diaSource"), {})
+    inner = source.get("fields", ())
+    places = {one["name"]: number for number, one in enumerate(inner)}
+    if not {"visit", "detector"} <= places.keys():
+        name = definition.get("name", definition["type"])
+        raise NonRetriableError(f"schema {name}: no visit and detector of a diaSource; expected an alert's")
+    before = fields[: [one["name"] for one in fields].index("diaSource")]
+    kept = {"name": "diaSource", "type": {**source, "fields": inner[: max(places["visit"], places["detector"]) + 1]}}
+    return fastavro.parse_schema({"type": "record", "name": "beginning", "fields": [*before, kept]})
 
 
 @dataclass
 class _Detector:
+    """What is known of one detector of a visit.
+
+    `first` are the offsets of its first messages, by partition, `last` those of its last alerts.
+    """
+
+    news: float
     obs_id: str = ""
     expected: int = -1
     seen: int = 0
     group: str = ""
-    last: float = 0.0
+    time: float = 0.0
     end_of_readout: float = 0.0
-    news: float = field(default_factory=time.monotonic)
+    first: dict[Where, int] = field(default_factory=dict)
+    last: dict[Where, int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its alerts are in the stream."""
+        return 0 <= self.expected <= self.seen
 
 
 class Watch:
@@ -49,37 +131,54 @@ class Watch:
 
     Parameters
     ----------
-    bus
-        The Kafka of the stream.
     ledger
         Where the stamp ``alerted`` goes.
     names
         Detector names by number.
+    service
+        By which name the ledger's stamps of this service are known.
+    clock
+        Seconds of a clock that is never set.
     """
 
-    def __init__(self, bus: Bus, ledger: Ledger, names: dict[int, str]) -> None:
-        self._bus, self._ledger, self._names = bus, ledger, names
-        self._open: dict[tuple[int, str], _Detector] = {}
+    def __init__(
+        self, ledger: Ledger, names: dict[int, str], service: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger, self._names, self._service, self._clock = ledger, names, service, clock
+        self._open: dict[Key, _Detector] = {}
         """By the exposure's number and the detector: an alert does not say what triggered the exposure."""
-
-    def take(self, message: Received) -> None:
-        """Take one message of the stream or of the ledger."""
-        if message.role == LEDGER:
-            record = self._bus.codec.decode(message.value)
-            if record["step"] == Step.PROCESSED:
-                self._processed(record)
-        else:
-            self._alert(message)
+        self._answered: dict[Key, None] = {}
+        """The newest that were, in the order of their answers."""
+        self._held: dict[Key, _Detector] = {}
+        """Those of them of which alerts would come again after a restart."""
+        self._next: dict[Where, int] = {}
 
     @property
     def idle(self) -> bool:
-        """Whether every visit that was heard of has all of its alerts, or was named."""
+        """Whether every visit that was heard of was answered."""
         return not self._open
 
-    def name_short(self) -> None:
-        """Stamp and forget the detectors whose alerts are not all in the stream and have had no news for long."""
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Take messages of the stream and of the ledger, each once, however often they are given."""
+        for delivery in deliveries:
+            message = delivery.message
+            if message.offset < self._next.get(message.where, 0):
+                continue
+            if message.role == LEDGER:
+                self._stamp(message, delivery.content)
+            else:
+                self._alert(message, delivery.content)
+            self._next[message.where] = message.offset + 1
+
+    def answer(self) -> None:
+        """Stamp the detectors whose alerts are all in the stream, and those that had no news for long."""
         for key, state in list(self._open.items()):
-            if time.monotonic() - state.news > SHORT_SECONDS:
+            if state.complete:
+                LATENCY.observe(state.time - state.end_of_readout)
+                subject = Subject(state.obs_id, key[1], state.group)
+                self._ledger.stamp(Step.ALERTED, subject, time=state.time, figures={"alerts": state.seen})
+                self._close(key)
+            elif self._clock() - state.news > SHORT_SECONDS:
                 wanted = str(state.expected) if state.expected >= 0 else "an unknown number"
                 reason = (
                     f"{state.seen} of {wanted} of its alerts are in the stream {SHORT_SECONDS:g} s after the last news"
@@ -87,43 +186,82 @@ class Watch:
                 LOG.error("%s %s: %s", state.obs_id or key[0], key[1], reason)
                 subject = Subject(state.obs_id or str(key[0]), key[1], state.group)
                 self._ledger.stamp(Step.LATE, subject, reason=reason)
-                del self._open[key]
+                self._close(key)
 
-    def _alert(self, message: Received) -> None:
+    def oldest_open(self, where: Where) -> float:
+        """Return the offset of the oldest message in a partition that must come again after a restart.
+
+        Those are the messages of what is open. And of what was answered, the ledger's stamps as long as some of its alerts
+        would come again: without them they would look like alerts of a visit that nobody knows.
+        """
+        self._let_go()
+        first = [state.first[where] for state in self._open.values() if where in state.first]
+        stamps = [one.first[where] for one in self._held.values() if where in one.first and where not in one.last]
+        return min([*first, *stamps], default=math.inf)
+
+    def _let_go(self) -> None:
+        """Forget the messages of those of which no alert would come again."""
+        floors: dict[Where, int] = {}
+        for state in self._open.values():
+            for where, offset in state.first.items():
+                floors[where] = min(offset, floors.get(where, offset))
+        for key, state in list(self._held.items()):
+            if all(offset < floors.get(where, math.inf) for where, offset in state.last.items()):
+                del self._held[key]
+
+    def _alert(self, message: Received, origin: Origin) -> None:
         BYTES.inc(len(message.value))
-        try:
-            source = self._bus.codec.decode(message.value)["diaSource"]
-        except NonRetriableError as error:
-            UNDECODABLE.inc()
-            LOG.error("alert at %d/%d: %s", message.partition, message.offset, error)  # noqa: TRY400 - the text says it all
-            return
         DISTRIBUTED.inc()
-        key = int(source["visit"]), self._names.get(source["detector"], str(source["detector"]))
-        state = self._open.setdefault(key, _Detector())
-        state.seen += 1
-        state.last, state.news = tai_now(), time.monotonic()
-        self._close(key, state)
+        key = origin.visit, self._names.get(origin.detector, str(origin.detector))
+        if (state := self._state(key, message)) is not None:
+            state.last[message.where] = message.offset
+            state.seen += 1
+            state.time = max(state.time, tai_now())
 
-    def _processed(self, record: dict[str, Any]) -> None:
+    def _stamp(self, message: Received, record: dict[str, Any]) -> None:
+        step, service = record["step"], record["service"]
+        answers = step == Step.ALERTED or (step == Step.LATE and service == self._service)
+        if not answers and step != Step.PROCESSED:
+            return
         try:
-            key = ExposureName.from_obs_id(record["obsId"]).exposure_id, record["detector"]
+            key = _exposure(record["obsId"]), record["detector"]
         except NonRetriableError as error:
             LOG.error("stamp of the ledger: %s", error)  # noqa: TRY400 - the text says it all
             return
-        state = self._open.setdefault(key, _Detector())
-        state.obs_id = record["obsId"]
-        state.expected, state.group = int(record["figures"].get("alerts", 0)), record["groupId"]
-        state.end_of_readout = record["time"] - record["figures"].get("latency_s", 0.0)
-        state.last, state.news = max(state.last, record["time"]), time.monotonic()
-        self._close(key, state)
+        if answers:
+            self._close(key)
+        elif (state := self._state(key, message)) is not None:
+            state.obs_id, state.group = record["obsId"], record["groupId"]
+            state.expected = int(record["figures"].get("alerts", 0))
+            state.end_of_readout = record["time"] - record["figures"].get("latency_s", 0.0)
+            state.time = max(state.time, record["time"])
 
-    def _close(self, key: tuple[int, str], state: _Detector) -> None:
-        if state.expected < 0 or state.seen < state.expected:
-            return
-        LATENCY.observe(state.last - state.end_of_readout)
-        subject = Subject(state.obs_id, key[1], state.group)
-        self._ledger.stamp(Step.ALERTED, subject, time=state.last, figures={"alerts": state.seen})
-        del self._open[key]
+    def _state(self, key: Key, message: Received) -> _Detector | None:
+        """Return what is known of a detector of a visit, with this message; None if it was answered."""
+        if key in self._answered:
+            return None
+        state = self._open.setdefault(key, _Detector(self._clock()))
+        state.news = self._clock()
+        state.first.setdefault(message.where, message.offset)
+        return state
+
+    def _close(self, key: Key) -> None:
+        if (state := self._open.pop(key, None)) is not None:
+            self._held[key] = state
+        self._answered[key] = None
+        while len(self._answered) > _REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+
+
+def _exposure(obs_id: str) -> int:
+    """Return the number of an exposure, by which it is named as well where its observation id was not known.
+
+    Raises
+    ------
+    NonRetriableError
+        If it is an exposure of another camera, or none.
+    """
+    return int(obs_id) if obs_id.isdecimal() else ExposureName.from_obs_id(obs_id).exposure_id
 
 
 class Lags:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 
 from workloads.archiver.device import BUCKET, Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Journal
 from workloads.common import log
+from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.config import ConfigurationFolder
+from workloads.common.consume import Loop, ToTopic, avro
 from workloads.common.csc import Transport, run_device
 from workloads.common.kafka import Bus
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
+
+READOUTS = "readouts"
 
 
 def main() -> int:
@@ -40,21 +44,14 @@ def main() -> int:
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
-    ended = threading.Event()
     commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")
-    readouts = bus.receiver("archiver", "readouts", start="latest")
-    threads = [
-        threading.Thread(target=device.follow, args=(readouts, bus.codec.decode, ended.is_set), name="follow"),
-        threading.Thread(target=device.store, args=(ended.is_set,), name="store"),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        return run_device(device, transport, commands, health, stop)
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+    readouts = bus.receiver("archiver", READOUTS, start="latest")
+    loop = Loop(readouts, avro(bus, READOUTS), device.take_over, ToTopic(bus, readouts, bus.sender(SET_ASIDE)))
+    loops = {
+        "follow": partial(loop.run, stop, health, "follow", hold=lambda: not device.takes_over, timeout=0.2),
+        "store": partial(device.store, stop, health),
+    }
+    return run_device(device, transport, commands, loops, health, stop)
 
 
 if __name__ == "__main__":

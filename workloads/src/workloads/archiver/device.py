@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict
 from workloads.archiver.images import CameraClient, journal_detector, journal_expected
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.config import ConfigurationFolder
+from workloads.common.consume import Delivery
 from workloads.common.device import Device, Emit, SummaryState
 from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
-from workloads.common.kafka import Received, Receiver
 from workloads.common.log import about
 from workloads.common.names import CAMERA_CODE
 from workloads.common.s3 import Store
+from workloads.common.serve import Health, Stop
 from workloads.common.visit import EndReadout
 
 LOG = logging.getLogger(__name__)
@@ -71,48 +72,29 @@ class Archiver(Device):
 
     # -- taking over -----------------------------------------------------------------------------------------------
 
-    def follow(
-        self, readouts: Receiver, decode: Callable[[bytes], dict[str, object]], stopped: Callable[[], bool]
-    ) -> None:
-        """Take over image after image while ENABLED; a readout is acknowledged when all of it is journalled."""
-        while not stopped():
-            if not self._enabled.wait(0.2):
-                continue
-            try:
-                messages = readouts.receive(timeout=0.2, most=1)
-            except RetriableError as error:
-                LOG.warning("readouts: %s; asking again", error)
-                continue
-            for message in messages:
-                while not (stopped() or self._taken_over(message, readouts, decode)):
-                    time.sleep(self._configuration.retry_seconds)
+    @property
+    def takes_over(self) -> bool:
+        """Whether images are taken over now; a readout that comes meanwhile waits."""
+        return self._enabled.is_set()
 
-    def _taken_over(self, message: Received, readouts: Receiver, decode: Callable[[bytes], dict[str, object]]) -> bool:
-        """Take one readout over; False if Kafka or the registry is away: what is journalled by then is kept."""
-        try:
-            self._take_over(message, decode)
-            readouts.commit(message)
-        except RetriableError as error:
-            LOG.warning("readout at offset %d: %s; trying again", message.offset, error)
-            return False
-        return True
+    def take_over(self, deliveries: Sequence[Delivery]) -> None:
+        """Take images over; when this returns, all of each is journalled.
 
-    def _take_over(self, message: Received, decode: Callable[[bytes], dict[str, object]]) -> None:
-        try:
-            event = EndReadout.model_validate(decode(message.value))
-        except (NonRetriableError, ValueError) as error:
-            self.fault(5701, f"readout at offset {message.offset} not understood: {error}")
-            return
-        with about(obs_id=event.imageName, group=event.group):
-            begun = time.monotonic()
-            try:
+        Raises
+        ------
+        RetriableError
+            If the journal is full or the camera is away: what is journalled by then is kept.
+        NonRetriableError
+            If the camera has none of an image.
+        """
+        for delivery in deliveries:
+            event = EndReadout.model_validate(delivery.content)
+            with about(obs_id=event.imageName, group=event.group):
+                begun = time.monotonic()
                 sensors = journal_expected(self._journal, self._camera, event)
-            except NonRetriableError as error:
-                self.fault(5701, str(error))
-                return
-            with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
-                list(pool.map(partial(self._detector, event), sensors))
-            LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
+                with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
+                    list(pool.map(partial(self._detector, event), sensors))
+                LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
 
     def _detector(self, event: EndReadout, detector: str) -> None:
         for attempt in range(1, self._configuration.fetch_attempts + 1):
@@ -149,13 +131,15 @@ class Archiver(Device):
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
-    def store(self, stopped: Callable[[], bool]) -> None:
+    def store(self, stop: Stop, health: Health) -> None:
         """Put what is journalled into the store until told to stop; at the end nothing is left if the store lives."""
         swept = -1e9
         while True:
-            ending = stopped()
+            health.beat("store")
+            ending = bool(stop)
             try:
                 for entry, data in self._journal.pending():
+                    health.beat("store")
                     self._put(entry, data)
                 self._tell_set_aside()
                 if time.monotonic() - swept > self._configuration.sweep_seconds:

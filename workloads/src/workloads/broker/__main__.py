@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,14 @@ from prometheus_client import Counter
 
 from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common import log
+from workloads.common.consume import Delivery, Loop
 from workloads.common.kafka import Received, Receiver
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 
 TOPIC = "alerts"
+LOG = log.configure("broker")
 RECEIVED = Counter("broker_received", "Alerts received", ["group"])
 BROKEN = Counter("broker_broken", "Alerts that could not be decoded", ["group"])
 
@@ -58,21 +61,16 @@ class Group:
 
     def run(self, stop: Stop, health: Health) -> None:
         """Receive until told to stop; offsets are committed when the batch is kept."""
-        while not stop:
-            health.beat(self._name)
-            messages = self._receiver.receive(timeout=2.0, most=2000)
-            if messages:
-                self._keep_batch(messages)
-                self._receiver.commit(*messages)
+        loop = Loop(self._receiver, {TOPIC: lambda _: None}, self._keep_batch, self._set_aside, most=2000)
+        loop.run(stop, health, self._name, timeout=2.0)
 
-    def _keep_batch(self, messages: list[Received]) -> None:
+    def _keep_batch(self, deliveries: Sequence[Delivery]) -> None:
+        messages = [delivery.message for delivery in deliveries]
         now = time.time()
         checked = [self.check(message, now) for message in messages]
         RECEIVED.labels(self._name).inc(len(checked))
         BROKEN.labels(self._name).inc(sum("error" in receipt for receipt in checked))
-        stem = f"{time.strftime('%Y%m%d', time.gmtime(now))}/{messages[0].partition}-{messages[0].offset:012d}"
-        lines = "".join(json.dumps(receipt) + "\n" for receipt in checked)
-        self._store.put(BUCKET, f"{receipts(self._name)}{stem}.jsonl", lines.encode())
+        stem = self._put_receipts(messages[0], now, checked)
         if self._keep:
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -80,14 +78,32 @@ class Group:
                     archive.writestr(f"{message.partition}-{message.offset}.avro", message.value)
             self._store.put(BUCKET, f"{self._name}/{stem}.zip", buffer.getvalue())
 
-    def check(self, message: Received, now: float) -> dict[str, Any]:
-        """Decode a packet and return its receipt; `now` is UTC seconds."""
-        receipt = {
+    def _put_receipts(self, first: Received, now: float, checked: list[dict[str, Any]]) -> str:
+        """Store receipts under the place of the first message, and return what their keys have in common."""
+        stem = f"{time.strftime('%Y%m%d', time.gmtime(now))}/{first.partition}-{first.offset:012d}"
+        lines = "".join(json.dumps(receipt) + "\n" for receipt in checked)
+        self._store.put(BUCKET, f"{receipts(self._name)}{stem}.jsonl", lines.encode())
+        return stem
+
+    def _set_aside(self, message: Received, _: Any, reason: str, __: str, ___: int) -> bool:
+        """Keep a receipt that says why there is no other: a broker has no part in the facility's own topics."""
+        LOG.error("%s: %d at %d not kept: %s", self._name, message.partition, message.offset, reason)
+        now = time.time()
+        self._put_receipts(message, now, [self._receipt(message, now) | {"error": reason}])
+        return False
+
+    @staticmethod
+    def _receipt(message: Received, now: float) -> dict[str, Any]:
+        return {
             "partition": message.partition,
             "offset": message.offset,
             "sha256": hashlib.sha256(message.value).hexdigest(),
             "received": now,
         }
+
+    def check(self, message: Received, now: float) -> dict[str, Any]:
+        """Decode a packet and return its receipt; `now` is UTC seconds."""
+        receipt = self._receipt(message, now)
         try:
             schema = self._schemas[int.from_bytes(message.value[1:5], "big")]
             with io.BytesIO(message.value[5:]) as body:
@@ -113,7 +129,6 @@ def stock_schemas() -> dict[int, Schema]:
 
 def main() -> int:
     """Run the service."""
-    log.configure("broker")
     settings = Settings.load()
     site = settings.site.site
     schemas = stock_schemas()
@@ -129,6 +144,7 @@ def main() -> int:
             keep_packets=number == 0,
         )
         loops[name] = partial(group.run, stop, health)
+    health.ready()
     return run_together(stop, loops)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 
+from workloads.common.consume import readable
 from workloads.common.csc import sal_header
 from workloads.common.device import Ack, SummaryState
 from workloads.common.errors import NonRetriableError, RetriableError
@@ -85,8 +86,7 @@ class Commander:
 
     def _read(self, seconds: float) -> list[tuple[str, dict[str, str]]]:
         found = []
-        for message in self._events.receive(timeout=seconds):
-            record = self._bus.codec.decode(message.value)
+        for _, record in readable(self._bus.codec, self._events.receive(timeout=seconds)):
             if record["event"] == "summaryState":
                 self.state = SummaryState(int(record["content"]["summaryState"]))
             found.append((record["event"], record["content"]))

@@ -1,17 +1,36 @@
-"""Avro in Confluent framing: one zero byte, the schema's id in four bytes big-endian, the record without its schema."""
+"""Avro in Confluent framing: one zero byte, the schema's id in four bytes big-endian, the record without its schema.
+
+A record is read with the schema that it was written with, which the id names, and resolved by names and defaults to the schema
+that this code was built with; it is written with the latter, whatever a registry has that is newer.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import fastavro
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import SchemaParseException, UnknownType
 
+from workloads.common import schemas
 from workloads.common.errors import NonRetriableError
-from workloads.common.registry import RegistryClient
 
 _HEADER = struct.Struct(">bI")
+_UNREADABLE = (
+    *(EOFError, ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, RecursionError, StopIteration),
+    SchemaResolutionError,
+)
+"""What the decoder raises at bytes that are no record of the schema; UnicodeDecodeError is a ValueError."""
+
+
+class SchemasById(Protocol):
+    """Where the schemas of other writers are found."""
+
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        """Return the schema with an id; `UnknownSchemaError` if it is not known yet, `AwayError` without an answer."""
 
 
 def frame(schema_id: int, payload: bytes) -> bytes:
@@ -35,50 +54,87 @@ def unframe(message: bytes) -> tuple[int, bytes]:
 
 
 class Codec:
-    """Encodes and decodes records with the registry's schemas.
+    """Encodes and decodes the records of topics.
+
+    Declared schemas have the same id in every registry, so that those of this project's own need none; the registry is
+    asked about the ids of others, once each.
 
     Parameters
     ----------
+    names
+        What topics are called in Kafka, by role.
     registry
-        Where the schemas are.
+        Where the schemas of other writers are; without one, their records cannot be read.
     """
 
-    def __init__(self, registry: RegistryClient) -> None:
+    def __init__(self, names: Mapping[str, str], registry: SchemasById | None = None) -> None:
         self._registry = registry
-        self._parsed: dict[int, Any] = {}
+        self._declared = schemas.topics(names)
+        self._readers = {role: fastavro.parse_schema(one.definition) for role, one in self._declared.items()}
+        self._writers: dict[int, Any] = {one.id: self._readers[role] for role, one in self._declared.items()}
 
-    def encode(self, topic: str, record: dict[str, Any]) -> bytes:
-        """Return `record` as a message for `topic`, in the newest schema of its subject.
+    def encode(self, role: str, record: Mapping[str, Any]) -> bytes:
+        """Return `record` as a message for the topic that contracts call `role`.
 
         Raises
         ------
         NonRetriableError
-            If the record does not fit the schema.
+            If the topic has no schema, or the record does not fit it.
         """
-        schema_id = self._registry.latest(f"{topic}-value")
+        reader, declared = self._reader(role), self._declared[role]
         buffer = io.BytesIO()
         try:
-            fastavro.schemaless_writer(buffer, self._schema(schema_id), record, strict=True)
+            fastavro.schemaless_writer(buffer, reader, dict(record), strict=True)
         except (ValueError, TypeError, KeyError) as error:
-            raise NonRetriableError(f"record for {topic}: does not fit schema {schema_id}: {error}") from error
-        return frame(schema_id, buffer.getvalue())
+            raise NonRetriableError(f"record for {role}: does not fit schema {declared.id}: {error}") from error
+        return frame(declared.id, buffer.getvalue())
 
-    def decode(self, message: bytes) -> dict[str, Any]:
-        """Return the record of a message.
+    def decode(self, role: str, message: bytes) -> dict[str, Any]:
+        """Return the record of a message of the topic that contracts call `role`.
 
         Raises
         ------
         NonRetriableError
-            If it is not framed, or does not fit its schema.
+            If it is not framed, is a record of something else, or does not fit its schema.
+        RetriableError
+            If its schema cannot be had now.
         """
+        reader = self._reader(role)
         schema_id, payload = unframe(message)
+        writer = self._writer(schema_id)
+        if _name(writer) != _name(reader):
+            raise NonRetriableError(
+                f"message of schema {schema_id}: a record {writer.get('name', writer['type'])}; expected {reader['name']}"
+            )
+        body = io.BytesIO(payload)
         try:
-            record: Any = fastavro.schemaless_reader(io.BytesIO(payload), self._schema(schema_id), None)
-        except (EOFError, ValueError, IndexError, UnicodeDecodeError) as error:
-            raise NonRetriableError(f"message of schema {schema_id}: cannot be decoded: {error}") from error
+            record: Any = fastavro.schemaless_reader(body, writer, None if writer is reader else reader)
+        except _UNREADABLE as error:
+            said = str(error).split("{", 1)[0] or type(error).__name__
+            raise NonRetriableError(f"message of schema {schema_id}: cannot be decoded: {said}") from error
+        if left := len(payload) - body.tell():
+            raise NonRetriableError(f"message of schema {schema_id}: {left} bytes follow its record; expected none")
         return dict(record)
 
-    def _schema(self, schema_id: int) -> Any:
-        if schema_id not in self._parsed:
-            self._parsed[schema_id] = fastavro.parse_schema(self._registry.schema(schema_id))
-        return self._parsed[schema_id]
+    def _reader(self, role: str) -> Any:
+        if role not in self._readers:
+            raise NonRetriableError(
+                f"topic {role}: has no schema; expected one of {', '.join(self._readers) or 'none'}"
+            )
+        return self._readers[role]
+
+    def _writer(self, schema_id: int) -> Any:
+        if schema_id not in self._writers:
+            if self._registry is None:
+                raise NonRetriableError(f"message of schema {schema_id}: of another writer, and no registry to ask")
+            definition = self._registry.schema(schema_id)
+            try:
+                self._writers[schema_id] = fastavro.parse_schema(definition)
+            except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError) as error:
+                raise NonRetriableError(f"schema {schema_id}: the registry's is none: {error}") from error
+        return self._writers[schema_id]
+
+
+def _name(schema: Any) -> str:
+    """Return the name of a record without its namespace, which is what Avro compares; empty for all else."""
+    return str(schema.get("name", "")).rpartition(".")[2] if schema.get("type") == "record" else ""

@@ -6,17 +6,22 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery, Loop, ToTopic, avro, readable
 from workloads.common.device import Command, Device
-from workloads.common.errors import NonRetriableError
-from workloads.common.kafka import Bus, Received, Receiver, Sender
-from workloads.common.serve import Health, Stop
+from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.kafka import Bus, Receiver, Sender
+from workloads.common.serve import Health, Stop, run_together
 from workloads.common.times import tai_now
 
 LOG = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
 TWIN_HEARTBEATS = 5
+COMMAND_SECONDS = 60.0
+"""A command that waited longer, in Kafka or here, is not carried out: whoever sent it has given it up."""
 _FAILED = 7
 
 
@@ -38,7 +43,7 @@ class Transport:
         self.index = index
         self.identity = f"{name}:{index}"
         self.command_topic, self.event_topic = f"{name}-commands", f"{name}-events"
-        self._bus = bus
+        self.bus = bus
         self._sender: Sender = bus.sender(self.event_topic)
         self._lock = threading.Lock()
         self._number = 0
@@ -52,7 +57,7 @@ class Transport:
                 "event": event,
                 "content": {name: str(value) for name, value in content.items()},
             }
-            self._bus.publish(self._sender, self.event_topic, record, key=self.identity)
+            self.bus.publish(self._sender, self.event_topic, record, key=self.identity)
             self._sender.flush()
 
     def assert_alone(self) -> None:
@@ -63,15 +68,14 @@ class Transport:
         NonRetriableError
             If a twin beats.
         """
-        receiver = self._bus.receiver(
+        receiver = self.bus.receiver(
             f"{self.name}-twin-check-{os.getpid()}-{time.time_ns()}", self.event_topic, start="latest"
         )
         begun = tai_now()
         deadline = time.time() + TWIN_HEARTBEATS * HEARTBEAT_SECONDS
         try:
             while time.time() < deadline:
-                for message in receiver.receive(timeout=0.5):
-                    record = self._bus.codec.decode(message.value)
+                for _, record in readable(self.bus.codec, receiver.receive(timeout=0.5)):
                     fresh = record["private_sndStamp"] > begun
                     if fresh and record["event"] == "heartbeat" and record["private_identity"] == self.identity:
                         raise NonRetriableError(
@@ -79,11 +83,6 @@ class Transport:
                         )
         finally:
             receiver.close()
-
-    def command(self, message: Received) -> Command:
-        """Return the command in a message."""
-        record = self._bus.codec.decode(message.value)
-        return Command(record["command"], record["parameters"], record["private_seqNum"], record["private_identity"])
 
 
 def sal_header(index: int, number: int, identity: str, now: float) -> dict[str, object]:
@@ -101,27 +100,70 @@ def sal_header(index: int, number: int, identity: str, now: float) -> dict[str, 
     }
 
 
-def run_device(device: Device, transport: Transport, commands: Receiver, health: Health, stop: Stop) -> int:
-    """Run a device until ``exitControl`` or SIGTERM and return the exit code of its process."""
-    beating = threading.Event()
-    thread = threading.Thread(target=_beat, args=(transport, beating), name="heartbeat", daemon=True)
-    thread.start()
-    device.begin()
-    try:
+class Commands:
+    """Carries out the commands that were sent to a device since it began, each at most once.
+
+    Parameters
+    ----------
+    device
+        The device.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._begun = device, tai_now()
+        self._offset = -1
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Carry commands out, or refuse them; the commander has an answer in either case."""
+        for delivery in deliveries:
+            record = delivery.content
+            command = Command(
+                record["command"], record["parameters"], record["private_seqNum"], record["private_identity"]
+            )
+            if refusal := self._refusal(delivery.message.offset, record["private_sndStamp"]):
+                self._device.refuse(command, refusal)
+            else:
+                self._offset = delivery.message.offset
+                self._device.command(command)
+
+    def _refusal(self, offset: int, sent: float) -> str:
+        """Return why a command is not carried out; empty if it is (DMS-REQ-0297: nothing spurious after a power-up)."""
+        age = tai_now() - sent
+        if offset <= self._offset:
+            return f"it was begun, and Kafka did not take what came of it; the state is {self._device.state.name}"
+        if not sent >= self._begun:
+            return f"sent {self._begun - sent:.1f} s before this device began; send it again if it is still wanted"
+        if age > COMMAND_SECONDS:
+            return f"sent {age:.1f} s ago, expected at most {COMMAND_SECONDS:g} s; send it again if it is still wanted"
+        return ""
+
+
+def run_device(
+    device: Device,
+    transport: Transport,
+    commands: Receiver,
+    loops: Mapping[str, Callable[[], None]],
+    health: Health,
+    stop: Stop,
+) -> int:
+    """Run a device and its other loops until ``exitControl`` or SIGTERM and return the exit code of its process."""
+    set_aside = ToTopic(transport.bus, commands, transport.bus.sender(SET_ASIDE))
+    taking = Loop(commands, avro(transport.bus, transport.command_topic), Commands(device).take, set_aside)
+
+    def obey() -> None:
+        device.begin()
+        health.ready()
         while not (stop or device.offline):
-            health.beat()
-            for message in commands.receive(timeout=0.2, most=1):
-                device.command(transport.command(message))
-                commands.commit(message)
-    finally:
-        beating.set()
-        thread.join(2 * HEARTBEAT_SECONDS)
-    return 0 if device.offline else _FAILED
+            health.beat("commands")
+            taking.turn(timeout=0.2)
+
+    failed = run_together(stop, {"commands": obey, "heartbeat": partial(_beat, transport, stop), **loops})
+    return 0 if device.offline and not failed else _FAILED
 
 
-def _beat(transport: Transport, stopped: threading.Event) -> None:
-    while not stopped.wait(HEARTBEAT_SECONDS):
+def _beat(transport: Transport, stop: Stop) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
         try:
             transport.emit("heartbeat", {})
-        except Exception:
-            LOG.exception("heartbeat not sent")
+        except RetriableError as error:
+            LOG.warning("heartbeat not sent: %s", error)

@@ -128,6 +128,10 @@ class Device(ABC):
         else:
             self._ack(command, Ack.COMPLETE, result)
 
+    def refuse(self, command: Command, reason: str) -> None:
+        """Answer a command that is not carried out, whatever the state."""
+        self._ack(command, Ack.FAILED, f"{self.name}: {command.name} refused: {reason}")
+
     def in_progress(self, command: Command, timeout: float, text: str = "") -> None:
         """Tell the commander that it takes up to `timeout` seconds longer."""
         self._ack(command, Ack.INPROGRESS, text, timeout=timeout)

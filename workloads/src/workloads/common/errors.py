@@ -15,8 +15,19 @@ class AwayError(RetriableError):
     """A peer does not answer at all: it is waited for as long as that takes, because nothing can be done without it."""
 
 
+class UnknownSchemaError(RetriableError):
+    """The registry does not know a schema's id yet: a schema may come later than the first record that was written with it."""
+
+
 class NonRetriableError(WorkloadError):
-    """Repeating cannot help or could do harm: bad input, rows that a database refuses, a stream that another has taken over."""
+    """Repeating cannot help or could do harm: bad input, rows that a database refuses."""
+
+
+class FencedError(WorkloadError):
+    """A client of Kafka cannot go on: another has its place, or its transaction can be neither committed nor aborted.
+
+    It is nobody's message that is wrong; the process ends, and the next one begins at the last commit.
+    """
 
 
 class ContractError(NonRetriableError):

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from workloads.common.avro import Codec
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import FencedError, NonRetriableError, RetriableError
 from workloads.common.registry import RegistryClient
 from workloads.common.settings import Settings
 from workloads.common.sizes import require_small
@@ -71,6 +71,19 @@ class Received:
     value: bytes
     headers: dict[str, bytes]
 
+    @property
+    def where(self) -> tuple[str, int]:
+        """Its topic in Kafka and its partition."""
+        return self.topic, self.partition
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a group is in a partition, as it has committed it: the next offset, and a note for whoever goes on there."""
+
+    offset: int
+    note: str = ""
+
 
 class Sender:
     """A producer whose `flush` raises when anything was not delivered.
@@ -103,6 +116,7 @@ class Sender:
             options |= {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000}
         self._producer = Producer(options)
         self._failures: list[str] = []
+        self.transactional = transactional_id is not None
         if transactional_id:
             self._guard(self._producer.init_transactions, _TIMEOUT_SECONDS)
 
@@ -111,9 +125,9 @@ class Sender:
         role: str,
         value: bytes,
         *,
-        key: str = "",
+        key: str | bytes | None = None,
         partition: int | None = None,
-        headers: dict[str, bytes] | None = None,
+        headers: Mapping[str, bytes] | None = None,
     ) -> None:
         """Hand one message to the producer; a full queue waits.
 
@@ -122,14 +136,15 @@ class Sender:
         TooLargeError
             If it is larger than brokers and mirrors take.
         """
-        require_small(self.name(role), self._limit, key.encode(), value, headers or {})
+        raw_key = key.encode() if isinstance(key, str) else key
+        require_small(self.name(role), self._limit, raw_key or b"", value, headers or {})
         where: dict[str, Any] = {} if partition is None else {"partition": partition}
         while True:
             try:
                 self._producer.produce(
                     self.name(role),
                     value,
-                    key=key.encode() or None,
+                    key=raw_key or None,
                     headers=list((headers or {}).items()),
                     on_delivery=self._delivered,
                     **where,
@@ -159,29 +174,38 @@ class Sender:
         if left or failures:
             raise RetriableError(f"Kafka: {left} messages not delivered in {timeout:g} s; {'; '.join(failures[:3])}")
 
-    def begin(self) -> None:
-        """Begin a transaction."""
-        self._guard(self._producer.begin_transaction)
-
-    def commit(self, consumer: Receiver | None = None, done: Received | None = None) -> None:
-        """Commit the transaction; with `done`, the offset after it is part of the same transaction.
+    @contextmanager
+    def transaction(self, consumer: Receiver, *done: Received) -> Iterator[None]:
+        """Make what the body sends, and the offsets after `done`, one transaction; an error of the body aborts it.
 
         Raises
         ------
         RetriableError
-            If the transaction was aborted.
-        NonRetriableError
-            If this producer was fenced.
+            If Kafka does not take the transaction: it was aborted.
+        FencedError
+            If this producer cannot go on.
         """
-        if consumer is not None and done is not None:
-            position = [TopicPartition(done.topic, done.partition, done.offset + 1)]
-            self._guard(self._producer.send_offsets_to_transaction, position, consumer.group_metadata, _TIMEOUT_SECONDS)
-        self._guard(self._producer.commit_transaction, _TIMEOUT_SECONDS)
+        self._guard(self._producer.begin_transaction)
+        try:
+            yield
+            if done:
+                after = [TopicPartition(*where, offset) for where, offset in after_all(done).items()]
+                self._guard(
+                    self._producer.send_offsets_to_transaction, after, consumer.group_metadata, _TIMEOUT_SECONDS
+                )
+            self._guard(self._producer.commit_transaction, _TIMEOUT_SECONDS)
+        except FencedError:
+            raise
+        except BaseException:
+            self._abort()
+            raise
 
-    def abort(self) -> None:
-        """Abort the transaction."""
+    def _abort(self) -> None:
         self._failures.clear()
-        self._guard(self._producer.abort_transaction, _TIMEOUT_SECONDS)
+        try:
+            self._guard(self._producer.abort_transaction, _TIMEOUT_SECONDS)
+        except RetriableError as error:
+            raise FencedError(f"{error}; neither committed nor aborted") from error
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -194,8 +218,16 @@ class Sender:
                 call(*arguments)
         except KafkaException as exception:
             error = exception.args[0]
-            kind = NonRetriableError if error.fatal() else RetriableError
+            kind = FencedError if error.fatal() else RetriableError
             raise kind(f"Kafka transaction: {error.str()}") from exception
+
+
+def after_all(done: Sequence[Received]) -> dict[tuple[str, int], int]:
+    """Return the offset after the last of some messages, by topic and partition."""
+    after: dict[tuple[str, int], int] = {}
+    for message in done:
+        after[message.where] = max(after.get(message.where, 0), message.offset + 1)
+    return after
 
 
 def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[tuple[str, int]]:
@@ -265,6 +297,7 @@ class Receiver:
             | {
                 "group.id": group,
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": start,
                 "fetch.wait.max.ms": 2000,  # a record is handed out at once; this is how often an idle consumer asks again
@@ -274,8 +307,12 @@ class Receiver:
                 "partition.assignment.strategy": "cooperative-sticky",
             }
         )
+        self.group = group
+        self._paused = False
+        self._lost: set[tuple[str, int]] = set()
+        self._ended: set[tuple[str, int]] = set()
         if roles:
-            self._consumer.subscribe(list(names.values()))
+            self._consumer.subscribe(list(names.values()), on_revoke=self._revoked, on_lost=self._revoked)
         else:
             self._assign([(names[role], number) for role, number in partitions], start)
 
@@ -320,44 +357,99 @@ class Receiver:
         RetriableError
             On an error of the cluster that does not heal by itself.
         """
+        if self._paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+        return self._consume(timeout, most)
+
+    def idle(self, timeout: float) -> list[Received]:
+        """Take nothing for `timeout` seconds and stay in the group; return what was on its way all the same.
+
+        A consumer that does not ask for five minutes loses its place to others.
+        """
+        self._consumer.pause(self._consumer.assignment())  # one that was assigned meanwhile is not paused yet
+        self._paused = True
+        return self._consume(timeout, 1)
+
+    def _consume(self, timeout: float, most: int) -> list[Received]:
         found = []
         for message in self._consumer.consume(most, timeout):
             error = message.error()
             if error is None:
                 found.append(_received(message, self._roles))
-            elif not error.retriable() and error.code() not in (
-                KafkaError._PARTITION_EOF,  # noqa: SLF001 - librdkafka names its own codes so
-                KafkaError.UNKNOWN_TOPIC_OR_PART,
-            ):
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka names its own codes so
+                self._ended.add((str(message.topic()), int(message.partition() or 0)))
+            elif not error.retriable() and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise RetriableError(f"Kafka: {error.str()}")
             else:
                 LOG.warning("Kafka: %s", error.str())
         return found
 
-    def messages(self, *, until: float | None = None) -> Iterator[Received]:
-        """Yield messages one by one, for ever or until the clock says `until` (Unix seconds)."""
-        while until is None or time.time() < until:
-            yield from self.receive(most=1)
+    @property
+    def caught_up(self) -> bool:
+        """Whether it has been at the end of each partition that it has."""
+        assigned = {(str(one.topic), int(one.partition)) for one in self._consumer.assignment()}
+        return bool(assigned) and assigned <= self._ended
 
-    def commit(self, *done: Received) -> None:
-        """Commit the offsets after `done`.
+    def to_the_end(self, seconds: float = _TIMEOUT_SECONDS) -> Iterator[Received]:
+        """Yield what stands in its partitions by now.
 
         Raises
         ------
         RetriableError
-            If Kafka does not take them: these messages may come again.
+            If Kafka hands nothing out for `seconds`.
         """
-        if done:
-            after: dict[tuple[str, int], int] = {}
-            for message in done:
-                where = (message.topic, message.partition)
-                after[where] = max(after.get(where, 0), message.offset + 1)
-            try:
-                self._consumer.commit(
-                    offsets=[TopicPartition(t, p, o) for (t, p), o in after.items()], asynchronous=False
-                )
-            except KafkaException as exception:
-                raise RetriableError(f"Kafka, offsets not committed: {exception.args[0].str()}") from exception
+        news = time.monotonic()
+        while not self.caught_up:
+            messages = self.receive(timeout=0.5)
+            news = time.monotonic() if messages else news
+            if time.monotonic() - news > seconds:
+                raise RetriableError(f"Kafka: nothing for {self.group} in {seconds:g} s")
+            yield from messages
+
+    def lost(self) -> set[tuple[str, int]]:
+        """Return the partitions that went to others of the group since the last call."""
+        lost, self._lost = self._lost, set()
+        return lost
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        lost = {(str(one.topic), int(one.partition)) for one in partitions}
+        self._lost |= lost
+        self._ended -= lost
+
+    def place(self, where: tuple[str, int]) -> Place | None:
+        """Return how far the group is in a partition; None where it has committed nothing there.
+
+        Raises
+        ------
+        RetriableError
+            If Kafka does not say.
+        """
+        try:
+            (found,) = self._consumer.committed([TopicPartition(*where)], _TIMEOUT_SECONDS)
+        except KafkaException as exception:
+            raise RetriableError(f"Kafka, offset of {where}: {exception.args[0].str()}") from exception
+        return Place(found.offset, found.metadata or "") if found.offset >= 0 else None
+
+    def commit(self, places: Mapping[tuple[str, int], Place], *, wait: bool = True) -> None:
+        """Commit how far the group is; without `wait`, nobody hears whether Kafka took it.
+
+        Raises
+        ------
+        RetriableError
+            If Kafka does not take it: messages may come again.
+        """
+        offsets = [TopicPartition(*where, place.offset, place.note) for where, place in places.items()]
+        try:
+            with _returning("commit"):
+                if not wait:
+                    self._consumer.commit(offsets=offsets, asynchronous=True)
+                    return
+                answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as exception:
+            raise RetriableError(f"Kafka, offsets not committed: {exception.args[0].str()}") from exception
+        if refused := [f"{one.topic}/{one.partition}: {one.error.str()}" for one in answers if one.error]:
+            raise RetriableError(f"Kafka, offsets not committed: {'; '.join(refused)}")
 
     def close(self) -> None:
         """Leave the group."""
@@ -397,12 +489,20 @@ class Bus:
 
     @cached_property
     def codec(self) -> Codec:
-        """What encodes and decodes records."""
-        return Codec(RegistryClient(self.settings.service("schema-registry")))
+        """What encodes and decodes records; the registry is asked where the contract calls it."""
+        site = self.settings.site
+        names = {role: topic.name for role, topic in site.topics.items()}
+        called = "schema-registry" in site.services
+        return Codec(names, RegistryClient(self.settings.service("schema-registry")) if called else None)
 
     def sender(self, *roles: str, transactional_id: str | None = None) -> Sender:
         """Return a producer for topics."""
         return Sender(self.settings, self.site, *roles, transactional_id=transactional_id)
+
+    def sender_at_home(self, role: str) -> Sender:
+        """Return a producer for a topic at the site where it is written."""
+        topic = self.settings.site.topics.get(role)
+        return Sender(self.settings, topic.written_at if topic and topic.written_at else self.site, role)
 
     def receiver(self, group: str, *roles: str, start: str = "earliest") -> Receiver:
         """Return a consumer of topics."""
@@ -412,4 +512,4 @@ class Bus:
         self, sender: Sender, role: str, record: dict[str, Any], *, key: str = "", partition: int | None = None
     ) -> None:
         """Encode and send one record."""
-        sender.send(role, self.codec.encode(sender.name(role), record), key=key, partition=partition)
+        sender.send(role, self.codec.encode(role, record), key=key, partition=partition)

@@ -8,9 +8,12 @@ from urllib.parse import quote
 
 import httpx
 
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import AwayError, NonRetriableError, UnknownSchemaError
 
 _CONTENT = "application/vnd.schemaregistry.v1+json"
+_NOT_FOUND = 404
+_REFUSED = frozenset({400, 404, 405, 409, 422})
+"""Answers about the request itself; every other error is the registry's own, and passes."""
 
 
 class RegistryClient:
@@ -25,20 +28,19 @@ class RegistryClient:
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10.0, headers={"Accept": _CONTENT, "Content-Type": _CONTENT})
         self._by_id: dict[int, dict[str, Any]] = {}
-        self._latest: dict[str, int] = {}
 
     def schema(self, schema_id: int) -> dict[str, Any]:
-        """Return the Avro schema with `schema_id`."""
-        if schema_id not in self._by_id:
-            answer = self._call("GET", f"/schemas/ids/{schema_id}")
-            self._by_id[schema_id] = json.loads(answer["schema"])
-        return self._by_id[schema_id]
+        """Return the Avro schema with `schema_id`.
 
-    def latest(self, subject: str) -> int:
-        """Return the id of the newest schema of `subject`."""
-        if subject not in self._latest:
-            self._latest[subject] = int(self._call("GET", f"/subjects/{quote(subject, safe='')}/versions/latest")["id"])
-        return self._latest[subject]
+        Raises
+        ------
+        UnknownSchemaError
+            If the registry does not know the id; `AwayError` if it does not answer.
+        """
+        if schema_id not in self._by_id:
+            found = json.loads(self._call("GET", f"/schemas/ids/{schema_id}")["schema"])
+            self._by_id[schema_id] = found if isinstance(found, dict) else {"type": found}
+        return self._by_id[schema_id]
 
     def subjects(self) -> list[str]:
         """Return all subjects."""
@@ -59,13 +61,11 @@ class RegistryClient:
         where = f"schema registry {self._client.base_url}{path}"
         try:
             response = self._client.request(method, path, content=None if body is None else json.dumps(body))
-        except httpx.HTTPError as error:
-            raise RetriableError(f"{where}: {error}") from error
-        if response.status_code >= 500:
-            raise RetriableError(f"{where}: answered {response.status_code} {response.text}")
-        if response.is_error:
-            raise NonRetriableError(f"{where}: answered {response.status_code} {response.text}")
-        try:
-            return response.json()
-        except ValueError as error:  # something else answers in its place
-            raise RetriableError(f"{where}: answered no JSON: {response.text[:200]}") from error
+            if not response.is_error:
+                return response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise AwayError(f"{where}: {error}") from error
+        said = f"{where}: answered {response.status_code} {response.text}"
+        if method == "GET" and response.status_code == _NOT_FOUND:
+            raise UnknownSchemaError(said)
+        raise (NonRetriableError if response.status_code in _REFUSED else AwayError)(said)

@@ -1,4 +1,4 @@
-"""What a long-running workload shows to the cluster: `/healthz`, `/metrics`, and a clean end on SIGTERM."""
+"""What a long-running workload shows to the cluster: `/healthz`, `/readyz`, `/metrics`, and a clean end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -21,21 +22,50 @@ GRACE_SECONDS = 3.0
 """How long a service may take to end; what it has in hand takes a second or two."""
 
 
-class Health:
-    """Liveness as progress: a loop that has not beaten for `patience` seconds is dead, whatever its process does."""
+class Others(Protocol):
+    """The loops of child processes."""
 
-    def __init__(self, patience: float = 120.0) -> None:
-        self._patience = patience
+    def beats(self) -> dict[str, float]:
+        """Return when each has beaten last, by the clock that is never set."""
+
+    def unprepared(self) -> list[str]:
+        """Return those that are not prepared yet."""
+
+
+class Health:
+    """Liveness as progress: a loop that has not beaten for `patience` seconds is dead, whatever its process does.
+
+    Parameters
+    ----------
+    patience
+        Seconds that a loop may stand still.
+    others
+        Loops of child processes that say for themselves how they are.
+    """
+
+    def __init__(self, patience: float = 120.0, others: Others | None = None) -> None:
+        self._patience, self._others = patience, others
         self._beats: dict[str, float] = {}
+        self._prepared = False
 
     def beat(self, name: str = "main") -> None:
         """Say that the loop `name` goes on."""
         self._beats[name] = time.monotonic()
 
+    def ready(self) -> None:
+        """Say that all is prepared: what comes now is dealt with at once."""
+        self._prepared = True
+
+    def unprepared(self) -> list[str]:
+        """Return what is not prepared yet."""
+        own = [] if self._prepared else ["main"]
+        return own + (self._others.unprepared() if self._others else [])
+
     def stale(self) -> dict[str, float]:
         """Return the loops that stand still and for how many seconds."""
         now = time.monotonic()
-        return {name: now - beat for name, beat in self._beats.items() if now - beat > self._patience}
+        beats = self._beats | (self._others.beats() if self._others else {})
+        return {name: now - beat for name, beat in beats.items() if now - beat > self._patience}
 
 
 class Stop:
@@ -51,16 +81,18 @@ class Stop:
     """
 
     def __init__(self, grace: float | None = None) -> None:
-        self._event, self._grace = threading.Event(), grace
+        self._event, self._grace, self._limited = threading.Event(), grace, False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._asked())
         if grace is not None:
             threading.Thread(target=self._listen, args=(_signals(),), name="end", daemon=True).start()
 
     def _asked(self) -> None:
-        first = not self._event.is_set()
         self._event.set()
-        if first and self._grace is not None:  # the kernel ends what then still waits or tidies up, in whatever library
+        if (
+            self._grace is not None and not self._limited
+        ):  # the kernel ends what then still waits or tidies up, in whatever library
+            self._limited = True
             signal.setitimer(signal.ITIMER_REAL, self._grace)
 
     def _listen(self, signals: int) -> None:
@@ -74,6 +106,10 @@ class Stop:
         """Ask for the end from inside."""
         self._asked()
 
+    def finish(self) -> None:
+        """Say that the work is over: what is in hand may take as long as it needs."""
+        self._event.set()
+
     def wait(self, seconds: float) -> bool:
         """Sleep, but wake at the signal; return whether it came."""
         return self._event.wait(seconds)
@@ -82,7 +118,7 @@ class Stop:
 def run_together(stop: Stop, loops: Mapping[str, Callable[[], None]]) -> int:
     """Run loops in threads until told to stop, and return the exit code of their process.
 
-    One that fails ends them all: what restarts the process brings it back whole, at its last commit.
+    One that ends ends them all. Where it failed, what restarts the process brings it back whole, at its last commit.
     """
     failed: list[str] = []
 
@@ -92,11 +128,13 @@ def run_together(stop: Stop, loops: Mapping[str, Callable[[], None]]) -> int:
         except WorkloadError as error:
             LOG.error("%s ends, the process starts again from its last commit: %s", name, error)  # noqa: TRY400 - the text says it all
             failed.append(name)
-        except Exception:
+        except (Exception, SystemExit):  # a web server that cannot have its port exits
             LOG.exception("%s ends, the process starts again from its last commit", name)
             failed.append(name)
-        finally:
+        if failed:
             stop.set()
+        else:
+            stop.finish()
 
     threads = [threading.Thread(target=run, args=item, name=item[0]) for item in loops.items()]
     for thread in threads:
@@ -118,12 +156,12 @@ def _signals() -> int:
 
 
 def serve_health(health: Health, extra: Callable[[], bytes] | None = None) -> ThreadingHTTPServer:
-    """Serve `/healthz` and `/metrics` from a daemon thread, on port 9100 or ``DPP_HEALTH_PORT`` (0 picks a free one).
+    """Serve `/healthz`, `/readyz` and `/metrics` from a daemon thread, on port 9100 or ``DPP_HEALTH_PORT`` (0 picks a free one).
 
     Parameters
     ----------
     health
-        What `/healthz` shows: 200 while every loop beats, 503 otherwise.
+        What `/healthz` shows: 200 while every loop beats, 503 otherwise; and `/readyz`: 200 once all is prepared as well.
     extra
         Further lines of metrics, such as those of child processes.
     """
@@ -135,6 +173,9 @@ def serve_health(health: Health, extra: Callable[[], bytes] | None = None) -> Th
             elif self.path == "/healthz":
                 stale = health.stale()
                 self._answer(503 if stale else 200, "application/json", json.dumps({"stale": stale}).encode())
+            elif self.path == "/readyz":
+                said = {"unprepared": health.unprepared(), "stale": health.stale()}
+                self._answer(503 if any(said.values()) else 200, "application/json", json.dumps(said).encode())
             else:
                 self._answer(404, "text/plain", b"not found\n")
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from workloads.common import log
-from workloads.common.errors import AwayError, WorkloadError
-from workloads.common.kafka import Bus, Received, Sender
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery, Loop, ToTopic, avro
+from workloads.common.errors import RetriableError
+from workloads.common.kafka import Bus, Sender
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
-from workloads.data_backbone.backbone import SERVICE, Backbone
+from workloads.data_backbone.arrivals import parse_notification
+from workloads.data_backbone.backbone import ARRIVALS, SERVICE, Backbone
 from workloads.data_backbone.keeper import Keeper
 from workloads.data_backbone.memory import remember
+from workloads.data_backbone.writer import BUCKET
 
 SWEEP_SECONDS = 20.0
-AWAY_SECONDS = 2.0
-"""Pause before store and registry are asked again that did not answer."""
+_NOTIFICATIONS, _EVENTS = 200, 500
+"""How many are taken at once."""
 LOG = log.configure(SERVICE)
 
 
@@ -31,51 +36,54 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         "readouts": keeper.end_readout,
         "archiver-events": keeper.archiver_event,
     }
-    LOG.info("%d stamps of the last days recalled", remember(keeper, bus, partial(health.beat, "keeper")))
-    receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
-    while not stop:
-        health.beat("keeper")
-        messages = receiver.receive(timeout=0.5)
-        for message in messages:
-            try:
-                handlers[message.role](bus.codec.decode(message.value))
-            except (WorkloadError, ValueError) as error:
-                LOG.warning("%s offset %d: %s", message.role, message.offset, error)
+
+    def take(deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            handlers[delivery.message.role](delivery.content)
+        sender.flush()
+
+    def check() -> None:
         keeper.check()
         sender.flush()
-        receiver.commit(*messages)
+
+    LOG.info("%d stamps of the last days recalled", remember(keeper, bus, partial(health.beat, "keeper")))
+    receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
+    loop = Loop(receiver, avro(bus, *handlers), take, ToTopic(bus, receiver, sender), most=_EVENTS)
+    loop.run(stop, health, "keeper", beside=check)
 
 
-def _ingest(backbone: Backbone, keeper: Keeper, stop: Stop, health: Health) -> None:
+def _ingest(backbone: Backbone, stop: Stop, health: Health) -> None:
     """Take in what notifications name and, now and then, what a sweep finds; what is away is waited for."""
-    swept, messages = time.monotonic(), list[Received]()
-    while not stop:
-        health.beat()
-        messages = messages or backbone.arrivals.receive(timeout=0.2, most=200)
-        sweeps = time.monotonic() - swept > SWEEP_SECONDS
+    swept = time.monotonic()
+
+    def sweep() -> None:
+        nonlocal swept
+        if loop.waiting or time.monotonic() - swept <= SWEEP_SECONDS:
+            return
         try:
-            missed = backbone.sweep() if sweeps else []
-            if messages or missed:
-                backbone.take(messages, missed, keeper.arrived)
-        except AwayError as error:
-            LOG.warning("%d notifications wait: %s", len(messages), error)
-            stop.wait(AWAY_SECONDS)
-        else:
-            messages = []
-            swept = time.monotonic() if sweeps else swept
+            backbone.take_swept()
+        except RetriableError as error:
+            LOG.warning("sweep: %s; again later", error)
+        swept = time.monotonic()
+
+    decode = {ARRIVALS: lambda message: parse_notification(message.value, BUCKET)}
+    aside = ToTopic(backbone.bus, backbone.arrivals, backbone.sender, backbone.ledger, backbone.subjects)
+    loop = Loop(backbone.arrivals, decode, backbone.take, aside, most=_NOTIFICATIONS, commits=False)
+    loop.run(stop, health, "ingest", beside=sweep, timeout=0.2)
 
 
 def main() -> int:
     """Run the service."""
     settings = Settings.load()
-    backbone = Backbone(settings)
     keeper_bus = Bus(settings)
-    sender = keeper_bus.sender(LEDGER)
+    sender = keeper_bus.sender(LEDGER, SET_ASIDE)
     keeper = Keeper(Ledger(keeper_bus, f"{SERVICE}-keeper", sender), settings.site.camera)
+    backbone = Backbone(settings, keeper.arrived)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
+    health.ready()
     loops = {
-        "ingest": partial(_ingest, backbone, keeper, stop, health),
+        "ingest": partial(_ingest, backbone, stop, health),
         "keeper": partial(_keep, keeper_bus, keeper, sender, stop, health),
     }
     return run_together(stop, loops)

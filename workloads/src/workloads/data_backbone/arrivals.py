@@ -39,6 +39,6 @@ def parse_notification(value: bytes, bucket: str) -> list[str]:
         records = content.get("Records", [])
         created = [record["s3"] for record in records if "ObjectCreated" in record["eventName"]]
         keys = [unquote_plus(item["object"]["key"]) for item in created if item["bucket"]["name"] == bucket]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NonRetriableError(f"bucket notification {value[:80]!r}: not understood: {error}") from error
     return [key for key in keys if key.startswith(f"{INSTRUMENT}/") and not key.endswith(".json")]

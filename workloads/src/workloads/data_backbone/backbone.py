@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery
 from workloads.common.kafka import Bus, Received, Receiver, Sender
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
@@ -16,7 +17,7 @@ from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
 from workloads.common.times import day_obs, tai_now, utc_to_tai
-from workloads.data_backbone.arrivals import Arrival, parse_notification
+from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.instrument import group_of, on_sky
 from workloads.data_backbone.repository import ensure_repository
 from workloads.data_backbone.writer import BUCKET, Bad, Verified, Writer
@@ -31,14 +32,22 @@ _ARCHIVED_ONLY = {Kind.WAVEFRONT, Kind.GUIDER}
 
 
 class Backbone:
-    """Takes arrivals in and reports them, one Kafka transaction a batch."""
+    """Takes arrivals in and reports them, one Kafka transaction a batch.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Parameters
+    ----------
+    settings
+        The workload's settings.
+    on_arrival
+        Told the observation id and the detector of each file that was ingested.
+    """
+
+    def __init__(self, settings: Settings, on_arrival: Callable[[str, str], None]) -> None:
+        self._settings, self._on_arrival = settings, on_arrival
         self.store = Store(settings, settings.site.site, BUCKET)
         self.writer = Writer(ensure_repository(settings), self.store)
         self.bus = Bus(settings)
-        self.sender: Sender = self.bus.sender(INGESTED, BAD_REPLICAS, LEDGER, transactional_id=SERVICE)
+        self.sender: Sender = self.bus.sender(INGESTED, BAD_REPLICAS, LEDGER, SET_ASIDE, transactional_id=SERVICE)
         self.ledger = Ledger(self.bus, SERVICE, self.sender)
         self.arrivals: Receiver = self.bus.receiver(SERVICE, ARRIVALS)
         names = {detector.id: detector.name for detector in settings.site.camera.detectors}
@@ -49,29 +58,44 @@ class Backbone:
         """What the last sweep of a day has left where it stands."""
         self._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(settings.site.camera)}
 
-    def take(self, messages: list[Received], swept: list[Arrival], on_arrival: Callable[[str, str], None]) -> None:
-        """Ingest what messages and sweep name; the messages' offsets are committed with all that was written.
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Ingest what notifications name; their offsets are committed with all that was written.
 
         Raises
         ------
-        AwayError
-            If store or registry are away: nothing was reported, the same call may be made again.
         RetriableError
-            If Kafka does not take the report: what restarts the process begins at its last commit.
+            If store or registry are away, or Kafka does not take the report: the same call may be made again.
         """
-        arrivals = [arrival for message in messages for arrival in self._named(message)] + swept
+        arrivals = [arrival for delivery in deliveries for arrival in self._named(delivery)]
+        self._ingest(arrivals, *(delivery.message for delivery in deliveries))
+
+    def take_swept(self) -> None:
+        """Ingest what a sweep finds; errors as of `take`."""
+        if arrivals := self.sweep():
+            self._ingest(arrivals)
+
+    def subjects(self, _: str, keys: list[str]) -> list[Subject]:
+        """Return what a notification is about, if it is set aside."""
+        return [Subject(name.exposure.obs_id, name.detector) for name in self._raws(keys)]
+
+    def _named(self, delivery: Delivery) -> list[Arrival]:
+        time = _tai(delivery.message.timestamp)
+        return [Arrival(name, time, "notification") for name in self._raws(delivery.content)]
+
+    def _raws(self, keys: list[str]) -> list[RawName]:
+        return [name for key in keys if (name := self._to_ingest(key, classify(key), set()))]
+
+    def _ingest(self, arrivals: list[Arrival], *messages: Received) -> None:
         good, bad = self.writer.write(arrivals)
-        self.sender.begin()
-        try:
+        with self.sender.transaction(self.arrivals, *messages):
             for file in good:
                 self._report(file)
-                on_arrival(file.arrival.name.exposure.obs_id, file.arrival.name.detector)
             for item in bad:
                 self._report_bad(item)
-            self.sender.commit(self.arrivals, messages[-1] if messages else None)
-        except RetriableError:
-            self.sender.abort()
-            raise
+        for file in good:
+            name = file.arrival.name
+            self._reported.add((name.exposure.exposure_id, name.detector))
+            self._on_arrival(name.exposure.obs_id, name.detector)
         if good:
             LOG.info("ingested %d, quarantined %d", len(good), len(bad))
 
@@ -112,15 +136,6 @@ class Backbone:
                 del self._left[day]
         return [self._days.pop()] if self._days else []
 
-    def _named(self, message: Received) -> list[Arrival]:
-        try:
-            keys = parse_notification(message.value, BUCKET)
-        except NonRetriableError as error:
-            LOG.warning("%s", error)
-            return []
-        names = [name for key in keys if (name := self._to_ingest(key, classify(key), set()))]
-        return [Arrival(name, _tai(message.timestamp), "notification") for name in names]
-
     def _to_ingest(self, key: str, named: Named, told: set[str]) -> RawName | None:
         """Return the raw image that a file is if it belongs into the Butler; the others are left in peace, and told once."""
         if named.raw and named.ingested and named.raw.detector in self._detectors:
@@ -145,7 +160,6 @@ class Backbone:
             self.bus.publish(
                 self.sender, INGESTED, file.message(detector.id), key=name.exposure.obs_id, partition=partition
             )
-        self._reported.add((name.exposure.exposure_id, name.detector))
 
     def _report_bad(self, item: Bad) -> None:
         name = item.arrival.name

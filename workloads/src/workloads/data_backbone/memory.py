@@ -32,7 +32,7 @@ def remember(keeper: Keeper, bus: Bus, beat: Callable[[], None]) -> int:
     for value in _since(bus.settings, bus.site, tai_to_utc(tai_now() - REMEMBERED_SECONDS)):
         beat()
         try:
-            keeper.recall(bus.codec.decode(value))
+            keeper.recall(bus.codec.decode(TOPIC, value))
         except (NonRetriableError, ValueError, KeyError, TypeError) as error:
             LOG.warning("%s: a record that is no stamp: %r", TOPIC, error)
         else:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from workloads.common import log
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery, Loop, ToTopic, avro
 from workloads.common.csc import Transport
 from workloads.common.errors import WorkloadError
-from workloads.common.kafka import Bus, Receiver
+from workloads.common.kafka import Bus
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
@@ -25,6 +28,8 @@ from workloads.forwarder.journal import TransferJournal
 
 LOG = log.configure("forwarder")
 SWEEP_SECONDS = 30.0
+_MOST = 500
+"""Events that are taken at once."""
 PROMPT_DSCP = 34
 """AF41 (RFC 2597): the mark of the class ``prompt-images`` of role border_router."""
 
@@ -59,32 +64,49 @@ def main() -> int:
         for store in destinations
     }
     events = bus.receiver("forwarder", transport.event_topic)
+    loop = Loop(
+        events,
+        avro(bus, transport.event_topic),
+        partial(_note, forwarder),
+        ToTopic(bus, events, bus.sender(SET_ASIDE)),
+        most=_MOST,
+    )
     archive = Bus(settings, settings.site.topics[replacements.TOPIC].read_at)
     requests = archive.receiver(replacements.GROUP, replacements.TOPIC)
+    wanted = Loop(  # the archive's Kafka is far away: a cut of the way to it is waited for
+        requests,
+        avro(archive, replacements.TOPIC),
+        partial(replacements.take, forwarder),
+        ToTopic(bus, requests, bus.sender(SET_ASIDE)),
+    )
     others = {
-        "news": partial(_news, forwarder, bus, events, stop, health),
-        replacements.TOPIC: partial(replacements.hear, forwarder, requests, bus.codec.decode, stop, health),
+        "news": partial(_news, forwarder, loop, stop, health),
+        replacements.TOPIC: partial(wanted.run, stop, health, replacements.TOPIC),
     }
+    health.ready()
     return run_together(stop, loops | proofs | others)
 
 
-def _news(forwarder: Forwarder, bus: Bus, events: Receiver, stop: Stop, health: Health) -> None:
+def _note(forwarder: Forwarder, deliveries: Sequence[Delivery]) -> None:
+    """Take up what the archiver has stored."""
+    events = [delivery.content for delivery in deliveries]
+    forwarder.note([event["content"]["key"] for event in events if event["event"] == "imageStored"])
+
+
+def _news(forwarder: Forwarder, loop: Loop, stop: Stop, health: Health) -> None:
     """Hear what is new, or find it by a sweep; tell what has arrived."""
     swept = -1e9
     while not stop:
-        health.beat()
-        messages = events.receive(timeout=0.2)
-        records = [bus.codec.decode(message.value) for message in messages]
-        forwarder.note([record["content"]["key"] for record in records if record["event"] == "imageStored"])
-        events.commit(*messages)
-        forwarder.tell()
-        if time.monotonic() - swept > SWEEP_SECONDS:
-            swept = time.monotonic()
-            try:
+        health.beat("news")
+        loop.turn(timeout=0.2)
+        try:
+            forwarder.tell()
+            if time.monotonic() - swept > SWEEP_SECONDS:
+                swept = time.monotonic()
                 if found := forwarder.sweep():
                     LOG.info("sweep found %d transfers to make", found)
-            except WorkloadError as error:
-                LOG.warning("sweep: %s", error)
+        except WorkloadError as error:
+            LOG.warning("%s; again later", error)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import sqlalchemy
 
-from workloads.common.avro import Codec
+from workloads.common.aside import Asides
+from workloads.common.consume import readable
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus, Receiver
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName
 from workloads.common.s3 import Store
-from workloads.common.schemas import topics
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
 
@@ -30,27 +29,6 @@ PATIENCE_SECONDS = 45.0
 """How long an answer may take; the slowest question waits for a sweep that comes every 30 s."""
 _LEFT_SECONDS = 3600.0
 """Objects of questions that were not answered stay so long: the service may be back, and answers them then."""
-
-
-class DeclaredSchemas:
-    """A registry's answers without one: the project's schemas have declared ids, the same in every registry.
-
-    Parameters
-    ----------
-    names
-        What topics are called in Kafka, by role.
-    """
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._declared = list(topics(names).values())
-
-    def latest(self, subject: str) -> int:
-        """Return the id of a subject's schema."""
-        return next(one.id for one in self._declared if one.subject == subject)
-
-    def schema(self, schema_id: int) -> dict[str, Any]:
-        """Return the schema with an id."""
-        return next(one.definition for one in self._declared if one.id == schema_id)
 
 
 class Asked:
@@ -70,11 +48,8 @@ class Asked:
 
     @cached_property
     def bus(self) -> Bus:
-        """The archive's Kafka; it needs no schema registry, which has a question of its own."""
-        bus = Bus(self.settings)
-        names = {role: topic.name for role, topic in self.settings.site.topics.items()}
-        bus.codec = Codec(DeclaredSchemas(names))  # type: ignore[arg-type]
-        return bus
+        """The archive's Kafka; its topics need no schema registry, which has a question of its own."""
+        return Bus(self.settings)
 
     def store(self, site: str) -> Store:
         """Return the object store of a site."""
@@ -89,14 +64,20 @@ class Asked:
         )
 
         def seen() -> bool:
-            records = [self.bus.codec.decode(message.value) for message in receiver.receive(timeout=0.5)]
-            return any(record["obsId"] == self.exposure.obs_id and record["step"] == step for record in records)
+            records = readable(self.bus.codec, receiver.receive(timeout=0.5))
+            return any(record["obsId"] == self.exposure.obs_id and record["step"] == step for _, record in records)
 
         try:
             tell()
             await_answer(seen, f"{self.exposure.obs_id} {step} in the ledger")
         finally:
             receiver.close()
+
+    def dismiss(self) -> None:
+        """Dismiss the messages that were set aside because of what was asked, now or long ago."""
+        asides = Asides(self.bus, f"health-{time.time_ns()}")
+        own = f"_{DAY}_".encode()
+        asides.dismiss(one for one in asides.open() if one.role == INGESTED and own in one.value)
 
     def tidy(self) -> None:
         """Delete what was made by asking, now or long ago, in the stores that were asked."""
@@ -158,6 +139,7 @@ def process(asked: Asked) -> None:
         sender.flush()
 
     asked.await_stamp(announce, Step.FAILED)
+    asked.dismiss()
 
 
 def publish(asked: Asked) -> None:

@@ -8,12 +8,14 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 
 from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.serve import Health, Stop, serve_health
 from workloads.common.settings import Settings
 from workloads.common.slots import Slot, share
+from workloads.prompt_processing.board import Board
 from workloads.prompt_processing.warm import warm_up
 from workloads.prompt_processing.worker import Worker
 
@@ -22,6 +24,8 @@ _RESTART_SECONDS = 2.0
 _WORKER_GRACE_SECONDS = 10.0
 """What a worker may take to end: an exposure in hand takes a few seconds, and one cut off is done again."""
 _GRACE_SECONDS = 15.0
+_PATIENCE_SECONDS = 300.0
+"""What a worker may take for one exposure, with every peer hanging as long as it may."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +36,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _child(settings: Settings, slot: Slot, parent: int) -> None:
+def _child(settings: Settings, slot: Slot, board: Board, parent: int) -> None:
     """Be the worker of one slot; never returns."""
     _die_with(parent)
     for number in (signal.SIGTERM, signal.SIGINT):  # a worker forked late has its parent's handlers
@@ -43,7 +47,8 @@ def _child(settings: Settings, slot: Slot, parent: int) -> None:
         try:
             worker = Worker(settings, slot)
             worker.preload()
-            worker.run(Stop(_WORKER_GRACE_SECONDS))
+            board.prepared(slot.name)
+            worker.run(Stop(_WORKER_GRACE_SECONDS), partial(board.beat, slot.name))
         except WorkloadError as error:
             LOG.error("worker ends: %s", error)  # noqa: TRY400 - the text says it all
             code = 1
@@ -62,13 +67,16 @@ def main() -> int:
     children, parent = dict[int, int](), os.getpid()
     due = dict.fromkeys(wanted, 0.0)
     stop: Stop | None = None
-    health = Health()
+    board = Board([slot.name for slot in wanted.values()])
+    health = Health(_PATIENCE_SECONDS, board)
+    health.ready()
     while not stop:
         for partition, slot in wanted.items():
             if partition not in children.values() and time.monotonic() >= due[partition]:
+                board.begin(slot.name)
                 pid = os.fork()
                 if pid == 0:
-                    _child(settings, slot, parent)
+                    _child(settings, slot, board, parent)
                 children[pid] = partition
         if stop is None:
             stop = Stop()

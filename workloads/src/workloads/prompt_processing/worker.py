@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import astropy.time
 
-from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
+from workloads.common.aside import GIVEN_BACK_FROM
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery, Loop, ToTopic, avro, passed_over
+from workloads.common.errors import NonRetriableError, WorkloadError
 from workloads.common.filters import bands_of
-from workloads.common.kafka import Bus, Received, Receiver
+from workloads.common.kafka import Bus, Place, Received, Receiver
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
 from workloads.common.names import ExposureName
-from workloads.common.patience import insist
 from workloads.common.plan import field_at
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import Store
@@ -60,10 +63,20 @@ class Worker:
         self._detector, site = slot.detector, settings.site.site
         self._bus = Bus(settings)
         group = f"prompt-processing-{slot.name}"
-        self._sender = self._bus.sender(ALERTS, LEDGER, transactional_id=group)
+        self._sender = self._bus.sender(ALERTS, LEDGER, SET_ASIDE, transactional_id=group)
         self._ledger = Ledger(self._bus, "prompt-processing", self._sender)
         self._source = Receiver(settings, site, group, partitions=[(INGESTED, slot.partition)])
-        self._announcements = Receiver(settings, site, f"{group}-preload", partitions=[(NEXT_VISIT, 0)], start="latest")
+        self._exposures = Loop(
+            self._source,
+            avro(self._bus, INGESTED),
+            self._take,
+            ToTopic(self._bus, self._source, self._sender, self._ledger, lambda _, record: [_subject(record)]),
+            commits=False,
+            patience=_PATIENCE_SECONDS,
+        )
+        announcements = Receiver(settings, site, f"{group}-preload", partitions=[(NEXT_VISIT, 0)], start="latest")
+        # What is odd there is set aside once, by the keeper of the ledger.
+        self._announcements = Loop(announcements, avro(self._bus, NEXT_VISIT), self._preload, passed_over)
         self._store = Store(settings, site, RAW, PACKETS)
         self._packets, self._maker = PacketStore(self._store), PacketMaker()
         self._inputs = Inputs(open_repository(settings), slot.detector)
@@ -75,40 +88,35 @@ class Worker:
         self._inputs.preload()
         LOG.info("ready")
 
-    def run(self, stop: Stop) -> None:
+    def run(self, stop: Stop, beat: Callable[[], None]) -> None:
         """Work until told to stop; the exposure in hand is finished, one that waits for a new attempt is left."""
         while not stop:
-            for message in self._announcements.receive(timeout=0.01):
-                self._preload(message)
-            for message in self._source.receive(timeout=0.2, most=1):
-                self._take(message, stop)
+            beat()
+            self._announcements.turn(timeout=0.01)
+            self._exposures.turn(timeout=0.2)
 
-    def _preload(self, message: Received) -> None:
-        record = self._bus.codec.decode(message.value)
-        ra, dec = record["position"]
-        for band in bands_of(record["filters"]):
-            field = field_at(ra, dec, record["survey"], band)
-            if field is not None:
-                try:
-                    self._inputs.calibration(field)
-                    self._inputs.template(field)
-                except WorkloadError as error:
-                    LOG.warning("not preloaded: %s", error)
-        self._announcements.commit(message)
+    def _preload(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            record = delivery.content
+            ra, dec = record["position"]
+            for band in bands_of(record["filters"]):
+                field = field_at(ra, dec, record["survey"], band)
+                if field is not None:
+                    try:
+                        self._inputs.calibration(field)
+                        self._inputs.template(field)
+                    except WorkloadError as error:
+                        LOG.warning("not preloaded: %s", error)
 
-    def _take(self, message: Received, stop: Stop) -> None:
-        record = self._bus.codec.decode(message.value)
-        exposure = ExposureName.from_obs_id(record["obsId"])
-        with about(
-            obs_id=record["obsId"], group=record["groupId"], day_obs=exposure.day_obs, detector=self._detector.name
-        ):
-            try:
-                packets = insist(partial(self._result, exposure, record, message.offset), stop, _PATIENCE_SECONDS)
-            except WorkloadError as error:
-                self._give_up(record, message, str(error))
-            else:
-                if packets is not None:
-                    self._publish(record, message, packets)
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            record = delivery.content
+            exposure = ExposureName.from_obs_id(record["obsId"])
+            with about(
+                obs_id=record["obsId"], group=record["groupId"], day_obs=exposure.day_obs, detector=self._detector.name
+            ):
+                packets = self._result(exposure, record, delivery.message.offset)
+                self._publish(exposure, record, delivery.message, packets)
 
     def _result(self, exposure: ExposureName, record: dict[str, Any], offset: int) -> Packets:
         """Return the packets of an exposure: those that a former attempt finished, or new ones."""
@@ -151,29 +159,23 @@ class Worker:
         packets.figures["packets_s"] = time.monotonic() - associated
         return packets
 
-    def _publish(self, record: dict[str, Any], message: Received, packets: Packets) -> None:
+    def _publish(self, exposure: ExposureName, record: dict[str, Any], message: Received, packets: Packets) -> None:
         if packets.offset != message.offset:
-            LOG.info("delivered again; its %d alerts are out", len(packets.messages))
-            self._source.commit(message)
-            return
-        self._sender.begin()
-        try:
+            if str(packets.offset).encode() != message.headers.get(GIVEN_BACK_FROM):
+                LOG.info("delivered again; its %d alerts are out", len(packets.messages))
+                self._source.commit({message.where: Place(message.offset + 1)})
+                return
+            # Set aside with its packets kept and not published: from now on they are this message's.
+            packets = replace(packets, offset=message.offset)
+            self._packets.save(exposure, self._detector.name, packets)
+        with self._sender.transaction(self._source, message):
             for number, packet in packets.messages.items():
                 self._sender.send(ALERTS, packet, key=str(number))
             figures = packets.figures | {"latency_s": tai_now() - record["endOfReadout"]}
-            self._stamp(Step.PROCESSED, record, why_no_alerts(packets.figures), figures)
-            self._sender.commit(self._source, message)
-        except RetriableError:
-            self._sender.abort()
-            raise
+            reason = why_no_alerts(packets.figures)
+            self._ledger.stamp(Step.PROCESSED, _subject(record), reason=reason, figures=figures)
         LOG.info("%d alerts, %.1f s after the readout", len(packets.messages), tai_now() - record["endOfReadout"])
 
-    def _give_up(self, record: dict[str, Any], message: Received, reason: str) -> None:
-        LOG.error("given up: %s", reason)
-        self._sender.begin()
-        self._stamp(Step.FAILED, record, reason)
-        self._sender.commit(self._source, message)
 
-    def _stamp(self, step: Step, record: dict[str, Any], reason: str, figures: dict[str, float] | None = None) -> None:
-        subject = Subject(record["obsId"], record["detectorName"], record["groupId"])
-        self._ledger.stamp(step, subject, reason=reason, figures=figures)
+def _subject(record: dict[str, Any]) -> Subject:
+    return Subject(record["obsId"], record["detectorName"], record["groupId"])

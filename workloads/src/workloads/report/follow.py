@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from workloads.broker.__main__ import stock_schemas
+from workloads.common.aside import is_for
+from workloads.common.avro import Codec
+from workloads.common.consume import readable
 from workloads.common.kafka import Received, Receiver, partitions
 from workloads.common.ledger import TOPIC as LEDGER
-from workloads.common.schemas import topics
 from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 
@@ -78,19 +80,20 @@ def follow(folder: Path) -> int:
     group = f"night-report-{time.time_ns()}"
     wanted = partitions(settings, site, group, ALERTS, LEDGER)
     receiver = Receiver(settings, site, group, partitions=wanted, start="latest")
-    decode = _ledger_decoder(settings.site.topics[LEDGER].name)
+    codec = Codec({LEDGER: settings.site.topics[LEDGER].name})
     follower = Follower(folder)
     said = ""
     with (folder / "alerts.jsonl").open("a") as alerts, (folder / "ledger.jsonl").open("a") as ledger:
         receiver.receive(timeout=5.0)
         (folder / "following").touch()
         while not stop.is_set():
-            for message in receiver.receive(timeout=0.5):
+            messages = [message for message in receiver.receive(timeout=0.5) if is_for(message, group)]
+            for message in messages:
                 if message.role == ALERTS:
                     follower.alert(message, tai_now(), alerts)
-                else:
-                    ledger.write(json.dumps(decode(message.value)) + "\n")
-                    follower.stamps += 1
+            for _, stamp in readable(codec, (message for message in messages if message.role == LEDGER)):
+                ledger.write(json.dumps(stamp) + "\n")
+                follower.stamps += 1
             alerts.flush()
             ledger.flush()
             news = json.dumps({"alerts": follower.alerts, "stamps": follower.stamps, "broken": follower.broken})
@@ -99,16 +102,6 @@ def follow(folder: Path) -> int:
                 said = news
     receiver.close()
     return 0
-
-
-def _ledger_decoder(name: str) -> Any:
-    """Return a decoder that needs no registry: the ledger's schema is this project's own."""
-    import io  # noqa: PLC0415 - only here
-
-    import fastavro  # noqa: PLC0415 - only here
-
-    schema = fastavro.parse_schema(topics({LEDGER: name})[LEDGER].definition)
-    return lambda message: fastavro.schemaless_reader(io.BytesIO(message[5:]), schema, None)
 
 
 def wait_following(folder: Path, seconds: float) -> bool:

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-
-import uvicorn
+import threading
+from functools import partial
 
 from workloads.common import log, schemas
-from workloads.common.errors import WorkloadError
-from workloads.common.serve import GRACE_SECONDS
+from workloads.common.http import serve
+from workloads.common.patience import insist
+from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together
 from workloads.common.settings import Settings
 from workloads.schema_registry.api import Registry, application
-from workloads.schema_registry.copies import start_following
-from workloads.schema_registry.log import Log
+from workloads.schema_registry.copies import follow
+from workloads.schema_registry.keeping import require_kept
+from workloads.schema_registry.log import TOPIC, Log
 from workloads.schema_registry.store import FREE_IDS, State, canonical
+
+LOG = log.configure("schema-registry")
 
 
 def main() -> int:
     """Run the service; it ends with one sentence where its log would lose ids."""
-    logger = log.configure("schema-registry")
     settings = Settings.load()
     first, last = settings.site.schema_ids or FREE_IDS
     state = State(free=(first, last))
-    try:
-        log_of_site = Log(settings, state)
-        registry = Registry(state, log_of_site)
-    except WorkloadError as error:
-        logger.error("not served: %s", error)  # noqa: TRY400 - the text says it all
-        return 1
+    health, stop = Health(), Stop(GRACE_SECONDS)
+    records = Log(settings, state)
+
+    prepared = threading.Event()
+
+    def answer() -> None:
+        insist(partial(_prepare, Registry(state, records), records, settings), stop, math.inf)
+        prepared.set()
+        port = int(os.environ.get("PORT", "8081"))
+        serve(application(Registry(state, records), lambda: not health.stale()), port, stop)
+
+    def copy(site: str) -> None:
+        while not (stop or prepared.wait(0.5)):
+            health.beat(f"log of {site}")
+        follow(settings, site, records, state, stop, health)
+
+    copies = {f"log of {site}": partial(copy, site) for site in settings.site.topics[TOPIC].followed_at}
+    return run_together(stop, {"log": partial(records.follow, stop, health), "http": answer, **copies})
+
+
+def _prepare(registry: Registry, records: Log, settings: Settings) -> None:
+    """Read the log to its end and register what it lacks of the project's own schemas."""
+    require_kept(settings, TOPIC)
+    records.read()
+    state = registry.state
     declared = [*schemas.topics(settings.site.catalogue).values(), *schemas.alerts().values()]
     missing = [one for one in declared if one.id not in state.schemas or _only_copied(state, one)]
     if missing:
@@ -38,17 +61,7 @@ def main() -> int:
             registry.register(one.subject, {"schema": json.dumps(one.definition), "id": one.id})
     if state.mode == "IMPORT":
         registry.set_mode({"mode": "READWRITE"})
-    start_following(settings, log_of_site, state)
-    logger.info("ready with %d subjects, %d of them new", len(state.subjects), len(missing))
-    port = int(os.environ.get("PORT", "8081"))
-    uvicorn.run(
-        application(registry, lambda: True),
-        host="0.0.0.0",  # noqa: S104 - a pod's own network
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(GRACE_SECONDS),
-    )
-    return 0
+    LOG.info("ready with %d subjects, %d of them new", len(state.subjects), len(missing))
 
 
 def _only_copied(state: State, one: schemas.Declared) -> bool:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import threading
-import time
 from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from workloads.common.errors import RetriableError
+from workloads.common.serve import Health, Stop
 from workloads.common.settings import Settings
 from workloads.schema_registry.log import GROUP, TOPIC
 from workloads.schema_registry.store import RegistryError, State, canonical
@@ -30,32 +28,14 @@ class Appender(Protocol):
         """Write one record and return when it is applied."""
 
 
-def start_following(settings: Settings, log: Appender, state: State) -> list[threading.Thread]:
-    """Follow the logs of all sites whose topics are mirrored to this one, each in a thread of its own."""
-    sites = settings.site.topics[TOPIC].followed_at
-    threads = [
-        threading.Thread(target=_run, args=(settings, site, log, state), name=f"log of {site}", daemon=True)
-        for site in sites
-    ]
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def _run(settings: Settings, site: str, log: Appender, state: State) -> None:
-    try:
-        _follow(settings, site, log, state)
-    except Exception:
-        LOG.exception("schemas of %s are followed no further; the process starts again", site)
-        os._exit(1)  # their records could not be read, and nobody would notice
-
-
-def _follow(settings: Settings, site: str, log: Appender, state: State) -> None:
+def follow(settings: Settings, site: str, log: Appender, state: State, stop: Stop, health: Health) -> None:
+    """Copy what another site registers, whose topics are mirrored to this one, until told to stop."""
     topic = settings.site.topics[TOPIC].name
     options: dict[str, Any] = {"group.id": GROUP, "enable.auto.commit": False, "isolation.level": "read_committed"}
     consumer = Consumer(settings.kafka_options(site) | options)
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])  # from its beginning at each start: it is small
-    while True:
+    while not stop:
+        health.beat(f"log of {site}")
         try:
             message = consumer.poll(1.0)
         except KafkaException as error:
@@ -65,11 +45,12 @@ def _follow(settings: Settings, site: str, log: Appender, state: State) -> None:
             continue
         if (problem := message.error()) is not None:
             LOG.warning("schemas of %s: %s", site, problem.str())
-            time.sleep(_AWAY_SECONDS)
+            stop.wait(_AWAY_SECONDS)
             continue
         key, value = bytes(message.key() or b""), bytes(message.value() or b"")
-        while not _copied(site, key, value, log, state):
-            time.sleep(_AWAY_SECONDS)
+        while not stop and not _copied(site, key, value, log, state):
+            health.beat(f"log of {site}")
+            stop.wait(_AWAY_SECONDS)
 
 
 def _copied(site: str, key: bytes, value: bytes, log: Appender, state: State) -> bool:

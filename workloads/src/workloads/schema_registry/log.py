@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from typing import Any
 
 from workloads.common.errors import RetriableError
 from workloads.common.kafka import Received, Receiver, Sender
+from workloads.common.serve import Health, Stop
 from workloads.common.settings import Settings
-from workloads.schema_registry.keeping import require_kept
 from workloads.schema_registry.store import RegistryError, State
 
 LOG = logging.getLogger(__name__)
@@ -28,23 +27,15 @@ class Log:
         Where Kafka is.
     state
         The state to keep up to date.
-
-    Raises
-    ------
-    NonRetriableError
-        If Kafka would forget what is written.
     """
 
     def __init__(self, settings: Settings, state: State) -> None:
         site = settings.site.site
-        require_kept(settings, TOPIC)
         self._state = state
         self._sender = Sender(settings, site, TOPIC)
         self._receiver = Receiver(settings, site, GROUP, partitions=[(TOPIC, 0)])
         self._applied = threading.Condition()
         self._seen: set[str] = set()
-        threading.Thread(target=self._run, name="log", daemon=True).start()
-        self.append({"kind": "noop", "subject": "", "version": 0}, {})
 
     def append(self, key: dict[str, Any], value: dict[str, Any], timeout: float = 20.0) -> None:
         """Write a record and return when it was read back and applied.
@@ -63,15 +54,20 @@ class Log:
             if not self._applied.wait_for(lambda: token in self._seen, timeout):
                 raise RetriableError(f"{TOPIC}: a written record did not come back in {timeout:g} s")
 
-    def _run(self) -> None:
-        try:
-            self._follow()
-        except Exception:
-            LOG.exception("%s is read no further; the process starts again", TOPIC)
-            os._exit(1)  # what is served would grow old, and nobody would notice
+    def read(self) -> None:
+        """Return once all that stood in the log is applied.
 
-    def _follow(self) -> None:
-        while True:
+        Raises
+        ------
+        RetriableError
+            As `append`.
+        """
+        self.append({"kind": "noop", "subject": "", "version": 0}, {})
+
+    def follow(self, stop: Stop, health: Health) -> None:
+        """Apply what the log has, and what comes, until told to stop."""
+        while not stop:
+            health.beat("log")
             try:
                 messages = self._receiver.receive(timeout=0.5)
             except RetriableError as error:
