@@ -10,7 +10,19 @@ from pathlib import Path
 
 import yaml
 
-NAMES = ("detector", "signature", "differencing", "quality", "sky", "files", "packets", "watch", "stacks", "memory", "cores")
+NAMES = (
+    "detector",
+    "signature",
+    "differencing",
+    "quality",
+    "sky",
+    "files",
+    "packets",
+    "watch",
+    "stacks",
+    "memory",
+    "cores",
+)
 
 
 def main() -> int:

@@ -124,3 +124,9 @@ def test_what_is_odd_is_listed_with_its_reason_and_dealt_with(system: Any, fed: 
     assert not {one["name"] for one in given} & {one["name"] for one in messages(system, "list")}
     messages(system, "dismiss")
     assert messages(system, "list") == []
+
+
+def test_asking_whether_it_works_leaves_nothing_behind(system: Any, fed: Any) -> None:
+    del fed
+    system.miniature.run("health", "ncsa", "main-camera-prompt-processing", "4711")
+    assert messages(system, "list") == []

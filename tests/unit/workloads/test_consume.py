@@ -544,6 +544,25 @@ def test_while_it_holds_it_takes_nothing_and_stays_in_its_group(site: Any, broke
     assert consumer.done == [0]
 
 
+def test_what_waits_when_it_begins_to_hold_waits_on_without_haste(site: Any, broker: Broker) -> None:
+    at = site("archiver", "summit")
+    consumer = Group(at, "archiver-commands", "archiver-commands")
+    at.publish("archiver-commands", at.record("archiver-commands"))
+
+    def fails(_: Delivery) -> None:
+        raise AwayError("journal: full")
+
+    consumer.fails = fails
+    consumer.run(5.0)
+    begun = broker.clock.now
+    for _ in range(100):
+        consumer.loop.turn(hold=True)
+    assert broker.clock.now - begun == pytest.approx(50.0)
+    consumer.fails = lambda _: None
+    consumer.run()
+    assert consumer.done == [0]
+
+
 def test_partitions_that_went_to_another_are_forgotten(site: Any) -> None:
     at = site("forwarder", "summit")
     at.publish("archiver-events", at.record("archiver-events"))
