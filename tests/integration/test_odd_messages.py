@@ -24,7 +24,7 @@ GROUPS = {
     "ingested": [WORKER],
 }
 """Who owes an answer to each topic."""
-REASONS = ("not in Confluent framing", "schema 123456", "; expected ")
+REASONS = ("not in Confluent framing", "Schema 123456 not found", "; expected ")
 
 
 def odd(system: Any, role: str) -> list[bytes]:
