@@ -24,7 +24,7 @@ GROUPS = {
     "ingested": [WORKER],
 }
 """Who owes an answer to each topic."""
-REASONS = ("not in Confluent framing", "schema 123456", "; expected ")
+REASONS = ("not in Confluent framing", "Schema 123456 not found", "; expected ")
 
 
 def odd(system: Any, role: str) -> list[bytes]:
@@ -123,4 +123,10 @@ def test_what_is_odd_is_listed_with_its_reason_and_dealt_with(system: Any, fed: 
     )
     assert not {one["name"] for one in given} & {one["name"] for one in messages(system, "list")}
     messages(system, "dismiss")
+    assert messages(system, "list") == []
+
+
+def test_asking_whether_it_works_leaves_nothing_behind(system: Any, fed: Any) -> None:
+    del fed
+    system.miniature.run("health", "ncsa", "main-camera-prompt-processing", "4711")
     assert messages(system, "list") == []

@@ -12,12 +12,17 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from kafka_in_memory import Broker, Clock, Site
-from workloads.common.aside import GIVEN_BACK_TO, Aside, Asides
+from workloads.common.aside import GIVEN_BACK_FROM, GIVEN_BACK_TO, Aside, Asides
 from workloads.common.avro import frame
 from workloads.common.consume import ATTEMPTS, UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
 from workloads.common.errors import AwayError, FencedError, NonRetriableError, RetriableError
+from workloads.common.kafka import Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Subject
+from workloads.common.names import ExposureName
+from workloads.common.settings import science_raft
+from workloads.prompt_processing.packets import Packets
+from workloads.prompt_processing.worker import Worker
 
 INGESTED = "ingested"
 
@@ -544,6 +549,25 @@ def test_while_it_holds_it_takes_nothing_and_stays_in_its_group(site: Any, broke
     assert consumer.done == [0]
 
 
+def test_what_waits_when_it_begins_to_hold_waits_on_without_haste(site: Any, broker: Broker) -> None:
+    at = site("archiver", "summit")
+    consumer = Group(at, "archiver-commands", "archiver-commands")
+    at.publish("archiver-commands", at.record("archiver-commands"))
+
+    def fails(_: Delivery) -> None:
+        raise AwayError("journal: full")
+
+    consumer.fails = fails
+    consumer.run(5.0)
+    begun = broker.clock.now
+    for _ in range(100):
+        consumer.loop.turn(hold=True)
+    assert broker.clock.now - begun == pytest.approx(50.0)
+    consumer.fails = lambda _: None
+    consumer.run()
+    assert consumer.done == [0]
+
+
 def test_partitions_that_went_to_another_are_forgotten(site: Any) -> None:
     at = site("forwarder", "summit")
     at.publish("archiver-events", at.record("archiver-events"))
@@ -571,3 +595,55 @@ def test_the_oldest_open_message_bounds_what_is_committed(site: Any) -> None:
     open_at[0] = float("inf")
     consumer.run()
     assert consumer.place() == (10, "")
+
+
+# -- a worker whose packets were kept before its exposure was set aside
+
+
+class _Kept:
+    """A store of packets that remembers the offset that they belong to."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+
+    def save(self, _: Any, __: str, packets: Packets) -> None:
+        self.offsets.append(packets.offset)
+
+
+def _worker(at: Site) -> tuple[Worker, Any]:
+    group = "prompt-processing-R22_S11"
+    worker = Worker.__new__(Worker)
+    worker._sender = at.bus.sender("alerts", LEDGER, "set-aside", transactional_id=group)
+    worker._source = at.bus.receiver(group, INGESTED)
+    worker._ledger = Ledger(at.bus, "prompt-processing", worker._sender)
+    worker._detector = science_raft()[4]
+    worker._packets = kept = _Kept()  # type: ignore[assignment]
+    return worker, kept
+
+
+@pytest.mark.parametrize(
+    ("kept_at", "headers", "published", "saved"),
+    [
+        (7, {}, True, []),
+        (3, {}, False, []),
+        (3, {GIVEN_BACK_FROM: b"3"}, True, [7]),
+        (5, {GIVEN_BACK_FROM: b"3"}, False, []),
+        (7, {GIVEN_BACK_FROM: b"3"}, True, []),
+    ],
+    ids=["its own", "delivered again", "given back", "given back twice", "given back, then cut short"],
+)
+def test_alerts_are_published_once_whatever_comes_again(
+    site: Any, broker: Broker, kept_at: int, headers: dict[str, bytes], published: bool, saved: list[int]
+) -> None:
+    at = site("prompt-processing")
+    worker, kept = _worker(at)
+    record = at.codec.decode(INGESTED, at.record(INGESTED))
+    message = Received(INGESTED, at.names[INGESTED], 4, 7, 1.8e9, None, b"", headers)
+    packets = Packets({1: b"one", 2: b"two"}, {"alerts": 2.0}, kept_at)
+    worker._publish(ExposureName.from_obs_id(record["obsId"]), record, message, packets)
+    alerts = [one.value for one in broker.partitions[at.names["alerts"], 0] if one is not None]
+    assert alerts == ([b"one", b"two"] if published else [])
+    assert kept.offsets == saved
+    place = broker.place("prompt-processing-R22_S11", at.names[INGESTED], 4)
+    assert place is not None
+    assert place[0] == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -59,6 +60,7 @@ sys.exit(run_together(stop, dict(other={other}, one=fails)))
     [
         (LONG, "RetriableError('Kafka is away')", "patient", 1),
         (LONG, "ValueError('a mistake')", "patient", 1),
+        (LONG, "SystemExit('no port')", "patient", 1),
         (SHORT, "RetriableError('Kafka is away')", "hangs", -signal.SIGALRM),
     ],
 )
@@ -69,3 +71,44 @@ def test_a_loop_that_fails_ends_its_process(grace: float, error: str, other: str
     assert done.returncode == code
     assert "one ends" in done.stderr
     assert error.split("'")[1] in done.stderr
+
+
+FINISHING = """
+import sys, time
+from workloads.common.serve import Stop, run_together
+stop = Stop({grace})
+def over():
+    time.sleep(0.1)
+def drains():
+    while not stop: time.sleep(0.05)
+    time.sleep({drains})
+    print("drained")
+sys.exit(run_together(stop, dict(other=drains, one=over)))
+"""
+
+
+def test_a_loop_that_is_over_ends_its_process_which_drains_as_long_as_it_takes() -> None:
+    text = FINISHING.format(grace=SHORT, drains=2 * SHORT)
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "drained\n")
+
+
+SERVING = """
+import sys
+from functools import partial
+from workloads.common.http import serve
+from workloads.common.serve import Stop, run_together
+async def application(scope, receive, send): return None
+stop = Stop({grace})
+sys.exit(run_together(stop, dict(http=partial(serve, application, {port}, stop))))
+"""
+
+
+def test_a_web_server_without_its_port_ends_its_process() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        text = SERVING.format(grace=LONG, port=taken.getsockname()[1])
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "http ends" in done.stderr

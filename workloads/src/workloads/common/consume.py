@@ -255,7 +255,7 @@ class Loop:
 
     def _receive(self, timeout: float, *, hold: bool) -> None:
         busy = hold or bool(self._waiting) or self._clock() < self._again
-        due = self._again - self._clock() if self._waiting else timeout
+        due = self._again - self._clock() if self._waiting and not hold else timeout
         try:
             if busy:
                 self._waiting += self._receiver.idle(max(0.0, min(timeout, due)))
