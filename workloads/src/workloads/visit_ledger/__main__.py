@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from workloads.common import log
-from workloads.common.errors import AwayError, NonRetriableError, WorkloadError
-from workloads.common.kafka import Bus, Received, Receiver, partitions, topic_identity
+from workloads.common.aside import TOPIC as SET_ASIDE
+from workloads.common.consume import Delivery, Loop, ToTopic, avro
+from workloads.common.errors import WorkloadError
+from workloads.common.kafka import Bus, Receiver, partitions, topic_identity
 from workloads.common.ledger import TOPIC
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
@@ -16,8 +19,8 @@ from workloads.visit_ledger.questions import Questions
 from workloads.visit_ledger.tables import Stamp, Stamps
 
 SERVICE = "visit-ledger"
-AWAY_SECONDS = 2.0
-"""Pause before a database is asked again that did not answer."""
+_STAMPS = 2000
+"""How many are written in one transaction."""
 LOG = log.configure(SERVICE)
 
 
@@ -26,20 +29,17 @@ def keep() -> int:
     settings = Settings.load()
     bus, health, stop = Bus(settings), Health(), Stop(GRACE_SECONDS)
     serve_health(health)
-    topic = topic_identity(settings, bus.site, SERVICE, TOPIC)
-    stamps = Stamps(settings)
-    receiver, messages = _receiver(settings, bus, stamps, topic), list[Received]()
-    while not stop:
-        health.beat()
-        messages = messages or receiver.receive(timeout=0.5, most=2000)
-        try:
-            stamps.add([stamp for message in messages if (stamp := _stamp(bus, topic, message))])
-            receiver.commit(*messages)
-        except AwayError as error:
-            LOG.warning("%d stamps wait: %s", len(messages), error)
-            stop.wait(AWAY_SECONDS)
-        else:
-            messages = []
+    topic, stamps = topic_identity(settings, bus.site, SERVICE, TOPIC), Stamps(settings)
+    receiver = _receiver(settings, bus, stamps, topic)
+
+    def take(deliveries: Sequence[Delivery]) -> None:
+        stamps.add(
+            [Stamp.of(f"{topic}-{one.message.partition}", one.message.offset, one.content) for one in deliveries]
+        )
+
+    health.ready()
+    set_aside = ToTopic(bus, receiver, bus.sender(SET_ASIDE))
+    Loop(receiver, avro(bus, TOPIC), take, set_aside, most=_STAMPS).run(stop, health, "stamps")
     return 0
 
 
@@ -48,14 +48,6 @@ def _receiver(settings: Settings, bus: Bus, stamps: Stamps, topic: str) -> Recei
     wanted = partitions(settings, bus.site, SERVICE, TOPIC)
     marks = {(role, number): stamps.mark(f"{topic}-{number}") for role, number in wanted}
     return Receiver(settings, bus.site, SERVICE, partitions=wanted, marks=marks)
-
-
-def _stamp(bus: Bus, topic: str, message: Received) -> Stamp | None:
-    try:
-        return Stamp.of(f"{topic}-{message.partition}", message.offset, bus.codec.decode(message.value))
-    except (NonRetriableError, KeyError) as error:
-        LOG.error("%s at %d/%d: no stamp: %s", message.topic, message.partition, message.offset, error)  # noqa: TRY400 - the text says it all
-        return None
 
 
 def _ask(options: argparse.Namespace) -> int:
