@@ -216,7 +216,7 @@ transaction.state.log.num.partitions=4
         try:
             yield
         finally:
-            self._start_again(name)
+            self.start_again(name)
 
     @contextmanager
     def restarting(self, *names: str) -> Iterator[None]:
@@ -227,7 +227,7 @@ transaction.state.log.num.partitions=4
             while not over.wait(0.5):
                 for name in names:
                     if self._processes[name].poll() is not None:
-                        self._start_again(name)
+                        self.start_again(name)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -403,7 +403,8 @@ transaction.state.log.num.partitions=4
         self._processes[name] = process
         return process
 
-    def _start_again(self, name: str) -> None:
+    def start_again(self, name: str) -> None:
+        """Start a process that has ended as it was started before."""
         command, environment, options = self._launched[name]
         self._launch(name, command, environment, **options)
 
