@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ SERVICES = (
 def _command_before_the_start(system: Any) -> None:
     """Send the archiver commands while there is none: nobody is to carry them out later."""
     own = system.miniature.settings("camera", "summit")
-    bus = Bus(Settings(*(own[name] for name in ("DPP_SITE_FILE", "DPP_SECRETS", "DPP_CA"))))
+    bus = Bus(Settings(*(Path(own[name]) for name in ("DPP_SITE_FILE", "DPP_SECRETS", "DPP_CA"))))
     sender = bus.sender("archiver-commands")
     for number, name in enumerate(("start", "enable", "exitControl")):
         record = sal_header(0, number, "ocs-of-yesterday", tai_now()) | {"command": name, "parameters": {}}
@@ -50,8 +51,9 @@ def _listed(system: Any) -> dict[tuple[str, str], str]:
     return found
 
 
+@pytest.mark.usefixtures("night")  # there is something that could come again
 @pytest.mark.parametrize("number", range(ORDERS))
-def test_nothing_of_before_comes_of_a_start(system: Any, night: Any, number: int) -> None:
+def test_nothing_of_before_comes_of_a_start(system: Any, number: int) -> None:
     chance = random.Random(SEED + number)  # noqa: S311 - no secret
     order = chance.sample(SERVICES, len(SERVICES))
     print(f"seed {SEED + number}: {', '.join(order)}")
