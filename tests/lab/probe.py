@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 THREADS = 12
@@ -22,189 +22,206 @@ TOO_LARGE = 4_400_000
 """Bytes of a record that a client may send, and no broker takes."""
 Cell = dict[str, Any]
 ALLOWED, REFUSED = "allowed", "refused"
-_KNOWN: dict[str, bool] = {}
-"""Whether a user of Kafka may log in."""
-_CLIENTS: dict[str, Any] = {}
-"""By user: of Kafka those that log in, since answers go with the client that asked; of a store all."""
-_KNOWING: dict[str, threading.Lock] = {}
-"""By user: only one thread finds out, or makes a client."""
+Ask = Callable[[Cell], str]
 
 
 # -- Kafka -------------------------------------------------------------------------------------------------------------
 
 
-def kafka(system: dict[str, Any], cell: Cell) -> str:
-    """Ask a broker."""
+def kafka(system: dict[str, Any], user: str, password: str) -> Ask:
+    """Return what asks a broker as a user.
+
+    One thread uses the clients of a user, and none of them is ever closed: the client library has crashed where many came and
+    went at once.
+    """
     from confluent_kafka import KafkaException
 
     options = {
         "bootstrap.servers": system["address"],
         "security.protocol": "SASL_SSL" if system["authority"] else "SASL_PLAINTEXT",
         "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.username": cell["user"],
-        "sasl.password": cell["password"],
+        "sasl.username": user,
+        "sasl.password": password,
         "log_level": 0,
     } | ({"ssl.ca.location": system["authority"]} if system["authority"] else {})
-    asked = {"topic": {"read": _reads, "write": _writes}, "group": {"commit": _commits, "describe": _describes}}
-    try:
-        if not _is_known(options):
-            return REFUSED
-        ask = asked[cell["kind"]][cell["verb"]] if cell["kind"] in asked else _begins
-        outcome = ask(options, system, cell)
-    except KafkaException as error:
-        outcome = error.args[0].name()
-    return REFUSED if outcome.endswith("_AUTHORIZATION_FAILED") else outcome
+    client = _KafkaUser(options, system["topics"])
 
-
-def _is_known(options: dict[str, Any]) -> bool:
-    """Say whether a user may log in; those that do not answer within the time limit raise."""
-    user = options["sasl.username"]
-    with _KNOWING.setdefault(user, threading.Lock()):
-        if user not in _KNOWN:
-            _KNOWN[user] = _logs_in(options)
-        return _KNOWN[user]
-
-
-def _logs_in(options: dict[str, Any]) -> bool:
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
-
-    said: list[str] = []
-    client = AdminClient(options | {"error_cb": lambda error: said.append(error.name())})
-    deadline = time.monotonic() + SECONDS
-    while "_AUTHENTICATION" not in said:
+    def ask(cell: Cell) -> str:
         try:
-            client.list_topics(timeout=1.0)
-        except KafkaException:
-            client.poll(0)
-            if time.monotonic() > deadline:
-                raise
-        else:
-            _CLIENTS[options["sasl.username"]] = client
-            return True
-    return False
+            if not client.logs_in:
+                return REFUSED
+            outcome = client.tries(cell["kind"], cell["verb"], cell["thing"])
+        except KafkaException as error:
+            outcome = error.args[0].name()
+        return REFUSED if outcome.endswith("_AUTHORIZATION_FAILED") else outcome
+
+    return ask
 
 
-def _reads(options: dict[str, Any], _: dict[str, Any], cell: Cell) -> str:
-    from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+class _KafkaUser:
+    """The clients of one user, made when they are first needed."""
 
-    own = {"group.id": "probe", "enable.auto.commit": False, "enable.partition.eof": True}
-    consumer = Consumer(options | own)
-    try:
-        described = consumer.list_topics(cell["thing"], timeout=SECONDS).topics[cell["thing"]]
-        if described.error is not None:
-            return str(described.error.name())
-        consumer.assign([TopicPartition(cell["thing"], 0, OFFSET_END)])
+    def __init__(self, options: dict[str, Any], topics: dict[str, str]) -> None:
+        self._options, self._topics = options, topics
+        self._transactional: list[Any] = []
+
+    def tries(self, kind: str, verb: str, thing: str) -> str:
+        """Return what came of it: `ALLOWED`, or the name of an error."""
+        asked = {
+            ("topic", "read"): self._reads,
+            ("topic", "write"): self._writes,
+            ("group", "describe"): self._describes,
+            ("group", "commit"): self._commits,
+            ("transactional id", "write"): self._begins,
+        }
+        return asked[kind, verb](thing)
+
+    @cached_property
+    def logs_in(self) -> bool:
+        """Whether the user may log in; one that is not answered within the time limit raises."""
+        from confluent_kafka import KafkaException
+
+        deadline = time.monotonic() + SECONDS
+        while "_AUTHENTICATION" not in self._said:
+            try:
+                self._admin.list_topics(timeout=1.0)
+            except KafkaException:
+                self._admin.poll(0)
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return True
+        return False
+
+    @cached_property
+    def _said(self) -> list[str]:
+        return []
+
+    @cached_property
+    def _admin(self) -> Any:
+        from confluent_kafka.admin import AdminClient
+
+        return AdminClient(self._options | {"error_cb": lambda error: self._said.append(error.name())})
+
+    @cached_property
+    def _consumer(self) -> Any:
+        from confluent_kafka import Consumer
+
+        return Consumer(
+            self._options | {"group.id": "probe", "enable.auto.commit": False, "enable.partition.eof": True}
+        )
+
+    @cached_property
+    def _producer(self) -> Any:
+        from confluent_kafka import Producer
+
+        own = {"message.max.bytes": 2 * TOO_LARGE, "message.timeout.ms": int(SECONDS * 1000), "retries": 0}
+        return Producer(self._options | own)
+
+    def _described(self, topic: str) -> str:
+        error = self._admin.list_topics(topic, timeout=SECONDS).topics[topic].error
+        return "" if error is None else str(error.name())
+
+    def _reads(self, topic: str) -> str:
+        from confluent_kafka import OFFSET_END, TopicPartition
+
+        if refused := self._described(topic):
+            return refused
+        self._consumer.assign([TopicPartition(topic, 0, OFFSET_END)])
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
-            message = consumer.poll(1.0)
+            message = self._consumer.poll(1.0)
             error = message.error() if message is not None else None
-            if message is not None and (error is None or error.name() == "_PARTITION_EOF"):
+            if message is not None and message.topic() == topic and (error is None or error.name() == "_PARTITION_EOF"):
                 return ALLOWED
-            if error is not None and error.name() != "GROUP_AUTHORIZATION_FAILED":  # its group is nobody's
+            if error is not None and error.name() not in (
+                "GROUP_AUTHORIZATION_FAILED",
+                "_PARTITION_EOF",
+            ):  # its group is nobody's
                 return str(error.name())
         return "no answer"
-    finally:
-        consumer.close()
 
+    def _writes(self, topic: str) -> str:
+        if refused := self._described(topic):
+            return refused
+        outcomes: list[str] = []
+        self._producer.produce(
+            topic,
+            os.urandom(TOO_LARGE),
+            key=b"probe",
+            on_delivery=lambda error, _: outcomes.append(error.name() if error else "stored"),
+        )
+        self._producer.flush(SECONDS)
+        return ALLOWED if outcomes == ["MSG_SIZE_TOO_LARGE"] else "".join(outcomes) or "no answer"
 
-def _writes(options: dict[str, Any], _: dict[str, Any], cell: Cell) -> str:
-    from confluent_kafka import Producer
+    def _place(self, group: str, offset: int) -> Any:
+        """Return a place in a topic that the group reads, as the requests about groups have it."""
+        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-    outcomes: list[str] = []
-    own = {"message.max.bytes": 2 * TOO_LARGE, "message.timeout.ms": int(SECONDS * 1000), "retries": 0}
-    producer = Producer(options | own)
-    described = producer.list_topics(cell["thing"], timeout=SECONDS).topics[cell["thing"]]
-    if described.error is not None:
-        return str(described.error.name())
-    producer.produce(
-        cell["thing"],
-        os.urandom(TOO_LARGE),
-        key=b"probe",
-        on_delivery=lambda error, _: outcomes.append(error.name() if error else "stored"),
-    )
-    producer.flush(SECONDS)
-    return ALLOWED if outcomes == ["MSG_SIZE_TOO_LARGE"] else "".join(outcomes) or "no answer"
+        topic = self._topics.get(group, self._topics["any"])
+        return ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])
 
+    def _committed(self, group: str) -> Any:
+        from confluent_kafka import OFFSET_INVALID
 
-def _place(system: dict[str, Any], cell: Cell, offset: int) -> Any:
-    """Return a place in a topic that the group reads, as the requests about groups have it."""
-    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+        [answer] = self._admin.list_consumer_group_offsets([self._place(group, OFFSET_INVALID)]).values()
+        return answer.result(timeout=SECONDS).topic_partitions[0]
 
-    topic = system["topics"].get(cell["thing"], system["topics"]["any"])
-    return ConsumerGroupTopicPartitions(cell["thing"], [TopicPartition(topic, 0, offset)])
+    def _describes(self, group: str) -> str:
+        error = self._committed(group).error
+        return ALLOWED if error is None or error.name().startswith("TOPIC_") else str(error.name())
 
+    def _commits(self, group: str) -> str:
+        """Commit what is committed; a group whose members are at work refuses others, but only after it has asked for rights."""
+        from confluent_kafka import KafkaException
 
-def _committed(options: dict[str, Any], system: dict[str, Any], cell: Cell) -> Any:
-    from confluent_kafka import OFFSET_INVALID
+        offset = max(self._committed(group).offset, 0)
+        try:
+            [answer] = self._admin.alter_consumer_group_offsets([self._place(group, offset)]).values()
+            error = answer.result(timeout=SECONDS).topic_partitions[0].error
+        except KafkaException as exception:
+            error = exception.args[0]
+        members = ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION")
+        return ALLOWED if error is None or error.name() in members else str(error.name())
 
-    client = _CLIENTS[options["sasl.username"]]
-    [answer] = client.list_consumer_group_offsets([_place(system, cell, OFFSET_INVALID)]).values()
-    return answer.result(timeout=SECONDS).topic_partitions[0]
+    def _begins(self, name: str) -> str:
+        from confluent_kafka import Producer
 
-
-def _describes(options: dict[str, Any], system: dict[str, Any], cell: Cell) -> str:
-    error = _committed(options, system, cell).error
-    return ALLOWED if error is None or error.name().startswith("TOPIC_") else str(error.name())
-
-
-def _commits(options: dict[str, Any], system: dict[str, Any], cell: Cell) -> str:
-    """Commit what is committed; a group whose members are at work refuses others, but only after it has asked for rights."""
-    from confluent_kafka import KafkaException
-
-    offset = max(_committed(options, system, cell).offset, 0)
-    client = _CLIENTS[options["sasl.username"]]
-    try:
-        [answer] = client.alter_consumer_group_offsets([_place(system, cell, offset)]).values()
-        error = answer.result(timeout=SECONDS).topic_partitions[0].error
-    except KafkaException as exception:
-        error = exception.args[0]
-    return (
-        ALLOWED if error is None or error.name() in ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION") else str(error.name())
-    )
-
-
-def _begins(options: dict[str, Any], _: dict[str, Any], cell: Cell) -> str:
-    from confluent_kafka import Producer
-
-    Producer(options | {"transactional.id": cell["thing"]}).init_transactions(SECONDS)
-    return ALLOWED
+        self._transactional.append(Producer(self._options | {"transactional.id": name}))
+        self._transactional[-1].init_transactions(SECONDS)
+        return ALLOWED
 
 
 # -- stores ------------------------------------------------------------------------------------------------------------
 
 
-def store(system: dict[str, Any], cell: Cell) -> str:
-    """Ask a store; the errors with which it refuses are those of access, and that it does not know who asks."""
+def store(system: dict[str, Any], user: str, password: str) -> Ask:
+    """Return what asks a store as a user; it refuses by errors of access, and by not knowing who asks."""
     from botocore.exceptions import ClientError
 
-    client, bucket, key = _client(system, cell), cell["kind"], cell["thing"]
-    calls: dict[str, Callable[[], Any]] = {
-        "read": lambda: client.get_object(Bucket=bucket, Key=key),
-        "write": lambda: client.put_object(Bucket=bucket, Key=key, Body=b"probe", ContentMD5="A" * 22 + "=="),
-        "list": lambda: client.list_objects_v2(Bucket=bucket, MaxKeys=1),
-        "delete": lambda: client.delete_object(Bucket=bucket, Key=key),
-    }
-    try:
-        calls[cell["verb"]]()
-    except ClientError as error:
-        code = str(error.response["Error"]["Code"])
-        if code in ("AccessDenied", "InvalidAccessKeyId"):
-            return REFUSED
-        return ALLOWED if code in ("NoSuchKey", "BadDigest") else code
-    return "stored" if cell["verb"] == "write" else ALLOWED
+    client = _client(system, user, password)
+
+    def ask(cell: Cell) -> str:
+        bucket, key = cell["kind"], cell["thing"]
+        calls: dict[str, Callable[[], Any]] = {
+            "read": lambda: client.get_object(Bucket=bucket, Key=key),
+            "write": lambda: client.put_object(Bucket=bucket, Key=key, Body=b"probe", ContentMD5="A" * 22 + "=="),
+            "list": lambda: client.list_objects_v2(Bucket=bucket, MaxKeys=1),
+            "delete": lambda: client.delete_object(Bucket=bucket, Key=key),
+        }
+        try:
+            calls[cell["verb"]]()
+        except ClientError as error:
+            code = str(error.response["Error"]["Code"])
+            if code in ("AccessDenied", "InvalidAccessKeyId"):
+                return REFUSED
+            return ALLOWED if code in ("NoSuchKey", "BadDigest") else code
+        return "stored" if cell["verb"] == "write" else ALLOWED
+
+    return ask
 
 
-def _client(system: dict[str, Any], cell: Cell) -> Any:
-    """Return the client of a user: to make one takes longer than to ask by it."""
-    user = cell["user"]
-    with _KNOWING.setdefault(user, threading.Lock()):
-        if user not in _CLIENTS:
-            _CLIENTS[user] = _made_client(system, cell)
-        return _CLIENTS[user]
-
-
-def _made_client(system: dict[str, Any], cell: Cell) -> Any:
+def _client(system: dict[str, Any], user: str, password: str) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -213,31 +230,41 @@ def _made_client(system: dict[str, Any], cell: Cell) -> Any:
         connect_timeout=10,
         read_timeout=SECONDS,
         retries={"total_max_attempts": 1},
-        max_pool_connections=THREADS,
     )
-    return boto3.session.Session().client(
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=system["address"],
         region_name="us-east-1",
-        aws_access_key_id=cell["user"],
-        aws_secret_access_key=cell["password"],
+        aws_access_key_id=user,
+        aws_secret_access_key=password,
         verify=system["authority"] or None,
         config=own,
     )
+    client.meta.events.register("before-send.s3", _alone)
+    return client
+
+
+def _alone(request: Any, **_: Any) -> None:
+    """Give a request a connection of its own: of one that is refused the store may take the body for the next request."""
+    request.headers["Connection"] = "close"
 
 
 # -- databases ---------------------------------------------------------------------------------------------------------
 
 
-def database(system: dict[str, Any], cell: Cell) -> str:
-    """Ask a database server for a table's rows, or for a new table in a transaction that is rolled back."""
-    import psycopg
-
+def database(system: dict[str, Any], user: str, password: str) -> Ask:
+    """Return what asks a database server as a user: for a table's rows, or for a new table that is rolled back."""
     host, _, port = system["address"].partition(":")
     trust = {"sslmode": "verify-full", "sslrootcert": system["authority"]} if system["authority"] else {}
-    who = {"user": cell["user"], "password": cell["password"], "dbname": cell["thing"], **trust}
+    where = {"host": host, "port": int(port), "connect_timeout": int(SECONDS)} | trust
+    return lambda cell: _database(cell, where | {"user": user, "password": password, "dbname": cell["thing"]})
+
+
+def _database(cell: Cell, options: dict[str, Any]) -> str:
+    import psycopg
+
     try:
-        with psycopg.connect(host=host, port=int(port), connect_timeout=int(SECONDS), **who) as connection:
+        with psycopg.connect(**options) as connection:
             if cell["verb"] == "write":
                 connection.execute("CREATE TABLE probe (number int)")
                 connection.execute("INSERT INTO probe VALUES (1)")
@@ -257,18 +284,29 @@ def database(system: dict[str, Any], cell: Cell) -> str:
 
 
 def main() -> None:
-    """Answer every cell."""
-    ask = {"kafka": kafka, "store": store, "database": database}[sys.argv[1]]
+    """Answer every cell, those of one user one after the other."""
+    asks = {"kafka": kafka, "store": store, "database": database}[sys.argv[1]]
     given = json.load(sys.stdin)
+    cells: list[Cell] = given["cells"]
+    answers = [""] * len(cells)
 
-    def answer(cell: Cell) -> str:
-        try:
-            return ask(given["system"], cell)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is neither allowed nor refused
-            return f"{type(error).__name__}: {error}"
+    def answer(numbers: list[int]) -> None:
+        first = cells[numbers[0]]
+        ask = asks(given["system"], first["user"], first["password"])
+        for number in numbers:
+            try:
+                answers[number] = ask(cells[number])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is neither allowed nor refused
+                answers[number] = f"{type(error).__name__}: {error}"
 
+    users: dict[str, list[int]] = {}
+    for number, cell in enumerate(cells):
+        users.setdefault(cell["user"], []).append(number)
     with ThreadPoolExecutor(THREADS) as pool:
-        json.dump(list(pool.map(answer, given["cells"])), sys.stdout)
+        list(pool.map(answer, users.values()))
+    json.dump(answers, sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # without closing clients one by one
 
 
 if __name__ == "__main__":

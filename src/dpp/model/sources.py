@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 
 Keys = tuple[str, ...]
+CONFIGURATION: Final = str(REPOSITORY / "ansible.cfg")
+"""Ansible looks for one where it is run; only this one names the plugin that says what contracts come to at a host."""
 _READING = Lock()
 """Ansible's loaders set the process up when they are first used, which is not safe in two threads at once."""
 
@@ -84,7 +86,7 @@ def read(folder: Path, root: Path = REPOSITORY) -> Sources:
     if not (folder / "hosts.yml").is_file():
         known = sorted(path.parent.name for path in folder.parent.glob("*/hosts.yml"))
         raise FatalError(f"environment {folder.name}", f"no file {folder / 'hosts.yml'}", f"one of {', '.join(known)}")
-    os.environ.setdefault("ANSIBLE_CONFIG", str(REPOSITORY / "ansible.cfg"))
+    os.environ["ANSIBLE_CONFIG"] = CONFIGURATION
     with _READING:
         from ansible.errors import AnsibleError  # noqa: PLC0415 - importing Ansible takes most of a second
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Final
 from dpp.adapters.ansible import PLAYBOOK
 from dpp.model.folders import REPOSITORY
 from dpp.model.remembered import remembered
+from dpp.model.sources import CONFIGURATION
 
 _NOT_DEPLOYED: Final = {"molecule", "README.md", "tests", "__pycache__"}
 """Parts of a role that never reach a host, so that a change in them converges nothing."""
@@ -59,8 +61,8 @@ class HostState:
 @lru_cache(maxsize=4)
 def host_digests(environment: str) -> dict[str, str]:
     """Return the digest of every host of an environment, remembered for the content of all that it is made from."""
-    folders = [REPOSITORY / "inventories" / environment, REPOSITORY / "inventories/derived", REPOSITORY / "playbooks"]
-    sources = [*folders, REPOSITORY / "roles", Path(__file__)]
+    folders = ["inventories/derived", "playbooks", "roles", "services", "k8s/clusters", "src/dpp/model", "src/dpp/adapters/ansible_plugins"]  # fmt: skip
+    sources = [REPOSITORY / "inventories" / environment, *(REPOSITORY / one for one in folders), Path(__file__)]
     digests: dict[str, str] = json.loads(remembered(f"hosts-{environment}", sources, lambda: _work_out(environment)))
     return digests
 
@@ -91,6 +93,7 @@ def host_state(environment: str, name: str) -> HostState:
 
 @lru_cache(maxsize=4)
 def _inventory(environment: str) -> tuple[Any, Any]:
+    os.environ["ANSIBLE_CONFIG"] = CONFIGURATION
     from ansible.inventory.manager import InventoryManager  # noqa: PLC0415 - costs half a second
     from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
     from ansible.vars.manager import VariableManager  # noqa: PLC0415

@@ -39,6 +39,20 @@ def test_digest_is_the_same_in_every_process() -> None:
     assert len(said) == 1, said
 
 
+def test_digest_is_the_same_wherever_it_is_worked_out(tmp_path: Path) -> None:
+    """What contracts come to at a host is in it, though Ansible's own configuration is found only in the repository."""
+    told = {**os.environ, "DPP_CACHE": str(tmp_path)}
+    told.pop("ANSIBLE_CONFIG", None)
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True, cwd=folder, env=told
+        ).stdout
+        for folder in (REPOSITORY, tmp_path)
+    }
+    assert len(said) == 1, said
+    assert "dpp_rights_kafka_rights" in state.host_state("lab", "svc01.ncsa").variables
+
+
 @pytest.fixture
 def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
     """Replace text in a file of a copy of the repository; return the hosts whose digest is another then."""
