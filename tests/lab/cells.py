@@ -12,6 +12,8 @@ from dpp.model.principals import Principals
 
 ELSEWHERE = "elsewhere/"
 """Begins keys that no contract names."""
+PROCESSES = 6
+"""How many ask at once."""
 VERBS = ("read", "write", "list", "delete")
 
 
@@ -35,12 +37,12 @@ def cells(principals: Principals) -> list[Cell]:
 def batches(wanted: list[Cell]) -> list[list[Cell]]:
     """Split cells into what one process asks.
 
-    Of Kafka that is one kind and verb: a process that asked for all of them was ended by a segmentation fault in its client
-    library, for reasons that are not known.
+    Of Kafka that is those of one principal: where clients of several users come and go in several threads, the client library
+    has ended its process by a segmentation fault.
     """
     found: dict[tuple[str, ...], list[Cell]] = {}
     for cell in wanted:
-        key = (cell.system, cell.kind, cell.verb) if cell.system == "kafka" else (cell.system,)
+        key = (cell.system, cell.principal) if cell.system == "kafka" else (cell.system,)
         found.setdefault(key, []).append(cell)
     return list(found.values())
 

@@ -23,6 +23,8 @@ TOO_LARGE = 4_400_000
 Cell = dict[str, Any]
 ALLOWED, REFUSED = "allowed", "refused"
 Ask = Callable[[Cell], str]
+_STARTING = frozenset({"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR"})
+"""What a broker says of a group for the first time."""
 
 
 # -- Kafka -------------------------------------------------------------------------------------------------------------
@@ -46,13 +48,16 @@ def kafka(system: dict[str, Any], user: str, password: str) -> Ask:
     } | ({"ssl.ca.location": system["authority"]} if system["authority"] else {})
     client = _KafkaUser(options, system["topics"])
 
-    def ask(cell: Cell) -> str:
+    def once(cell: Cell) -> str:
         try:
-            if not client.logs_in:
-                return REFUSED
-            outcome = client.tries(cell["kind"], cell["verb"], cell["thing"])
+            return client.tries(cell["kind"], cell["verb"], cell["thing"]) if client.logs_in else REFUSED
         except KafkaException as error:
-            outcome = error.args[0].name()
+            return str(error.args[0].name())
+
+    def ask(cell: Cell) -> str:
+        deadline = time.monotonic() + SECONDS
+        while (outcome := once(cell)) in _STARTING and time.monotonic() < deadline:
+            time.sleep(0.2)
         return REFUSED if outcome.endswith("_AUTHORIZATION_FAILED") else outcome
 
     return ask
@@ -172,17 +177,22 @@ class _KafkaUser:
         return ALLOWED if error is None or error.name().startswith("TOPIC_") else str(error.name())
 
     def _commits(self, group: str) -> str:
-        """Commit what is committed; a group whose members are at work refuses others, but only after it has asked for rights."""
-        from confluent_kafka import KafkaException
+        """Commit what is committed; a group whose members are at work refuses others, but only after it has asked for rights.
 
-        offset = max(self._committed(group).offset, 0)
+        By a consumer of the group: the administrators' request for it ends the process where some are refused.
+        """
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+        place = TopicPartition(self._topics.get(group, self._topics["any"]), 0, max(self._committed(group).offset, 0))
+        consumer = Consumer(self._options | {"group.id": group, "enable.auto.commit": False})
         try:
-            [answer] = self._admin.alter_consumer_group_offsets([self._place(group, offset)]).values()
-            error = answer.result(timeout=SECONDS).topic_partitions[0].error
+            consumer.commit(offsets=[place], asynchronous=False)
         except KafkaException as exception:
-            error = exception.args[0]
-        members = ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION")
-        return ALLOWED if error is None or error.name() in members else str(error.name())
+            error = exception.args[0].name()
+            return ALLOWED if error in ("UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION") or error.startswith("TOPIC_") else str(error)  # fmt: skip
+        finally:
+            consumer.close()
+        return ALLOWED
 
     def _begins(self, name: str) -> str:
         from confluent_kafka import Producer

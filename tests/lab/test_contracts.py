@@ -23,7 +23,7 @@ from dpp.model import rights
 from dpp.model.environment import Environment
 from dpp.model.principals import Principals
 from dpp.rendering.contracts import SERVICE
-from lab.cells import Cell, batches, cells
+from lab.cells import PROCESSES, Cell, batches, cells
 from lab.observatory import Observatory
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -88,8 +88,8 @@ def test_every_cell_is_as_the_contracts_say(
     assert {cell.principal for cell in asked} == set(principals.present)
     system = _system(principals, place, authority)
     command = [*Vantage.at(place[1], "lab", observatory.folders).prefix(), sys.executable, str(PROBE), place[0]]
-    wrong = []
-    for batch in batches(asked):
+
+    def wrong(batch: list[Cell]) -> list[str]:
         passwords = [_password(secrets, principals, cell) for cell in batch]
         told = [
             {"user": c.principal, "password": word or "none", "known": bool(word), "kind": c.kind, "thing": c.thing, "verb": c.verb}
@@ -97,13 +97,16 @@ def test_every_cell_is_as_the_contracts_say(
         ]  # fmt: skip
         given = json.dumps({"system": system, "cells": told})
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"code {done.returncode}: {done.stderr[-3000:]}"
-        wrong += [
+        assert done.returncode == 0, f"{batch[0]}: code {done.returncode}: {done.stderr[-3000:]}"
+        return [
             f"{cell.principal} {cell.verb} {cell.kind} {cell.thing}: {answer}, not {'allowed' if cell.allowed else 'refused'}"
             for cell, answer in zip(batch, json.loads(done.stdout), strict=True)
             if answer != ("allowed" if cell.allowed else "refused")
         ]
-    assert not wrong, "\n".join(wrong)
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        found = [one for batch in pool.map(wrong, batches(asked)) for one in batch]
+    assert not found, "\n".join(found)
     assert {True, False} <= {cell.allowed for cell in asked} or place == ("store", "in2p3")
 
 

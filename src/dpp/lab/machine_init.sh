@@ -40,6 +40,8 @@ pretend vm/overcommit_memory 1
 pretend vm/panic_on_oom 0
 pretend kernel/panic 10
 pretend kernel/panic_on_oops 1
+pretend kernel/timer_migration 0
+pretend kernel/unprivileged_bpf_disabled 1
 pretend kernel/keys/root_maxkeys 1000000
 pretend kernel/keys/root_maxbytes 25000000
 
