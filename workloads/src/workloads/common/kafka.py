@@ -246,8 +246,9 @@ def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[t
 def topic_identity(settings: Settings, site: str, group: str, role: str) -> str:
     """Return what tells a topic from one of the same name that was deleted: offsets of the two mean different records."""
     name = settings.read_topic(role, site, group)
+    client = AdminClient(settings.kafka_options(site))  # the answer goes with it
     try:
-        [answer] = AdminClient(settings.kafka_options(site)).describe_topics(TopicCollection([name])).values()
+        [answer] = client.describe_topics(TopicCollection([name])).values()
         return str(answer.result(timeout=_TIMEOUT_SECONDS).topic_id)
     except KafkaException as exception:
         raise RetriableError(f"Kafka of {site}, topic {name}: {exception.args[0].str()}") from exception
