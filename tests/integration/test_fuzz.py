@@ -22,6 +22,13 @@ VISITS = int(os.environ.get("DPP_FUZZ_VISITS", "3"))
 SEED = int(os.environ.get("DPP_FUZZ_SEED", "0")) or time.time_ns() % 1_000_000_007
 PAUSE_SECONDS = 0.25
 """Between two rounds, so that a small machine has time for the night as well."""
+GROUPS = (
+    ("visit-ledger", "ledger"),
+    ("alert-distribution", "ledger"),
+    ("data-backbone-keeper", "archiver-events"),
+    ("forwarder", "archiver-events"),
+)
+"""Who may still be at it when the night is over."""
 STORES = ("summit", "ncsa")
 
 
@@ -46,6 +53,10 @@ def fuzzed(system: Any) -> dict[str, Any]:
             time.sleep(PAUSE_SECONDS)
 
     found["folder"] = system.night(VISITS, during=during)
+    for group, role in GROUPS:
+        system.wait(
+            lambda group=group, role=role: system.miniature.read_to_the_end(group, role), f"{group} has read all"
+        )
     found["after"] = _processes(system)
     return found
 

@@ -20,7 +20,7 @@ GROUPS = {
     "next-visit": ["data-backbone-keeper"],
     "archiver-commands": ["archiver-commands"],
     "archiver-events": ["data-backbone-keeper", "forwarder"],
-    "ledger": ["alert-distribution"],
+    "ledger": ["alert-distribution", "visit-ledger"],
     "ingested": [WORKER],
 }
 """Who owes an answer to each topic."""

@@ -74,6 +74,19 @@ def test_a_topic_that_was_made_anew_begins_again(miniature: Miniature, stamps: S
     assert count(miniature) == 6
 
 
+@pytest.mark.parametrize("time", [float("inf"), float("-inf"), float("nan"), 1e308])
+def test_a_stamp_without_a_time_is_none(time: float) -> None:
+    with pytest.raises(NonRetriableError, match="expected TAI seconds"):
+        stamp(0, "arrived", obs_id="", time=time)
+
+
+def test_what_a_database_cannot_hold_is_left_out(miniature: Miniature, stamps: Stamps) -> None:
+    figures = {"alerts": 3.0, "ratio": float("nan"), "rate": float("inf"), "\0": 1.0}
+    stamps.add([stamp(0, "failed", reason="a\0b", figures=figures)])
+    query = "SELECT reason, figures FROM stamps"
+    assert miniature.sql("visit-ledger", "ledger", query) == [("ab", {"alerts": 3.0, "": 1.0})]
+
+
 def test_a_batch_with_one_bad_row_leaves_nothing_of_itself(miniature: Miniature, stamps: Stamps) -> None:
     with pytest.raises(Exception, match="invalid input syntax for type json"):
         stamps.add([stamp(0, "arrived"), Stamp(**{**stamp(1, "arrived").__dict__, "figures": "{"})])

@@ -90,7 +90,11 @@ def test_any_value_comes_back(value):
     data = bytes(fits_io.encode({"KEY": (value, "a comment")}, []))
     got = fits_io.decode(data)[0].cards["KEY"]
     assert got == (value.rstrip() if isinstance(value, str) else value)
-    assert fits.Header.fromstring(data.decode("ascii"))["KEY"] == got
+    theirs = fits.Header([("KEY", value, "a comment")]).tostring()
+    if (
+        fits.Header.fromstring(theirs)["KEY"] == got
+    ):  # astropy loses what follows a quote and a slash, in its own cards as well
+        assert fits.Header.fromstring(data.decode("ascii"))["KEY"] == got
 
 
 @pytest.mark.parametrize(

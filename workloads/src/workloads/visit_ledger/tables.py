@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Self
@@ -68,11 +69,19 @@ class Stamp:
 
     @classmethod
     def of(cls, topic: str, offset: int, record: dict[str, Any]) -> Self:
-        """Return the row of a record of the topic."""
+        """Return the row of a record of the topic; what a database cannot hold of its texts and figures is left out.
+
+        Raises
+        ------
+        NonRetriableError
+            If its time is none.
+        """
+        texts = [record[name].replace("\0", "") for name in ("obsId", "detector", "groupId", "step")]
+        more = [record[name].replace("\0", "") for name in ("service", "site", "reason")]
+        figures = {name.replace("\0", ""): value for name, value in record["figures"].items() if math.isfinite(value)}
         return cls(
-            night_of(record["obsId"], record["time"]), topic, offset, record["obsId"], record["detector"], record["groupId"],
-            record["step"], record["time"], record["service"], record["site"], record["reason"], json.dumps(record["figures"]),
-        )  # fmt: skip
+            night_of(texts[0], record["time"]), topic, offset, *texts, record["time"], *more, json.dumps(figures)
+        )
 
 
 def night_of(obs_id: str, tai: float) -> int:
@@ -80,7 +89,11 @@ def night_of(obs_id: str, tai: float) -> int:
     try:
         return ExposureName.from_obs_id(obs_id).day_obs
     except NonRetriableError:
+        pass
+    try:
         return day_obs(tai)
+    except (ValueError, OverflowError, OSError) as error:
+        raise NonRetriableError(f"stamp of {obs_id!r}: time {tai}; expected TAI seconds ({error})") from error
 
 
 class Stamps:
