@@ -1,6 +1,6 @@
 """Broken input everywhere while nights go on: no process restarts, nothing good is lost, nothing spurious leaves.
 
-One minute by default; ``DPP_FUZZ_VISITS`` visits in a proof of its own. The seed is printed; ``DPP_FUZZ_SEED`` repeats it.
+One minute, and ten in a proof of its own. The seed is printed; ``DPP_FUZZ_SEED`` repeats it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from integration.conftest import rows, stamped
 from integration.noise import Noise
 from workloads.common.names import ExposureName
 
-VISITS = int(os.environ.get("DPP_FUZZ_VISITS", "3"))
 SEED = int(os.environ.get("DPP_FUZZ_SEED", "0")) or time.time_ns() % 1_000_000_007
 PAUSE_SECONDS = 0.25
 """Between two rounds, so that a small machine has time for the night as well."""
@@ -32,15 +31,18 @@ GROUPS = (
 STORES = ("summit", "ncsa")
 
 
-@pytest.fixture(scope="module")
-def fuzzed(system: Any) -> dict[str, Any]:
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(3, id="a minute"), pytest.param(70, id="ten minutes", marks=pytest.mark.slow)],
+)
+def fuzzed(system: Any, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return a night with noise in it: its folder, the processes before and after, and how much noise there was."""
     print(f"seed {SEED}: DPP_FUZZ_SEED={SEED} repeats this")
     noise = Noise({role: topic.name for role, topic in system.miniature.principals.topics.items()}, SEED)
     producer = Producer(
         {"bootstrap.servers": f"127.0.0.1:{system.miniature.kafka_port}", "message.max.bytes": 4_000_000}
     )
-    found: dict[str, Any] = {"messages": 0, "objects": 0, "before": _processes(system)}
+    found: dict[str, Any] = {"visits": request.param, "messages": 0, "objects": 0, "before": _processes(system)}
 
     def during(folder: Path) -> None:
         while f"camera-{folder.name}" in system.miniature.pids():
@@ -52,7 +54,7 @@ def fuzzed(system: Any) -> dict[str, Any]:
             noise.call(system.miniature.camera_port)
             time.sleep(PAUSE_SECONDS)
 
-    found["folder"] = system.night(VISITS, during=during)
+    found["folder"] = system.night(request.param, during=during)
     for group, role in GROUPS:
         system.wait(
             lambda group=group, role=role: system.miniature.read_to_the_end(group, role), f"{group} has read all"
@@ -67,8 +69,8 @@ def _processes(system: Any) -> dict[str, Any]:
 
 
 def test_there_was_noise(fuzzed: dict[str, Any]) -> None:
-    assert fuzzed["messages"] > 50 * VISITS
-    assert fuzzed["objects"] > 5 * VISITS
+    assert fuzzed["messages"] > 50 * fuzzed["visits"]
+    assert fuzzed["objects"] > 5 * fuzzed["visits"]
 
 
 def test_no_process_restarts(fuzzed: dict[str, Any]) -> None:
@@ -77,8 +79,8 @@ def test_no_process_restarts(fuzzed: dict[str, Any]) -> None:
 
 def test_nothing_good_is_lost(fuzzed: dict[str, Any]) -> None:
     report = json.loads((fuzzed["folder"] / "report.json").read_text())
-    exposures, alerts = report["exposures"], report["alerts"]
-    assert (exposures["lost"], exposures["processed"], exposures["archived"]) == (0, VISITS, VISITS), exposures
+    exposures, alerts, visits = report["exposures"], report["alerts"], fuzzed["visits"]
+    assert (exposures["lost"], exposures["processed"], exposures["archived"]) == (0, visits, visits), exposures
     assert (alerts["missing"], alerts["duplicates"], alerts["undecodable"]) == (0, 0, 0), alerts
     taken = {(row["obsId"], row["detector"]) for row in rows(fuzzed["folder"] / "exposures.jsonl")}
     assert taken <= stamped(fuzzed["folder"], "alerted")

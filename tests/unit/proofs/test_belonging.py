@@ -93,7 +93,17 @@ def test_globs_mean_what_they_say(glob: str, yes: list[str], no: list[str]) -> N
 
 ON_A_LAB = {proof.id for proof in CATALOGUE.proofs if proof.on_lab}
 ROLES = {proof.id for proof in CATALOGUE.proofs if proof.id.startswith("role-")}
-MINIATURE = {"fault-nights", "peers-away", "endings", "full-store", "kept-products", "real-sky-in-miniature", "rights"}
+MINIATURE = {
+    "fault-nights",
+    "peers-away",
+    "endings",
+    "full-store",
+    "kept-products",
+    "real-sky-in-miniature",
+    "rights",
+    "fuzz",
+    "start-orders",
+}
 NETWORK = {"circuits", "routing"}
 CHAOS = {"lifecycle", "killed-engine"}
 ALL = {proof.id for proof in CATALOGUE.proofs}
