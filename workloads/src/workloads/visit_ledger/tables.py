@@ -76,12 +76,15 @@ class Stamp:
         NonRetriableError
             If its time is none.
         """
-        texts = [record[name].replace("\0", "") for name in ("obsId", "detector", "groupId", "step")]
-        more = [record[name].replace("\0", "") for name in ("service", "site", "reason")]
+
+        def text(name: str) -> str:
+            return str(record[name]).replace("\0", "")
+
         figures = {name.replace("\0", ""): value for name, value in record["figures"].items() if math.isfinite(value)}
         return cls(
-            night_of(texts[0], record["time"]), topic, offset, *texts, record["time"], *more, json.dumps(figures)
-        )
+            night_of(text("obsId"), record["time"]), topic, offset, text("obsId"), text("detector"), text("groupId"), text("step"),
+            record["time"], text("service"), text("site"), text("reason"), json.dumps(figures),
+        )  # fmt: skip
 
 
 def night_of(obs_id: str, tai: float) -> int:
