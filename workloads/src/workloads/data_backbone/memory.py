@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import NonRetriableError, RetriableError, UnknownSchemaError
 from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC
 from workloads.common.settings import Settings
@@ -33,7 +33,7 @@ def remember(keeper: Keeper, bus: Bus, beat: Callable[[], None]) -> int:
         beat()
         try:
             keeper.recall(bus.codec.decode(TOPIC, value))
-        except (NonRetriableError, ValueError, KeyError, TypeError) as error:
+        except (NonRetriableError, UnknownSchemaError, ValueError, KeyError, TypeError) as error:
             LOG.warning("%s: a record that is no stamp: %r", TOPIC, error)
         else:
             number += 1
