@@ -226,6 +226,9 @@ def store(system: dict[str, Any], user: str, password: str) -> Ask:
             if code in ("AccessDenied", "InvalidAccessKeyId"):
                 return REFUSED
             return ALLOWED if code in ("NoSuchKey", "BadDigest") else code
+        finally:
+            if cell["verb"] == "write":  # of one that is refused the store may take the body for the next request
+                client.close()
         return "stored" if cell["verb"] == "write" else ALLOWED
 
     return ask
@@ -241,7 +244,7 @@ def _client(system: dict[str, Any], user: str, password: str) -> Any:
         read_timeout=SECONDS,
         retries={"total_max_attempts": 1},
     )
-    client = boto3.session.Session().client(
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=system["address"],
         region_name="us-east-1",
@@ -250,13 +253,6 @@ def _client(system: dict[str, Any], user: str, password: str) -> Any:
         verify=system["authority"] or None,
         config=own,
     )
-    client.meta.events.register("before-send.s3", _alone)
-    return client
-
-
-def _alone(request: Any, **_: Any) -> None:
-    """Give a request a connection of its own: of one that is refused the store may take the body for the next request."""
-    request.headers["Connection"] = "close"
 
 
 # -- databases ---------------------------------------------------------------------------------------------------------
