@@ -19,11 +19,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
 import psutil
 import psycopg
+import pytest
 import yaml
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
@@ -36,6 +38,7 @@ from dpp.model.names import kebab
 from dpp.model.principals import Principals
 from dpp.model.surroundings import surroundings
 from ports import free_port
+from workloads.common.settings import Settings
 
 SITES = ("summit", "base", "ncsa")
 _POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
@@ -126,6 +129,11 @@ class Miniature:
             "DPP_SECRETS": str(place / "secrets"),
             "DPP_CA": str(self.folder / "no-authority"),
         }
+
+    def told(self, principal: str, site: str) -> Settings:
+        """Return what a principal at `site` is told, as its code reads it."""
+        place = self.settings(principal, site)
+        return Settings(*(Path(place[name]) for name in ("DPP_SITE_FILE", "DPP_SECRETS", "DPP_CA")))
 
     def _told(self, principal: str, site: str) -> dict[str, Any]:
         content = surroundings(self.principals, principal, site)
@@ -421,6 +429,19 @@ transaction.state.log.num.partitions=4
                 raise AssertionError(f"ended early: {dead}; {self.log(next(iter(dead)))[-2000:]}")
             time.sleep(0.2)
         raise AssertionError(f"port {port}: nothing listens after {HUNG_SECONDS:g} s")
+
+
+@contextmanager
+def bare(name: str, *tools: str) -> Iterator[Miniature]:
+    """Yield a miniature of which nothing runs yet, and end what was started; skip where this machine lacks what it needs."""
+    if lacks := missing(*tools):
+        pytest.skip(f"this machine lacks {lacks}")
+    with TemporaryDirectory(prefix=f"dpp-{name}-") as folder:  # not pytest's own: PostgreSQL must get in
+        made = Miniature(Path(folder))
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 def password_of(principal: str) -> str:

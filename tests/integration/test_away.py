@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import astropy.time
 import numpy as np
@@ -16,7 +15,7 @@ import yaml
 from lsst.daf.butler import Butler
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
-from integration.miniature import Miniature, missing
+from integration.miniature import Miniature, bare
 from integration.relay import Relay
 from workloads.archiver.header import primary_cards
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError
@@ -62,17 +61,11 @@ class Ways:
 
 @pytest.fixture(scope="module")
 def ways() -> Iterator[Ways]:
-    if lacks := missing("versitygw"):
-        pytest.skip(f"this machine lacks {lacks}")
-    with TemporaryDirectory(prefix="dpp-away-") as name:
-        miniature = Miniature(Path(name))
-        try:
-            miniature.start_database()
-            miniature.start_store(SITE, notifies=False)
-            with Relay(miniature.database_port) as database, Relay(miniature.store_ports[SITE]) as store:
-                yield Ways(database, store, miniature)
-        finally:
-            miniature.stop()
+    with bare("away", "versitygw") as miniature:
+        miniature.start_database()
+        miniature.start_store(SITE, notifies=False)
+        with Relay(miniature.database_port) as database, Relay(miniature.store_ports[SITE]) as store:
+            yield Ways(database, store, miniature)
 
 
 def at_every_message(relay: Relay, begin: Callable[[], Callable[[], None]]) -> int:

@@ -2,76 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from dpp.model import rights
-from dpp.model.folders import REPOSITORY
-from integration.miniature import ADMIN_SECRET, ROOT, SITES, Miniature, missing, module, password_of
-from lab.cells import PROCESSES, Cell, batches, cells
-
-PROBE = REPOSITORY / "tests/lab/probe.py"
+from integration.miniature import ADMIN_SECRET, ROOT, SITES, Miniature, bare, module, password_of
+from lab.cells import Cell, cells, topics_of_groups, wrong
 
 
 @pytest.fixture(scope="module")
 def miniature() -> Iterator[Miniature]:
-    if lacks := missing():
-        pytest.skip(f"this machine lacks {lacks}")
-    with TemporaryDirectory(prefix="dpp-rights-") as name:
-        made = Miniature(Path(name))
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
+    with bare("rights") as made:
+        made.start()
+        yield made
 
 
-def wrong(miniature: Miniature, address: str, wanted: list[Cell], users: set[str]) -> list[str]:
-    """Return the cells to which a system answers otherwise, each asked with the credentials of its principal."""
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        answers = pool.map(lambda batch: _wrong(miniature, address, batch, users), batches(wanted))
-        return [one for batch in answers for one in batch]
-
-
-def _wrong(miniature: Miniature, address: str, wanted: list[Cell], users: set[str]) -> list[str]:
+def answered_wrong(miniature: Miniature, address: str, wanted: list[Cell], users: set[str]) -> list[str]:
+    """Return the cells to which a system answers otherwise."""
     principals = miniature.principals
-    topics = {"any": principals.topics["ledger"].name} | {
-        group.replace("*", "probe"): principals.topics[role].name
-        for contract in principals.contracts.values()
-        for role, groups in contract.consumes.items()
-        for group in groups
-    }
-    told = [
-        {
-            "user": cell.principal,
-            "password": password_of(cell.principal) if cell.principal in users else "none",
-            "known": cell.principal in users,
-            "kind": cell.kind,
-            "thing": cell.thing,
-            "verb": cell.verb,
-        }
-        for cell in wanted
-    ]
-    given = json.dumps({"system": {"address": address, "authority": "", "topics": topics}, "cells": told})
-    command = [sys.executable, str(PROBE), wanted[0].system]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (
-        f"{len(wanted)} x {wanted[0].verb} {wanted[0].kind}: code {done.returncode}: {done.stderr[-6000:]}"
-    )
-    answers: list[str] = json.loads(done.stdout)
-    return [
-        f"{cell}: {answer}"
-        for cell, answer in zip(wanted, answers, strict=True)
-        if answer != ("allowed" if cell.allowed else "refused")
-    ]
+    topics = {"any": principals.topics["ledger"].name} | topics_of_groups(principals, principals.topics)
+    system = {"address": address, "authority": "", "topics": topics}
+    return wrong(wanted, lambda cell: password_of(cell.principal) if cell.principal in users else "", system)
 
 
 def test_kafka_keeps_to_every_cell(miniature: Miniature) -> None:
@@ -82,7 +36,7 @@ def test_kafka_keeps_to_every_cell(miniature: Miniature) -> None:
         merged[key] = cell._replace(allowed=cell.allowed or (key in merged and merged[key].allowed))
     users = {user for site in SITES for user in rights.kafka_users(miniature.principals, site)}
     wanted = list(merged.values())
-    assert not wrong(miniature, f"127.0.0.1:{miniature.users_port}", wanted, users)
+    assert not answered_wrong(miniature, f"127.0.0.1:{miniature.users_port}", wanted, users)
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -90,7 +44,7 @@ def test_a_store_keeps_to_every_cell(miniature: Miniature, site: str) -> None:
     wanted = [one for one in cells(miniature.principals) if (one.system, one.site) == ("store", site)]
     users = set(rights.store_users(miniature.principals, site))
     address = f"http://127.0.0.1:{miniature.store_ports[site]}"
-    assert not wrong(miniature, address, wanted, users)
+    assert not answered_wrong(miniature, address, wanted, users)
 
 
 def databases(miniature: Miniature) -> tuple[rights.Database, ...]:
@@ -102,7 +56,7 @@ def test_databases_keep_to_every_cell(miniature: Miniature) -> None:
     wanted = [one for one in cells(miniature.principals) if one.system == "database"]
     users = set(rights.database_users(databases(miniature)))
     address = f"127.0.0.1:{miniature.database_port}"
-    assert not wrong(miniature, address, wanted, users)
+    assert not answered_wrong(miniature, address, wanted, users)
 
 
 def test_a_second_time_changes_nothing_and_who_is_not_named_is_taken_away_from_kafka(miniature: Miniature) -> None:

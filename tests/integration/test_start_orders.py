@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from integration.conftest import rows, stamped
 from workloads.common.csc import sal_header
 from workloads.common.kafka import Bus
 from workloads.common.names import ExposureName
-from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 
 ORDERS = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 7))]
@@ -32,8 +30,7 @@ SERVICES = (
 
 def _command_before_the_start(system: Any) -> None:
     """Send the archiver commands while there is none: nobody is to carry them out later."""
-    own = system.miniature.settings("camera", "summit")
-    bus = Bus(Settings(*(Path(own[name]) for name in ("DPP_SITE_FILE", "DPP_SECRETS", "DPP_CA"))))
+    bus = Bus(system.miniature.told("camera", "summit"))
     sender = bus.sender("archiver-commands")
     for number, name in enumerate(("start", "enable", "exitControl")):
         record = sal_header(0, number, "ocs-of-yesterday", tai_now()) | {"command": name, "parameters": {}}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from integration.miniature import Miniature, missing
+from integration.miniature import Miniature, bare
 from workloads.common.errors import NonRetriableError
 from workloads.common.settings import Settings
 from workloads.visit_ledger.questions import Questions
@@ -20,21 +18,14 @@ TOPIC = "own-0"
 
 @pytest.fixture(scope="module")
 def miniature() -> Iterator[Miniature]:
-    if lacks := missing("versitygw"):
-        pytest.skip(f"this machine lacks {lacks}")
-    with TemporaryDirectory(prefix="dpp-ledger-") as name:
-        made = Miniature(Path(name))
-        try:
-            made.start_database()
-            yield made
-        finally:
-            made.stop()
+    with bare("ledger", "versitygw") as made:
+        made.start_database()
+        yield made
 
 
 @pytest.fixture
 def settings(miniature: Miniature) -> Settings:
-    own = miniature.settings("visit-ledger", "ncsa")
-    return Settings(Path(own["DPP_SITE_FILE"]), Path(own["DPP_SECRETS"]), Path(own["DPP_CA"]))
+    return miniature.told("visit-ledger", "ncsa")
 
 
 @pytest.fixture
@@ -114,8 +105,7 @@ def test_any_span_is_one_query(stamps: Stamps, miniature: Miniature) -> None:
     }
     steps = [(obs_id, step) for obs_id, own in fates.items() for step in own]
     stamps.add([stamp(offset, step, obs_id, reason="why" if step == "failed" else "") for offset, (obs_id, step) in enumerate(steps)])  # fmt: skip
-    reader = miniature.settings("operator", "ncsa")
-    questions = Questions(Settings(Path(reader["DPP_SITE_FILE"]), Path(reader["DPP_SECRETS"]), Path(reader["DPP_CA"])))
+    questions = Questions(miniature.told("operator", "ncsa"))
     first, second, both = questions.nights(20261101, 20261130)
     assert (first["night"], first["images"], first["lost"], first["loss_rate"]) == (20261122, 2, 1, 0.5)
     assert (second["night"], second["quarantined"], second["failed"], second["unanswered"]) == (20261123, 1, 1, 1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 from dpp.model.contracts import Contract, overlap
@@ -12,7 +17,8 @@ from dpp.model.principals import Principals
 
 ELSEWHERE = "elsewhere/"
 """Begins keys that no contract names."""
-PROCESSES = 6
+_PROBE = Path(__file__).with_name("probe.py")
+_PROCESSES = 6
 """How many ask at once."""
 VERBS = ("read", "write", "list", "delete")
 
@@ -136,3 +142,50 @@ def _databases(principals: Principals) -> Iterator[Cell]:
         writes = database in contract.writes
         yield Cell(name, "database", site, "database", database, "write", writes)
         yield Cell(name, "database", site, "database", database, "read", writes or database in contract.reads)
+
+
+# -- asking ------------------------------------------------------------------------------------------------------------
+
+
+def wrong(
+    wanted: list[Cell], password: Callable[[Cell], str], system: Mapping[str, object], prefix: Sequence[str] = ()
+) -> list[str]:
+    """Return the cells to which a system answers otherwise, each asked with the credentials of its principal.
+
+    Parameters
+    ----------
+    password
+        Returns the password of a cell's principal there; nothing where it has none.
+    system
+        The system's address, and what else `probe.py` must know of it.
+    prefix
+        Command from whose place it is asked.
+    """
+
+    def answers(batch: list[Cell]) -> Iterator[str]:
+        told = [
+            {"user": c.principal, "password": word or "none", "known": bool(word), "kind": c.kind, "thing": c.thing, "verb": c.verb}
+            for c, word in zip(batch, map(password, batch), strict=True)
+        ]  # fmt: skip
+        given = json.dumps({"system": system, "cells": told})
+        command = [*prefix, sys.executable, str(_PROBE), batch[0].system]
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{batch[0]}: code {done.returncode}: {done.stderr[-6000:]}"
+        for cell, answer in zip(batch, json.loads(done.stdout), strict=True):
+            expected = "allowed" if cell.allowed else "refused"
+            if answer != expected:
+                yield f"{cell.principal} {cell.verb} {cell.kind} {cell.thing} at {cell.site}: {answer}, not {expected}"
+
+    with ThreadPoolExecutor(_PROCESSES) as pool:
+        return [one for batch in pool.map(lambda batch: list(answers(batch)), batches(wanted)) for one in batch]
+
+
+def topics_of_groups(principals: Principals, roles: Collection[str]) -> dict[str, str]:
+    """Return a topic of `roles` that each group reads, by the name that it is asked with."""
+    return {
+        named(group): principals.topics[role].name
+        for contract in principals.contracts.values()
+        for role, groups in contract.consumes.items()
+        if role in roles
+        for group in groups
+    }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +21,9 @@ from dpp.model import rights
 from dpp.model.environment import Environment
 from dpp.model.principals import Principals
 from dpp.rendering.contracts import SERVICE
-from lab.cells import PROCESSES, Cell, batches, cells
+from lab.cells import Cell, cells, topics_of_groups, wrong
 from lab.observatory import Observatory
 
-PROBE = Path(__file__).with_name("probe.py")
 OWNER = "urn:test:contracts"
 CONNECTED, TIMED_OUT = "connected", "timed out"
 MATRIX = cells(Principals.load(Environment.load("lab")))
@@ -65,10 +62,7 @@ def _system(principals: Principals, place: tuple[str, str], authority: Path) -> 
     }[system]()
     here = [topic for topic in principals.topics.values() if site in topic.sites]
     topics = {"any": here[0].name} if here else {}
-    for contract in principals.contracts.values():
-        for role, groups in contract.consumes.items():
-            if principals.topics[role] in here:
-                topics |= {group.replace("*", "probe"): principals.topics[role].name for group in groups}
+    topics |= topics_of_groups(principals, {topic.role for topic in here})
     return {"address": address, "authority": str(authority), "topics": topics}
 
 
@@ -87,25 +81,8 @@ def test_every_cell_is_as_the_contracts_say(
     asked = [c for c in MATRIX if (c.system, c.site) == place and _is_askable(c, principals)]
     assert {cell.principal for cell in asked} == set(principals.present)
     system = _system(principals, place, authority)
-    command = [*Vantage.at(place[1], "lab", observatory.folders).prefix(), sys.executable, str(PROBE), place[0]]
-
-    def wrong(batch: list[Cell]) -> list[str]:
-        passwords = [_password(secrets, principals, cell) for cell in batch]
-        told = [
-            {"user": c.principal, "password": word or "none", "known": bool(word), "kind": c.kind, "thing": c.thing, "verb": c.verb}
-            for c, word in zip(batch, passwords, strict=True)
-        ]  # fmt: skip
-        given = json.dumps({"system": system, "cells": told})
-        done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{batch[0]}: code {done.returncode}: {done.stderr[-3000:]}"
-        return [
-            f"{cell.principal} {cell.verb} {cell.kind} {cell.thing}: {answer}, not {'allowed' if cell.allowed else 'refused'}"
-            for cell, answer in zip(batch, json.loads(done.stdout), strict=True)
-            if answer != ("allowed" if cell.allowed else "refused")
-        ]
-
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        found = [one for batch in pool.map(wrong, batches(asked)) for one in batch]
+    prefix = Vantage.at(place[1], "lab", observatory.folders).prefix()
+    found = wrong(asked, lambda cell: _password(secrets, principals, cell), system, prefix)
     assert not found, "\n".join(found)
     assert {True, False} <= {cell.allowed for cell in asked} or place == ("store", "in2p3")
 
