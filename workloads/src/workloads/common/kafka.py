@@ -271,6 +271,8 @@ class Receiver:
         Where a group without offsets begins: ``earliest`` or ``latest``.
     marks
         Offsets to begin at, by partition: of who keeps account of them elsewhere, whatever the group has committed.
+    since
+        Time to begin at, Unix seconds, whatever the group has committed.
 
     Raises
     ------
@@ -288,8 +290,9 @@ class Receiver:
         partitions: Sequence[tuple[str, int]] = (),
         start: str = "earliest",
         marks: Mapping[tuple[str, int], int] | None = None,
+        since: float | None = None,
     ) -> None:
-        self._marks = marks or {}
+        self._marks, self._since = marks or {}, since
         wanted = dict.fromkeys([*roles, *(role for role, _ in partitions)])
         names = {role: settings.read_topic(role, site, group) for role in wanted}
         self._roles = {name: role for role, name in names.items()}
@@ -332,6 +335,10 @@ class Receiver:
                 return
 
     def _positions(self, wanted: list[TopicPartition], start: str) -> list[TopicPartition]:
+        if self._since is not None:
+            times = [TopicPartition(one.topic, one.partition, int(self._since * 1000)) for one in wanted]
+            found: list[TopicPartition] = self._consumer.offsets_for_times(times, _TIMEOUT_SECONDS)
+            return found
         committed: list[TopicPartition] = self._consumer.committed(wanted, _TIMEOUT_SECONDS)
         for position in committed:
             mark = self._marks.get((self._roles[position.topic], position.partition))
