@@ -68,14 +68,14 @@ def host_digests(environment: str) -> dict[str, str]:
 
 
 def _work_out(environment: str) -> str:
-    names = [str(host.name) for host in _inventory(environment)[0].get_hosts()]
+    names = [str(host.name) for host in inventory(environment)[0].get_hosts()]
     return json.dumps({name: host_state(environment, name).digest for name in names})
 
 
 def host_state(environment: str, name: str) -> HostState:
     """Return what decides what the host `name` becomes."""
-    inventory, variables = _inventory(environment)
-    host = inventory.get_host(name)
+    manager, variables = inventory(environment)
+    host = manager.get_host(name)
     known = _literals(variables.get_vars(host=host, include_hostvars=False))
     # Ansible walks sets of groups: the order of members differs from process to process and means nothing.
     known["groups"] = {group: sorted(members) for group, members in known["groups"].items()}
@@ -84,7 +84,7 @@ def host_state(environment: str, name: str) -> HostState:
     visible, words = _visible(known, frozenset().union(*(_words(role) for role in roles)))
     return HostState(
         variables=visible,
-        hosts=_all_hosts(environment) if "hostvars" in words else {},
+        hosts=all_hosts(environment) if "hostvars" in words else {},
         roles={role: _tree_digest(REPOSITORY / "roles" / role) for role in roles},
         playbooks={name: _tree_digest(REPOSITORY / "playbooks" / name) for name in playbooks},
         versions=(version("ansible-core"), version("ansible")),
@@ -92,7 +92,8 @@ def host_state(environment: str, name: str) -> HostState:
 
 
 @lru_cache(maxsize=4)
-def _inventory(environment: str) -> tuple[Any, Any]:
+def inventory(environment: str) -> tuple[Any, Any]:
+    """Return Ansible's managers of an environment's inventory and its variables."""
     os.environ["ANSIBLE_CONFIG"] = CONFIGURATION
     from ansible.inventory.manager import InventoryManager  # noqa: PLC0415 - costs half a second
     from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
@@ -104,9 +105,9 @@ def _inventory(environment: str) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=4)
-def _all_hosts(environment: str) -> dict[str, Any]:
-    inventory, _ = _inventory(environment)
-    return {host.name: _literals(host.vars) for host in inventory.get_hosts()}
+def all_hosts(environment: str) -> dict[str, Any]:
+    """Return the variables that each host declares itself: what roles may ask of others."""
+    return {host.name: _literals(host.vars) for host in inventory(environment)[0].get_hosts()}
 
 
 def _literals(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +145,11 @@ def _deployed(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return [file for file in files if not _NOT_DEPLOYED.intersection(file.relative_to(path).parts)]
+
+
+def role_digest(name: str) -> str:
+    """Return the digest of the files of a role and of those whose tasks it runs, without what never reaches a host."""
+    return " ".join(_tree_digest(REPOSITORY / "roles" / one) for one in _with_imported([name]))
 
 
 @lru_cache(maxsize=256)

@@ -61,7 +61,7 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
     monkeypatch.setattr(state, "REPOSITORY", tmp_path)
 
     def read() -> dict[str, str]:
-        for cached in (state._inventory, state._all_hosts, state._words, state._tree_digest):
+        for cached in (state.inventory, state.all_hosts, state._words, state._tree_digest):
             cached.cache_clear()
         return {host: state.host_state("lab", host).digest for host in HOSTS}
 

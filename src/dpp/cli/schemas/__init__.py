@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 
 from dpp.lab.doctor import Check
 from dpp.model.services import Service
+from dpp.operations.change.findings import Dossier
+from dpp.operations.change.records import Record
 from dpp.operations.messages import Message
 from dpp.operations.status import Piece
 
@@ -22,8 +24,10 @@ _PRINTED: dict[str, TypeAdapter[Any]] = {
     "doctor": TypeAdapter(list[Check]),
     "service-list": TypeAdapter(list[Service]),
     "messages-list": TypeAdapter(list[Message]),
+    "change-plan": TypeAdapter(Dossier),
+    "change-record": TypeAdapter(Record),
 }
-"""What each command prints, words of a command joined by hyphens."""
+"""What each command prints, words of a command joined by hyphens; a record is also a file of ``changes/``."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:

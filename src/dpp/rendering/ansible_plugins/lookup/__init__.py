@@ -1,0 +1,1 @@
+"""Lookups that name what they would return."""
