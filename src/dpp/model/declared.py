@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic import Field
 
+from dpp.model import permits
 from dpp.model.errors import FatalError
 from dpp.model.folders import Folders
 from dpp.model.types import (
@@ -80,7 +81,7 @@ class Declared(Model):
         return Folders.of(self.name, instances=self.made)
 
     def require_apply(self) -> None:
-        """Refuse, by a ``FatalError`` that says why, to apply an environment that is for previews only."""
+        """Refuse, by a ``FatalError`` that says why, to apply an environment that is for previews only, or to whom it is not permitted."""  # fmt: skip
         if not self.provisioning.apply:
             raise FatalError(
                 f"environment {self.name}",
@@ -88,6 +89,8 @@ class Declared(Model):
                 "an environment that may be applied, such as lab",
                 f"look at it with dpp stack preview; dpp_provisioning of inventories/{self.name} says when that changes",
             )
+        if self.provisioning.changes == "authorised":
+            permits.require(self.name, self.folders)
 
     def host(self, name: str) -> Host:
         """Return the host `name`; ``FatalError`` naming the nearest one where there is none."""

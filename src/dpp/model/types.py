@@ -34,6 +34,17 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Observing(Model):
+    """Where a telescope stands, and when it observes: nothing there is changed then."""
+
+    latitude_degrees: float = Field(ge=-90, le=90, description="Geodetic (WGS 84), north positive.")
+    longitude_degrees: float = Field(ge=-180, le=180, description="East positive.")
+    height_metres: float = Field(ge=-500, le=9000)
+    sun_below_degrees: float = Field(
+        ge=-18, le=0, description="It observes while the centre of the sun is lower: evening to morning twilight."
+    )
+
+
 class Site(Model):
     """A place that keeps running when its links are cut."""
 
@@ -44,6 +55,7 @@ class Site(Model):
     transit_for: tuple[str, ...] = Field(
         default=(), description="Neighbouring sites whose traffic with the rest of the observatory this one carries."
     )
+    observing: Observing | None = Field(default=None, description="Of a site with a telescope.")
 
     @property
     def schema_ids(self) -> tuple[int, int]:
@@ -65,13 +77,17 @@ class Routing(Model):
 
 
 class Provisioning(Model):
-    """Where hosts come from, and whether stacks of the environment may be applied, or only previewed."""
+    """Where hosts come from, and whether stacks of the environment may be applied, by whom, or only previewed."""
 
     hosts: Literal["made", "found"] = Field(
         default="found", description="made: machines and circuits of this one machine; found: reached, or refused."
     )
     apply: bool = True
     because: str = Field(default="", description="What keeps it from being applied.")
+    changes: Literal["free", "authorised"] = Field(
+        default="free",
+        description="authorised: only `dpp change apply` of an authorised change, or breaking the glass.",
+    )
 
 
 class Retired(Model):
