@@ -41,7 +41,7 @@ def _prove(names: list[str]) -> int:
     if not make_ground():
         return 1
     folder, ends = new_folder(), []
-    for outcome in Prover(folder).run(proofs):
+    for outcome in Prover(folder, side_by_side=True).run(proofs):
         print(outcome, flush=True)
         ends.append(outcome.end)
     print("\n".join([f"logs: {folder}", *statement(_all_owed())]))
