@@ -117,10 +117,7 @@ class Prover:
             for thread in threads:
                 thread.start()
             for _ in range(sum(map(len, lanes))):
-                outcome = ended.get()
-                if isinstance(outcome, Exception):
-                    raise outcome
-                yield outcome
+                yield _outcome(ended.get())
         except BaseException:  # whoever stops here, by a signal or an error, stops what runs
             with self._starting:
                 self._leaving = True
@@ -203,6 +200,13 @@ class Prover:
         if code and self._leaving:
             raise _stopped(proof)
         return f"code {code}\n{_tail(log)}" if code else ""
+
+
+def _outcome(ended: Outcome | Exception) -> Outcome:
+    """Return how a proof ended; raise what kept a lane from saying it."""
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
 
 
 def _stopped(proof: Proof) -> InterruptedError:
