@@ -22,6 +22,7 @@ from workloads.common.s3 import sha256
 from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
+from workloads.forwarder.sweep import Sweep
 
 
 def entry(number, data, suffix=".fits"):
@@ -332,8 +333,15 @@ class Bucket:
     def __init__(self, **objects):
         self.objects, self.digests = dict(objects), {}
 
-    def list(self, _bucket, _prefix):
-        return iter([SimpleNamespace(key=key) for key in self.objects])
+    def list(self, _bucket, prefix):
+        return iter([SimpleNamespace(key=key) for key in self.objects if key.startswith(prefix)])
+
+    def directly(self, bucket, prefix):
+        return (item for item in self.list(bucket, prefix) if "/" not in item.key.removeprefix(prefix))
+
+    def folders(self, bucket, prefix):
+        below = (item.key.removeprefix(prefix).split("/") for item in self.list(bucket, prefix))
+        return {f"{prefix}{parts[0]}/" for parts in below if len(parts) > 1}
 
     def get(self, _bucket, key):
         return self.objects[key]
@@ -359,8 +367,9 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     source, target = Bucket(**{key: key.encode() for key in keys}), Bucket()
     journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa"]), []
     forwarder = Forwarder(source, [target], journal, lambda _, content: said.append(content["detector"]))
-    assert forwarder.sweep() == len(keys)
-    assert forwarder.sweep() == 0
+    sweep = Sweep(source, forwarder)
+    assert sweep.once() == len(keys)
+    assert sweep.once() == 0
     while (transfer := journal.take("ncsa")) is not None:
         forwarder._send(transfer, target)
     assert target.objects == source.objects
@@ -370,6 +379,36 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     forwarder.tell()
     assert sorted(said) == ["R00_SG0", "R22_S00"]
     assert journal.untold() is None
+
+
+def test_a_sweep_takes_at_most_a_tenth_of_the_time_and_finds_what_is_in_any_folder(tmp_path):
+    days = [f"LSSTCam/{day}/" for day in (20250101, 20260719, 20261001)]
+    source = Bucket(**{f"{day}MC_O_{day[8:16]}_000001/{number}.fits": b"" for day in days for number in range(450)})
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
+    sweep = Sweep(source, Forwarder(source, [], journal, lambda *_: None))
+    assert [sweep.once() for _ in range(len(days) + 1)] == [900, 900, 900, 0]
+    assert [Sweep.pause(cost) for cost in (0.1, 60.0)] == [30.0, 540.0]
+
+
+def test_what_the_store_gave_up_is_forgotten_unless_it_is_owed(tmp_path):
+    old, new = [f"LSSTCam/20250101/MC_O_20250101_{number:06d}/x" for number in range(450)], [key_of(1)]
+    source, target = Bucket(**dict.fromkeys([*old, *new], b"")), Bucket()
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
+    forwarder = Forwarder(source, [target], journal, lambda *_: None)
+    sweep = Sweep(source, forwarder)
+    assert [sweep.once(), sweep.once()] == [1, 450]
+    for _ in range(len(old)):
+        forwarder._send(journal.take("ncsa"), target)
+    while (sent := journal.unproved("ncsa")) is not None:
+        forwarder._prove(sent, target)
+    forwarder.tell()
+    (owed,) = set(old) - set(target.objects)
+    for key in old:
+        del source.objects[key]
+    sweep.once()
+    assert journal.folders() == {"LSSTCam/20250101/", "LSSTCam/20261122/"}
+    assert [row[0] for row in journal._database.execute("SELECT key FROM transfers ORDER BY key")] == [owed, *new]
+    assert journal.add([*old, *new]) == len(old) - 1
 
 
 def test_failed_transfers_wait_longer_each_time_to_a_limit(tmp_path, monkeypatch):
