@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,74 @@ def test_the_archiver_reports_what_was_set_aside(tmp_path):
     assert (content["obsid"], content["raft"], content["sensor"]) == ("MC_S_20261122_000001", "R22", "S00")
     assert content["statusCode"] != 0
     assert "set aside by the archiver's journal" in content["description"]
+
+
+class Parallel:
+    """A store that notes in which order objects came, and how many at once; each put waits until `together` are there."""
+
+    site = "summit"
+
+    def __init__(self, together):
+        self.keys, self.digests, self.most, self.now = [], {}, 0, 0
+        self._together, self._lock = threading.Barrier(together), threading.Lock()
+
+    def put(self, _bucket, key, _data, digest):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if key.endswith(".fits"):
+            self._together.wait(60)
+        with self._lock:
+            self.now -= 1
+            self.keys.append(key)
+            self.digests[key] = digest
+
+    def digest(self, _bucket, key):
+        return self.digests.get(key)
+
+
+def test_detectors_are_put_at_once_and_pixels_after_what_lies_beside_them(tmp_path):
+    journal, store, said = Journal(tmp_path), Parallel(4), []
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda *_: None, folder, journal, None, store, lambda _, contents: said.append(len(contents)))
+    for number in (1, 2):
+        name = ExposureName(20261122, number, "SO"[number == 1])
+        for detector in ("R22_S00", "R22_S01", "R22_S02", "R22_S10"):
+            for suffix in (".fits", ".json"):
+                journal.add(Entry(name.key(detector, suffix), sha256(b"x"), 1, name.obs_id, detector), b"x")
+        journal.add(Entry(name.expected_sensors_key, sha256(b"x"), 1, name.obs_id), b"x")
+    device._put_pending(lambda: None)
+    assert list(journal.pending()) == []
+    assert sum(said) == len(store.keys) == 18
+    newest, oldest = store.keys[:9], store.keys[9:]
+    for keys, obs_id in ((newest, "MC_S_20261122_000002"), (oldest, "MC_O_20261122_000001")):
+        assert all(f"/{obs_id}/" in key for key in keys), "the newest exposure first"
+        assert keys[0].endswith("expectedSensors.json")
+        for key in keys:
+            if key.endswith(".fits"):
+                assert keys.index(key.replace(".fits", ".json")) < keys.index(key)
+    assert store.most == 4
+
+
+def test_a_store_that_refuses_one_detector_has_the_others_and_all_are_announced(tmp_path):
+    journal, said = Journal(tmp_path), []
+    store = Parallel(1)
+
+    def put(bucket, key, data, digest, whole=store.put):
+        if "R22_S01" in key:
+            raise RetriableError("refused")
+        whole(bucket, key, data, digest)
+
+    store.put = put
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda _, content: said.append(content["detector"]), folder, journal, None, store)
+    name = ExposureName(20261122, 1)
+    for detector in ("R22_S01", "R22_S00"):
+        journal.add(Entry(name.key(detector), sha256(b"x"), 1, name.obs_id, detector), b"x")
+    with pytest.raises(RetriableError, match="refused"):
+        device._put_pending(lambda: None)
+    assert [one.detector for one, _ in journal.pending()] == ["R22_S01"]
+    assert said == ["R22_S00"]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):

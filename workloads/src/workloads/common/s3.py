@@ -157,7 +157,9 @@ class Store:
     def _level(self, bucket: str, prefix: str) -> Iterator[Any]:
         self._require(bucket, "list")
         with self._errors(bucket, prefix):
-            yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            yield from self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, Delimiter="/"
+            )
 
     def move_unchecked(self, bucket: str, key: str, target: str) -> str:
         """Move an object inside a bucket as it is, even if its bytes do not have their digest; return the one they have."""
