@@ -113,7 +113,7 @@ def test_pixels_of_a_detector_that_is_off_are_archived_and_not_processed(off, pu
     made = Backbone.__new__(Backbone)
     camera = Camera(detectors_off=off)
     site = SimpleNamespace(camera=camera, detector=lambda name: next(d for d in camera.detectors if d.name == name))
-    made._settings, made.ledger, made._reported = SimpleNamespace(site=site), Stamps(), set()
+    made._settings, made.ledger = SimpleNamespace(site=site), Stamps()
     made._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(camera)}
     made.sender, made.bus = None, SimpleNamespace(publish=lambda *_, **__: sent.append(1))
     name = RawName(ExposureName(DAY, 1), "R22_S11")

@@ -108,7 +108,11 @@ class Store:
         return digest
 
     def get(self, bucket: str, key: str) -> bytes:
-        """Return the bytes of an object.
+        """Return the bytes of an object; errors as of `read`."""
+        return self.read(bucket, key)[0]
+
+    def read(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """Return the bytes of an object and the digest that they have.
 
         Raises
         ------
@@ -119,12 +123,10 @@ class Store:
         with self._errors(bucket, key):
             response = self._client.get_object(Bucket=bucket, Key=key)
             data = bytes(response["Body"].read())
-        stored = response.get("Metadata", {}).get("sha256", "")
-        if stored and stored != sha256(data):
-            raise NonRetriableError(
-                f"{self.site}:{bucket}/{key}: digest {sha256(data)} of what was read, expected {stored}"
-            )
-        return data
+        stored, found = response.get("Metadata", {}).get("sha256", ""), sha256(data)
+        if stored and stored != found:
+            raise NonRetriableError(f"{self.site}:{bucket}/{key}: digest {found} of what was read, expected {stored}")
+        return data, found
 
     def digest(self, bucket: str, key: str) -> str | None:
         """Return the digest that an object was stored with; None if there is no such object."""
