@@ -126,6 +126,7 @@ def test_pixels_of_a_detector_that_is_off_are_archived_and_not_processed(off, pu
 def test_the_report_names_what_was_off_and_misses_nothing_of_it():
     plan = {"detectors": ALL[:7], "detectorNumbers": {name: number for number, name in enumerate(ALL)}}
     stamp = {"obsId": "o", "detector": ALL[8], "step": "off", "time": 1.0, "reason": "declared off", "figures": {}}
-    found = figures.exposures(Facts(plan, ledger=[stamp, stamp]))
+    readout = {"obsId": "o", "group": "g1", "endOfReadout": 1.0}
+    found = figures.exposures(Facts(plan, readouts=[readout], ledger=[stamp, stamp]))
     assert found["off"] == [f"{ALL[7]}: not read out by the camera", f"{ALL[8]}: declared off"]
     assert (found["expected"], found["lost"], found["failures"]) == (0, 0, [])
