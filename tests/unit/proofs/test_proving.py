@@ -12,7 +12,8 @@ import pytest
 
 from dpp.model.folders import REPOSITORY
 from proofs import trees
-from proofs.catalogue import Catalogue, Proof, Tree
+from proofs.__main__ import chosen
+from proofs.catalogue import Catalogue, Ground, Proof, Tree
 from proofs.proving import Outcome, Prover
 from proofs.records import End, Records
 from proofs.results import Results
@@ -139,6 +140,13 @@ def test_what_cannot_be_proven_here_stays_owed_without_a_stain(checkout: Path) -
     outcome = prove(checkout, wanting)
     assert (outcome.end, outcome.said) == (None, "DPP_NO_SUCH_SKY is not set: a directory")
     assert owed(checkout, wanting) == ["never proven"]
+
+
+def test_proofs_are_chosen_by_what_they_stand_on() -> None:
+    names = ["playbooks-profile", "role-kubernetes", "drift"]
+    assert [one.id for one in chosen(names, [])] == names
+    assert [one.id for one in chosen(names, ["processes", "machines"])] == names[:2]
+    assert {one.ground for one in chosen([], ["processes"])} <= {Ground.PROCESSES}
 
 
 def test_the_code_of_a_tree_is_its_own(tmp_path: Path) -> None:
