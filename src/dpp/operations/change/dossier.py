@@ -34,7 +34,7 @@ def _page(template: str, dossier: Dossier) -> str:
         dossier=dossier,
         nouns=_by_kind(dossier.nouns),
         risk=risk_of(dossier),
-        silent=not dossier.deploys and not any(one.kind in {"rule", "person"} for one in dossier.nouns),
+        silent=not dossier.deploys and not any(one.kind in {"rule", "person", "freeze"} for one in dossier.nouns),
         minutes=round(sum(one.seconds for one in dossier.proofs) / 60 + 0.5),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
