@@ -15,8 +15,10 @@ from dpp.model.principals import Principals
 from dpp.model.rights import secrets_of
 from dpp.model.surroundings import surroundings
 from workloads.common import schemas
+from workloads.common.consumer import Receiver
 from workloads.common.errors import ContractError
-from workloads.common.kafka import Receiver, Sender, partitions
+from workloads.common.kafka import partitions
+from workloads.common.producer import Sender
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.data_backbone.repository import ensure_repository
