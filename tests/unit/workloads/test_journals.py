@@ -18,7 +18,7 @@ from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.names import ExposureName
-from workloads.common.s3 import sha256
+from workloads.common.s3 import MissingObjectError, sha256
 from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
@@ -336,6 +336,8 @@ class Bucket:
         return iter([SimpleNamespace(key=key) for key in self.objects])
 
     def get(self, _bucket, key):
+        if key not in self.objects:
+            raise MissingObjectError(key)
         return self.objects[key]
 
     def digest(self, _bucket, key):

@@ -13,7 +13,8 @@ from astropy.io.fits import Header
 from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
 
-from workloads.common.errors import AwayError, NonRetriableError, WorkloadError
+from workloads.common.deletions import why_deleted
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.peers import asking
 from workloads.common.raw import decode_raw
 from workloads.common.s3 import MissingObjectError, Store, sha256
@@ -99,14 +100,16 @@ class Writer:
     def write(self, arrivals: list[Arrival]) -> tuple[list[Verified], list[Bad]]:
         """Verify and ingest; what is there already is a success.
 
+        A file that the store has and cannot give now is in neither list: the sweep finds it again. So is one that was deleted.
+
         Raises
         ------
-        RetriableError
-            If the store cannot answer, `AwayError` if it or the registry is away; nothing is put aside for that.
+        AwayError
+            If the store or the registry is away; nothing is put aside for that.
         """
         begun = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(self._verify, {arrival.key: arrival for arrival in arrivals}.values()))
+            results = list(pool.map(self._verified, {arrival.key: arrival for arrival in arrivals}.values()))
         good = [result for result in results if isinstance(result, Verified)]
         bad = [result for result in results if isinstance(result, Bad)]
         try:
@@ -122,14 +125,29 @@ class Writer:
         SECONDS.observe(time.monotonic() - begun)
         return good, bad
 
-    def _verify(self, arrival: Arrival) -> Verified | Bad:
+    def _verified(self, arrival: Arrival) -> Verified | Bad | None:
+        """Return what is wrong or right with a file; None if nobody can tell now, or it is not wanted any more."""
+        try:
+            found = self._verify(arrival)
+            if found is None and (why := why_deleted(self._store, BUCKET, arrival.key)):
+                LOG.info("%s: not ingested: %s", arrival.key, why)
+                return None
+        except AwayError:
+            raise
+        except RetriableError as error:
+            LOG.warning("%s: not now, the sweep will find it: %s", arrival.key, error)
+            return None
+        return found or Bad(arrival, "announced by a notification, but not in the store")
+
+    def _verify(self, arrival: Arrival) -> Verified | Bad | None:
+        """Return what is wrong or right with a file; None if there is none."""
         arrived = tai_now()
         try:
             data = self._store.get(BUCKET, arrival.key)
             _, _, header = decode_raw(data, arrival.key)
             check_header(header, arrival.name)
         except MissingObjectError:
-            return Bad(arrival, "announced by a notification, but not in the store")
+            return None
         except NonRetriableError as error:
             return Bad(arrival, str(error))
         return Verified(arrival, header, sha256(data), len(data), arrived, tai_now())

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from workloads.common.deletions import why_deleted
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.s3 import Store, sha256
+from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.serve import Health
 from workloads.forwarder.journal import Sent, Transfer, TransferJournal
 
@@ -56,13 +57,29 @@ class Forwarder:
     def sweep(self) -> int:
         """Note all that the source store holds, because an event can be lost; return how many transfers were unknown.
 
-        Some at a time, so that nobody waits long for the journal, whatever the store holds.
+        Some at a time, so that nobody waits long for the journal, whatever the store holds. What was deleted at a site is
+        not brought back there, if the journal was lost and all is compared again.
+
+        Raises
+        ------
+        RetriableError
+            If a store does not answer.
         """
         keys = (item.key for item in self._source.list(BUCKET, "LSSTCam/"))
         found = 0
         while batch := list(itertools.islice(keys, _SWEPT)):
+            for site, key in self._journal.unknown(batch):
+                if why := why_deleted(self._at(site), BUCKET, key):
+                    self._refuse(site, key, why)
             found += self.note(batch)
         return found
+
+    def _at(self, site: str) -> Store:
+        return next(store for store in self._destinations if store.site == site)
+
+    def _refuse(self, site: str, key: str, why: str) -> None:
+        LOG.warning("%s: not sent to %s: %s", key, site, why)
+        self._journal.refused(site, key, why)
 
     def tell(self) -> None:
         """Announce every raw image that was read back from a site; one that could not be announced is the next time.
@@ -98,6 +115,9 @@ class Forwarder:
         try:
             digest, size = self._copy(transfer.key, store)
         except (RetriableError, NonRetriableError) as error:
+            if isinstance(error, MissingObjectError) and (why := self._why_gone(transfer.key, self._source)):
+                self._refuse(store.site, transfer.key, why)
+                return
             FAILED.labels(store.site).inc()
             pause = self._journal.failed(transfer, str(error))
             LOG.warning("%s to %s failed, again in %.1f s: %s", transfer.key, store.site, pause, error)
@@ -127,6 +147,14 @@ class Forwarder:
                 return data, sha256(data)
         raise refused or NonRetriableError(f"{key}: no site to take it from")
 
+    @staticmethod
+    def _why_gone(key: str, store: Store) -> str:
+        """Return why an object that no site has was deleted; empty if it was not, or nobody can tell now."""
+        try:
+            return why_deleted(store, BUCKET, key)
+        except RetriableError:
+            return ""
+
     # -- proof ---------------------------------------------------------------------------------------------------------
 
     def prove(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:
@@ -147,6 +175,9 @@ class Forwarder:
         key = sent.transfer.key
         try:
             if wrong := self._wrong(sent, store):
+                if why := why_deleted(store, BUCKET, key, sent.sha256):
+                    self._refuse(store.site, key, why)
+                    return
                 data, digest = self._good(key, store)
                 store.put(BUCKET, key, data, digest)
                 REPLACED.labels(store.site).inc()
@@ -184,6 +215,9 @@ class Forwarder:
         stores = [self._source, *(one for one in self._destinations if one.site != site)]
         if site not in {one.site for one in self._destinations}:
             LOG.warning("%s: %s asks for it, which nothing is forwarded to", key, site)
+            return False
+        if why := why_deleted(self._at(site), BUCKET, key):
+            self._refuse(site, key, why)
             return False
         others = [digest for one in stores if (digest := self._stored(one, key)) is not None]
         if not others or (bad and set(others) == {bad}):
