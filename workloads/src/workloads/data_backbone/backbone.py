@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import time
@@ -9,10 +10,13 @@ from collections.abc import Callable, Sequence
 
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery
-from workloads.common.kafka import Bus, Received, Receiver, Sender
+from workloads.common.consumer import Receiver
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import INSTRUMENT, Kind, Named, RawName, classify
+from workloads.common.producer import Sender
+from workloads.common.received import Received
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
@@ -26,6 +30,8 @@ LOG = logging.getLogger(__name__)
 SERVICE = "data-backbone"
 ARRIVALS, INGESTED, BAD_REPLICAS = "arrivals", "ingested", "bad-replicas"
 SETTLED_SECONDS = 10.0
+_SWEPT = 200
+"""How many files of a sweep are ingested at once."""
 _DAY = re.compile(r"[0-9]{8}")
 _ARCHIVED_ONLY = {Kind.WAVEFRONT, Kind.GUIDER}
 """Kinds that are no surprise where nothing is made of them."""
@@ -69,10 +75,12 @@ class Backbone:
         arrivals = [arrival for delivery in deliveries for arrival in self._named(delivery)]
         self._ingest(arrivals, *(delivery.message for delivery in deliveries))
 
-    def take_swept(self) -> None:
-        """Ingest what a sweep finds; errors as of `take`."""
-        if arrivals := self.sweep():
-            self._ingest(arrivals)
+    def take_swept(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Ingest what a sweep finds, some at a time, each with a `beat`: what is done is done. Errors as of `take`."""
+        arrivals = iter(self.sweep())
+        while batch := list(itertools.islice(arrivals, _SWEPT)):
+            beat()
+            self._ingest(batch)
 
     def subjects(self, _: str, keys: list[str]) -> list[Subject]:
         """Return what a notification is about, if it is set aside."""
