@@ -163,8 +163,7 @@ def journal_detector(journal: Journal, camera: CameraClient, event: EndReadout, 
 def _encoded(data: bytes, facts: dict[str, Any], cards: Cards, name: str) -> bytes:
     """Return the raw file; without a usable shape or layout, one of the pixels alone that says so."""
     try:
-        pixels = _shaped(data, facts)
-        return encode_raw(pixels, _layout(facts["layout"]), cards)
+        return encode_raw(_shaped(data, facts), _layout(facts["layout"]), cards)
     except (NonRetriableError, KeyError, TypeError, ValueError) as error:
         LOG.error("%s: stored as pixels alone, its layout cannot be used: %s", name, error)  # noqa: TRY400 - the text says it all
         why = f"{type(error).__name__}: {error}"
@@ -176,12 +175,16 @@ def _shaped(data: bytes, facts: dict[str, Any]) -> RawPixels:
 
     Raises
     ------
-    KeyError, TypeError, ValueError
+    ValueError
         If the camera says no shape that they have.
     """
-    pixels = np.frombuffer(data, "<u2").reshape(facts["shape"]).astype(np.uint16)
+    shape = facts.get("shape")
+    try:
+        pixels = np.frombuffer(data, "<u2").reshape(shape).astype(np.uint16)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{len(data)} bytes of pixels, shape {shape!r}: {error}") from error
     if pixels.ndim != 3:
-        raise ValueError(f"shape {facts['shape']}; expected amplifiers, rows and columns")
+        raise ValueError(f"{len(data)} bytes of pixels, shape {shape!r}; expected amplifiers, rows and columns")
     return pixels
 
 
@@ -197,7 +200,7 @@ def _as_they_come(data: bytes, facts: dict[str, Any], name: str) -> RawPixels:
         raise NonRetriableError(f"{name}: the camera has 0 bytes of pixels")
     try:
         return _shaped(data, facts)
-    except (KeyError, TypeError, ValueError):
+    except ValueError:
         return np.frombuffer(data + bytes(len(data) % 2), "<u2").astype(np.uint16).reshape(1, 1, -1)
 
 
