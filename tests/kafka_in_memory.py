@@ -20,7 +20,7 @@ from dpp.model.environment import Environment
 from dpp.model.principals import Principals
 from dpp.model.rights import secrets_of
 from dpp.model.surroundings import surroundings
-from workloads.common import kafka, schemas
+from workloads.common import consumer, kafka, producer, schemas
 from workloads.common.avro import Codec
 from workloads.common.errors import AwayError, UnknownSchemaError
 from workloads.common.kafka import Bus
@@ -93,8 +93,8 @@ class Broker:
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let the workloads' clients talk to this broker."""
-        monkeypatch.setattr(kafka, "Consumer", lambda options: Consumer(self, options))
-        monkeypatch.setattr(kafka, "Producer", lambda options: Producer(self, options))
+        monkeypatch.setattr(consumer, "Consumer", lambda options: Consumer(self, options))
+        monkeypatch.setattr(producer, "Producer", lambda options: Producer(self, options))
         monkeypatch.setattr(kafka, "AdminClient", lambda _: _Admin(self))
 
 

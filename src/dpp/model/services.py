@@ -34,6 +34,7 @@ class Objective(Model):
         str, Field(pattern=r"^(DMS-REQ-[0-9]{4}|OSS-REQ-[0-9]{4}|OCS-DM-COM-ICD-[0-9]{4}|house)$")
     ] = Field(description="Identifier in the observatory's requirements; `house` where the goal is this project's own.")
     text: str = Field(min_length=10)
+    planned: bool = Field(default=False, description="Nothing provides it yet, whatever the status of the service.")
 
 
 class Service(Model):

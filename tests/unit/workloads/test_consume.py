@@ -13,14 +13,16 @@ from confluent_kafka import KafkaError, KafkaException
 
 from kafka_in_memory import Broker, Clock, Site
 from workloads.common.aside import GIVEN_BACK_FROM, GIVEN_BACK_TO, Aside, Asides
+from workloads.common.attempts import ATTEMPTS
 from workloads.common.avro import frame
-from workloads.common.consume import ATTEMPTS, UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
+from workloads.common.consume import UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
 from workloads.common.errors import AwayError, FencedError, NonRetriableError, RetriableError
-from workloads.common.kafka import Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Subject
 from workloads.common.names import ExposureName
+from workloads.common.received import Received
 from workloads.common.settings import science_raft
+from workloads.common.sizes import largest
 from workloads.prompt_processing.packets import Packets
 from workloads.prompt_processing.worker import Worker
 
@@ -134,18 +136,30 @@ def test_what_is_kept_of_a_message_is_the_whole_of_it(site: Any, listed: Any) ->
     at.publish("archiver-events", b"hello", key=b"k", headers=[("h", b"1")], timestamp=1.7e9)
     Group(at, "forwarder", "archiver-events").run()
     (one,) = listed("summit")
-    assert (one.key, one.headers, one.value, one.size, one.timestamp) == (b"k", {"h": b"1"}, b"hello", 5, 1.7e9)
+    assert (one.key, one.headers, one.value, one.size, one.timestamp) == (b"k", {"h": b"1"}, b"hello", 8, 1.7e9)
     assert (one.topic, one.partition, one.offset, one.attempts) == (at.names["archiver-events"], 0, 0, 1)
 
 
-def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site: Any, listed: Any) -> None:
+@pytest.mark.parametrize("part", ["value", "key", "headers"])
+def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site: Any, listed: Any, part: str) -> None:
     at = site("forwarder", "summit")
-    at.publish("archiver-events", b"x" * 4_000_000)
+    most = largest(at.bus.settings.site.kafka["summit"].message_bytes)
+    fitting, taken = b"x" * (most - 2000), b"x" * (most - 10)  # what a broker takes does not fit in with its reason
+    more: dict[str, dict[str, Any]] = {
+        "value": {}, "key": {"key": taken, "value": b""}, "headers": {"headers": [("h", taken)], "value": b"hello"}
+    }  # fmt: skip
+    at.publish("archiver-events", fitting)
+    at.publish("archiver-events", **({"value": taken} | more[part]))
     Group(at, "forwarder", "archiver-events").run()
-    (one,) = listed("summit")
-    assert (one.value, one.size) == (b"", 4_000_000)
+    asides = Asides(site("health", "summit").bus, "health-1")
+    kept, named = listed("summit")
+    assert kept.value == fitting
+    assert (named.value, named.key, named.headers, named.whole) == (b"", None, {}, False)
+    assert named.size > most - 20
+    assert named.reason
     with pytest.raises(NonRetriableError, match="have its sender send it again"):
-        Asides(site("health", "summit").bus, "health-1").give_back([one])
+        asides.give_back([named])
+    assert [one.name for one in asides.give_back([kept])] == [kept.name]
 
 
 # -- case 10: the registry is away; the store is; Kafka does not take what is set aside; an id becomes known
@@ -396,7 +410,7 @@ def test_what_others_wrote_beside_the_offset_is_no_reason_to_stop(site: Any, lis
 # -- transactions
 
 
-def _transactional(at: Site, take: Any) -> tuple[Loop, Any]:
+def _transactional(at: Site, take: Any, **options: Any) -> tuple[Loop, Any]:
     group = "prompt-processing-R22_S11"
     sender = at.bus.sender(LEDGER, "set-aside", transactional_id=group)
     ledger, receiver = Ledger(at.bus, "prompt-processing", sender), at.bus.receiver(group, INGESTED)
@@ -407,7 +421,9 @@ def _transactional(at: Site, take: Any) -> tuple[Loop, Any]:
         with sender.transaction(receiver, *(one.message for one in deliveries)):
             ledger.stamp("processed", Subject(deliveries[0].content["obsId"], "R22_S11"))
 
-    return Loop(receiver, avro(at.bus, INGESTED), handle, aside, commits=False, clock=at.broker.clock), receiver
+    return Loop(
+        receiver, avro(at.bus, INGESTED), handle, aside, commits=False, clock=at.broker.clock, **options
+    ), receiver
 
 
 def _steps(at: Site) -> list[str]:
@@ -459,6 +475,24 @@ def test_a_transaction_that_kafka_does_not_take_is_done_once(site: Any, listed: 
     while broker.clock.now < end:
         loop.turn()
         broker.away = False
+    assert _steps(at) == ["processed"]
+    assert listed() == []
+
+
+def test_an_outage_of_kafka_takes_nothing_from_a_messages_patience(site: Any, listed: Any, broker: Broker) -> None:
+    at = site("prompt-processing")
+    at.publish(INGESTED, at.record(INGESTED))
+    back, tried = broker.clock.now + 7200.0, []
+
+    def take(_: Delivery) -> None:
+        tried.append(broker.clock.now)
+        broker.away = broker.clock.now < back
+
+    loop, _ = _transactional(at, take, patience=240.0)
+    while broker.clock.now < back + 60.0:
+        loop.turn()
+        broker.away = False
+    assert len(tried) > 200
     assert _steps(at) == ["processed"]
     assert listed() == []
 

@@ -17,15 +17,17 @@ import astropy.time
 from workloads.common.aside import GIVEN_BACK_FROM
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro, passed_over
+from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError, WorkloadError
 from workloads.common.filters import bands_of
-from workloads.common.kafka import Bus, Place, Received, Receiver
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.log import about
 from workloads.common.names import ExposureName
 from workloads.common.plan import field_at
 from workloads.common.raw import decode_raw
+from workloads.common.received import Place, Received
 from workloads.common.s3 import Store
 from workloads.common.serve import Stop
 from workloads.common.settings import Settings
