@@ -20,6 +20,7 @@ from workloads.camera.frames import Frame
 from workloads.common.aside import Aside, Asides
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Loop, ToTopic, avro
+from workloads.common.device import SummaryState
 from workloads.common.names import ExposureName
 
 ONE, TWO = "R22_S10", "R22_S11"
@@ -81,10 +82,10 @@ class Summit:
         more = {"additionalKeys": "groupId:sensors", "additionalValues": f"g{number}:{named}"}
         self.at.publish("readouts", readout(self.at, number, **more))
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, *, hold: Callable[[], bool] = lambda: False) -> None:
         end = self.at.broker.clock.now + seconds
         while self.at.broker.clock.now < end:
-            self.loop.turn()
+            self.loop.turn(hold=hold())
 
     @property
     def committed(self) -> int:
@@ -142,7 +143,7 @@ def test_a_camera_that_goes_away_is_asked_again_for_as_long_as_that_takes(
     summit.memory.hangs_up, there = True, summit.device._camera
     if not listens:
         summit.device._camera = CameraClient("http://127.0.0.1:9")
-    summit.run(7200.0)
+    summit.run(5 * _PATIENCE_SECONDS)
     assert (summit.committed, summit.holds(1, TWO), listed()) == (0, False, [])
     summit.memory.hangs_up, summit.device._camera = False, there
     summit.run(60.0)
@@ -177,6 +178,23 @@ def test_what_the_camera_has_no_longer_is_lost_and_asked_for_no_more(
     assert summit.committed == 1
     assert sorted(summit.events) == sorted(("1", detector, 0 if detector in there else 1) for detector in (ONE, TWO))
     assert listed() == []
+
+
+@pytest.mark.parametrize("state", [SummaryState.FAULT, SummaryState.DISABLED, SummaryState.STANDBY])
+def test_what_was_read_out_meanwhile_is_taken_over_after_recovery(summit: Summit, state: SummaryState) -> None:
+    def holds() -> bool:
+        return not summit.device.takes_over
+
+    summit.device._enter(SummaryState.ENABLED)
+    summit.read_out(1, ONE, TWO)
+    summit.run(5.0, hold=holds)
+    summit.device._enter(state)
+    summit.read_out(2, ONE, TWO)
+    summit.run(600.0, hold=holds)
+    assert (summit.committed, summit.holds(2, ONE)) == (1, False)
+    summit.device._enter(SummaryState.ENABLED)
+    summit.run(5.0, hold=holds)
+    assert (summit.committed, summit.holds(2, ONE), summit.left()) == (2, True, [])
 
 
 def test_a_take_over_says_with_each_detector_that_it_goes_on(summit: Summit) -> None:
