@@ -243,6 +243,17 @@ def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[t
     return [(role, number) for role, topic in topics.items() for number in sorted(known[topic].partitions)]
 
 
+def held(settings: Settings, site: str, group: str) -> set[tuple[str, int]]:
+    """Return the partitions that members of a group have at this moment."""
+    client = AdminClient(settings.kafka_options(site))  # the answer goes with it
+    try:
+        [answer] = client.describe_consumer_groups([group], request_timeout=_TIMEOUT_SECONDS).values()
+        members = answer.result(timeout=_TIMEOUT_SECONDS).members
+    except KafkaException as exception:
+        raise RetriableError(f"Kafka of {site}, group {group}: {exception.args[0].str()}") from exception
+    return {(str(one.topic), int(one.partition)) for member in members for one in member.assignment.topic_partitions}
+
+
 def topic_identity(settings: Settings, site: str, group: str, role: str) -> str:
     """Return what tells a topic from one of the same name that was deleted: offsets of the two mean different records."""
     name = settings.read_topic(role, site, group)
@@ -273,6 +284,10 @@ class Receiver:
         Offsets to begin at, by partition: of who keeps account of them elsewhere, whatever the group has committed.
     since
         Time to begin at, Unix seconds, whatever the group has committed.
+    hung
+        Seconds after which the partitions of a member that asks for nothing go to others of the group, and those of one that
+        does not even beat as soon as the brokers are set to: by the protocol in which nobody waits for the others, so that
+        members that live are not stopped meanwhile. By default all members agree on who has what.
 
     Raises
     ------
@@ -291,8 +306,12 @@ class Receiver:
         start: str = "earliest",
         marks: Mapping[tuple[str, int], int] | None = None,
         since: float | None = None,
+        hung: float | None = None,
     ) -> None:
         self._marks, self._since = marks or {}, since
+        protocol: dict[str, Any] = {"partition.assignment.strategy": "cooperative-sticky"}
+        if hung is not None:
+            protocol = {"group.protocol": "consumer", "max.poll.interval.ms": int(hung * 1000)}
         wanted = dict.fromkeys([*roles, *(role for role, _ in partitions)])
         names = {role: settings.read_topic(role, site, group) for role in wanted}
         self._roles = {name: role for role, name in names.items()}
@@ -308,8 +327,8 @@ class Receiver:
                 "fetch.message.max.bytes": settings.site.kafka[site].message_bytes,
                 "allow.auto.create.topics": False,
                 "topic.metadata.refresh.interval.ms": 5000,
-                "partition.assignment.strategy": "cooperative-sticky",
             }
+            | protocol
         )
         self.group = group
         self._paused = False
@@ -394,9 +413,14 @@ class Receiver:
         return found
 
     @property
+    def assigned(self) -> set[tuple[str, int]]:
+        """The partitions that it has, by their topic's name in Kafka."""
+        return {(str(one.topic), int(one.partition)) for one in self._consumer.assignment()}
+
+    @property
     def caught_up(self) -> bool:
         """Whether it has been at the end of each partition that it has."""
-        assigned = {(str(one.topic), int(one.partition)) for one in self._consumer.assignment()}
+        assigned = self.assigned
         return bool(assigned) and assigned <= self._ended
 
     def to_the_end(self, seconds: float = _TIMEOUT_SECONDS) -> Iterator[Received]:
