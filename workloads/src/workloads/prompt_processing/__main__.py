@@ -46,7 +46,7 @@ def _child(settings: Settings, name: str, board: Board, parent: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     code = 0
-    with log.about(worker=name):
+    with log.about(worker=name, process=os.getpid()):
         try:
             worker = Worker(settings, f"{socket.gethostname()}-{parent}-{name}")
             worker.run(Stop(_WORKER_GRACE_SECONDS), partial(board.beat, name), partial(board.prepared, name))

@@ -174,6 +174,7 @@ class Worker:
         if kept is not None and (not kept.messages or self._apdb.has(exposure.exposure_id, detector.id)):
             LOG.info("already processed, %d alerts", len(kept.messages))
             return kept
+        LOG.info("begins")
         begun = time.monotonic()
         raw = RawExposure(
             *decode_raw(self._store.get(RAW, record["uri"].removeprefix(f"s3://{RAW}/")), record["obsId"])
