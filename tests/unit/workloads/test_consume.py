@@ -21,8 +21,9 @@ from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Subject
 from workloads.common.names import ExposureName
 from workloads.common.received import Received
-from workloads.common.settings import science_raft
 from workloads.common.sizes import largest
+from workloads.common.slots import slots
+from workloads.prompt_processing.leases import Lease
 from workloads.prompt_processing.packets import Packets
 from workloads.prompt_processing.worker import Worker
 
@@ -106,7 +107,7 @@ _CONSUMERS = [
     ("archiver", "summit", "archiver-commands", "archiver-commands"),
     ("forwarder", "summit", "forwarder", "archiver-events"),
     ("alert-distribution", "ncsa", "alert-distribution", "ledger"),
-    ("prompt-processing", "ncsa", "prompt-processing-R22_S11", "ingested"),
+    ("prompt-processing", "ncsa", "prompt-processing", "ingested"),
 ]
 
 
@@ -411,9 +412,8 @@ def test_what_others_wrote_beside_the_offset_is_no_reason_to_stop(site: Any, lis
 
 
 def _transactional(at: Site, take: Any, **options: Any) -> tuple[Loop, Any]:
-    group = "prompt-processing-R22_S11"
-    sender = at.bus.sender(LEDGER, "set-aside", transactional_id=group)
-    ledger, receiver = Ledger(at.bus, "prompt-processing", sender), at.bus.receiver(group, INGESTED)
+    sender = at.bus.sender(LEDGER, "set-aside", transactional_id="prompt-processing-R22_S11")
+    ledger, receiver = Ledger(at.bus, "prompt-processing", sender), at.bus.receiver("prompt-processing", INGESTED)
     aside = ToTopic(at.bus, receiver, sender, ledger, lambda _, record: [Subject(record["obsId"], "R22_S11")])
 
     def handle(deliveries: Any) -> None:
@@ -452,14 +452,14 @@ def test_setting_aside_is_one_transaction_with_the_offset(
         with pytest.raises(Killed):
             loop.turn()
     assert listed() == [], "neither set aside"
-    place = broker.place("prompt-processing-R22_S11", at.names[INGESTED])
+    place = broker.place("prompt-processing", at.names[INGESTED])
     assert place is None or place[0] == 0, "nor committed"
     loop, _ = _transactional(at, take)
     for _ in range(3):
         loop.turn()
     assert [one.offset for one in listed()] == [0]
     assert _steps(at) == (["processed"] if odd else ["failed", "processed"]), "what was set aside is owed by its name"
-    assert broker.place("prompt-processing-R22_S11", at.names[INGESTED])[0] == 2  # type: ignore[index]
+    assert broker.place("prompt-processing", at.names[INGESTED])[0] == 2  # type: ignore[index]
 
 
 def test_a_transaction_that_kafka_does_not_take_is_done_once(site: Any, listed: Any, broker: Broker) -> None:
@@ -519,7 +519,7 @@ def test_what_is_given_back_is_its_groups_alone_and_listed_no_longer(site: Any, 
     value = keeper.record("next-visit")
     keeper.publish("next-visit", value, key=b"k", headers=[("h", b"1")])
     one = Group(keeper, "data-backbone-keeper", "next-visit")
-    two = Group(worker, "prompt-processing-R22_S11-preload", "next-visit")
+    two = Group(worker, "prompt-processing-preload-a-1-0", "next-visit")
     broken = [True]
 
     def fails(_: Delivery) -> None:
@@ -644,15 +644,12 @@ class _Kept:
         self.offsets.append(packets.offset)
 
 
-def _worker(at: Site) -> tuple[Worker, Any]:
-    group = "prompt-processing-R22_S11"
+def _worker(at: Site) -> tuple[Worker, Lease, _Kept]:
     worker = Worker.__new__(Worker)
-    worker._sender = at.bus.sender("alerts", LEDGER, "set-aside", transactional_id=group)
-    worker._source = at.bus.receiver(group, INGESTED)
-    worker._ledger = Ledger(at.bus, "prompt-processing", worker._sender)
-    worker._detector = science_raft()[4]
+    worker._source = at.bus.receiver("prompt-processing", INGESTED)
     worker._packets = kept = _Kept()  # type: ignore[assignment]
-    return worker, kept
+    butler: Any = None  # nothing is loaded
+    return worker, Lease(at.bus, worker._source, butler, slots(at.bus.settings.site.camera)[4]), kept
 
 
 @pytest.mark.parametrize(
@@ -670,14 +667,14 @@ def test_alerts_are_published_once_whatever_comes_again(
     site: Any, broker: Broker, kept_at: int, headers: dict[str, bytes], published: bool, saved: list[int]
 ) -> None:
     at = site("prompt-processing")
-    worker, kept = _worker(at)
+    worker, lease, kept = _worker(at)
     record = at.codec.decode(INGESTED, at.record(INGESTED))
     message = Received(INGESTED, at.names[INGESTED], 4, 7, 1.8e9, None, b"", headers)
     packets = Packets({1: b"one", 2: b"two"}, {"alerts": 2.0}, kept_at)
-    worker._publish(ExposureName.from_obs_id(record["obsId"]), record, message, packets)
+    worker._publish(lease, ExposureName.from_obs_id(record["obsId"]), Delivery(message, record), packets)
     alerts = [one.value for one in broker.partitions[at.names["alerts"], 0] if one is not None]
     assert alerts == ([b"one", b"two"] if published else [])
     assert kept.offsets == saved
-    place = broker.place("prompt-processing-R22_S11", at.names[INGESTED], 4)
+    place = broker.place("prompt-processing", at.names[INGESTED], 4)
     assert place is not None
     assert place[0] == 8

@@ -85,7 +85,7 @@ def test_what_no_contract_names_is_refused(
 
 def test_what_a_contract_names_is_had(settings: Callable[[str, str], Settings]) -> None:
     own = settings("prompt-processing", "ncsa")
-    assert own.read_topic("ingested", "ncsa", "prompt-processing-R22_S11") == "dpp.raw.ingested"
+    assert own.read_topic("ingested", "ncsa", "prompt-processing") == "dpp.raw.ingested"
     assert own.written_topic("alerts", "ncsa") == "lsst-alerts-v11"
     assert own.kafka_options("ncsa")["sasl.username"] == "prompt-processing"
     assert own.database_url("apdb") == "postgresql+psycopg2://svc01.ncsa:5432/apdb?sslmode=verify-full"

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from workloads.common.errors import AwayError
-from workloads.common.received import TIMEOUT_SECONDS, Place, Received, returning
+from workloads.common.received import TIMEOUT_SECONDS, Place, Received, Where, returning
 from workloads.common.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +44,10 @@ class Receiver:
         Offsets to begin at, by partition: of who keeps account of them elsewhere, whatever the group has committed.
     since
         Time to begin at, Unix seconds, whatever the group has committed.
+    hung
+        Seconds after which the partitions of a member that asks for nothing go to others of the group, and those of one that
+        does not even beat as soon as the brokers are set to: by the protocol in which nobody waits for the others, so that
+        members that live are not stopped meanwhile. By default all members agree on who has what.
 
     Raises
     ------
@@ -62,8 +66,12 @@ class Receiver:
         start: str = "earliest",
         marks: Mapping[tuple[str, int], int] | None = None,
         since: float | None = None,
+        hung: float | None = None,
     ) -> None:
         self._marks, self._since = marks or {}, since
+        protocol: dict[str, Any] = {"partition.assignment.strategy": "cooperative-sticky"}
+        if hung is not None:
+            protocol = {"group.protocol": "consumer", "max.poll.interval.ms": int(hung * 1000)}
         wanted = dict.fromkeys([*roles, *(role for role, _ in partitions)])
         names = {role: settings.read_topic(role, site, group) for role in wanted}
         self._roles = {name: role for role, name in names.items()}
@@ -79,8 +87,8 @@ class Receiver:
                 "fetch.message.max.bytes": settings.site.kafka[site].message_bytes,
                 "allow.auto.create.topics": False,
                 "topic.metadata.refresh.interval.ms": 5000,
-                "partition.assignment.strategy": "cooperative-sticky",
             }
+            | protocol
         )
         self.group = group
         self._paused = False
@@ -165,9 +173,14 @@ class Receiver:
         return found
 
     @property
+    def assigned(self) -> set[Where]:
+        """The partitions that it has, by their topic's name in Kafka."""
+        return {(str(one.topic), int(one.partition)) for one in self._consumer.assignment()}
+
+    @property
     def caught_up(self) -> bool:
         """Whether it has been at the end of each partition that it has."""
-        assigned = {(str(one.topic), int(one.partition)) for one in self._consumer.assignment()}
+        assigned = self.assigned
         return bool(assigned) and assigned <= self._ended
 
     def to_the_end(self, seconds: float = TIMEOUT_SECONDS) -> Iterator[Received]:

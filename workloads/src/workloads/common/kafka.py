@@ -30,6 +30,17 @@ def partitions(settings: Settings, site: str, group: str, *roles: str) -> list[t
     return [(role, number) for role, topic in topics.items() for number in sorted(known[topic].partitions)]
 
 
+def held(settings: Settings, site: str, group: str) -> set[tuple[str, int]]:
+    """Return the partitions that members of a group have at this moment."""
+    client = AdminClient(settings.kafka_options(site))  # the answer goes with it
+    try:
+        [answer] = client.describe_consumer_groups([group], request_timeout=TIMEOUT_SECONDS).values()
+        members = answer.result(timeout=TIMEOUT_SECONDS).members
+    except KafkaException as exception:
+        raise AwayError(f"Kafka of {site}, group {group}: {exception.args[0].str()}") from exception
+    return {(str(one.topic), int(one.partition)) for member in members for one in member.assignment.topic_partitions}
+
+
 def topic_identity(settings: Settings, site: str, group: str, role: str) -> str:
     """Return what tells a topic from one of the same name that was deleted: offsets of the two mean different records."""
     name = settings.read_topic(role, site, group)
