@@ -271,8 +271,10 @@ class Registry:
 class Site:
     """A principal at a site of the lab, with its contract, on a broker in memory."""
 
-    def __init__(self, folder: Path, broker: Broker, principal: str, site: str) -> None:
-        principals = Principals.load(Environment.load("lab"))
+    def __init__(
+        self, folder: Path, broker: Broker, principal: str, site: str, principals: Principals | None = None
+    ) -> None:
+        principals = principals or Principals.load(Environment.load("lab"))
         place = folder / principal
         place.mkdir(exist_ok=True)
         (place / "site.yml").write_text(yaml.safe_dump(surroundings(principals, principal, site)))
