@@ -20,7 +20,7 @@ from dpp.model.environment import Environment
 from dpp.model.principals import Principals
 from dpp.model.rights import secrets_of
 from dpp.model.surroundings import surroundings
-from workloads.common import kafka, schemas
+from workloads.common import consumer, kafka, producer, schemas
 from workloads.common.avro import Codec
 from workloads.common.errors import AwayError, UnknownSchemaError
 from workloads.common.kafka import Bus
@@ -93,8 +93,8 @@ class Broker:
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let the workloads' clients talk to this broker."""
-        monkeypatch.setattr(kafka, "Consumer", lambda options: Consumer(self, options))
-        monkeypatch.setattr(kafka, "Producer", lambda options: Producer(self, options))
+        monkeypatch.setattr(consumer, "Consumer", lambda options: Consumer(self, options))
+        monkeypatch.setattr(producer, "Producer", lambda options: Producer(self, options))
         monkeypatch.setattr(kafka, "AdminClient", lambda _: _Admin(self))
 
 
@@ -271,8 +271,10 @@ class Registry:
 class Site:
     """A principal at a site of the lab, with its contract, on a broker in memory."""
 
-    def __init__(self, folder: Path, broker: Broker, principal: str, site: str) -> None:
-        principals = Principals.load(Environment.load("lab"))
+    def __init__(
+        self, folder: Path, broker: Broker, principal: str, site: str, principals: Principals | None = None
+    ) -> None:
+        principals = principals or Principals.load(Environment.load("lab"))
         place = folder / principal
         place.mkdir(exist_ok=True)
         (place / "site.yml").write_text(yaml.safe_dump(surroundings(principals, principal, site)))

@@ -18,7 +18,16 @@ SERVICES, ALL, SCHEMAS = "services", "inventories/lab/group_vars/all", "workload
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a copy of what the model reads."""
-    for name in ("inventories/lab", "services", "k8s", "docs/runbooks", "tests/lab", "tests/network", SCHEMAS):
+    for name in (
+        "inventories/lab",
+        "interfaces",
+        "services",
+        "k8s",
+        "docs/runbooks",
+        "tests/lab",
+        "tests/network",
+        SCHEMAS,
+    ):
         shutil.copytree(REPOSITORY / name, tmp_path / name, symlinks=True)
     shutil.copytree(REPOSITORY / "inventories/derived", tmp_path / "inventories/derived")
     for specs in REPOSITORY.glob("roles/*/meta/argument_specs.yml"):

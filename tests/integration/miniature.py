@@ -38,7 +38,8 @@ from dpp.model.names import kebab
 from dpp.model.principals import Principals
 from dpp.model.surroundings import surroundings
 from ports import free_port
-from workloads.common.settings import Settings
+from workloads.common.settings import Camera, Settings
+from workloads.common.slots import slots
 
 SITES = ("summit", "base", "ncsa")
 _POSTGRES: Any = {"user": "postgres", "group": "postgres", "extra_groups": []}
@@ -176,6 +177,10 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 default.replication.factor=1
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=3000
+group.consumer.heartbeat.interval.ms=3000
+group.consumer.min.session.timeout.ms=10000
+group.consumer.session.timeout.ms=10000
 auto.create.topics.enable=false
 message.max.bytes={KAFKA_MESSAGE_BYTES}
 offsets.topic.num.partitions=4
@@ -274,11 +279,12 @@ transaction.state.log.num.partitions=4
 
     def _bring_about_kafka(self) -> None:
         """Make topics, users and rights of all sites: here they have one Kafka."""
-        found, users, topics = set[rights.KafkaRight](), set[str](), dict[str, Any]()
+        found, users, topics = set[rights.KafkaRight](), set[str](), dict[str, dict[str, int | None]]()
         for site in SITES:
             found |= set(rights.kafka_rights(self.principals, site))
             users |= set(rights.kafka_users(self.principals, site))
             topics |= rights.topics_at(self.principals, site)
+        topics[self.name("ingested")]["partitions"] = len(slots(Camera.model_validate(self.camera)))
         module(
             "dpp_kafka",
             bootstrap=f"127.0.0.1:{self.users_port}",

@@ -96,7 +96,7 @@ def test_duplicate_deliveries_change_nothing(system, night, outside):
     producer.flush()
     system.wait(lambda: (obs_id, DETECTOR) in stamped(outside, "ingested"), "taken as a success")
     assert system.miniature.ends(INGESTED) != asked, "the worker is asked again"
-    group = f"prompt-processing-{DETECTOR}"
+    group = "prompt-processing"
     system.wait(lambda: system.miniature.read_to_the_end(group, INGESTED), "the worker has taken what it was asked")
     assert system.miniature.ends(ALERTS) == before, "an exposure that was answered must not be answered again"
 

@@ -15,13 +15,13 @@ from integration.miniature import HUNG_SECONDS
 from workloads.common.avro import Codec, frame
 
 pytestmark = pytest.mark.root
-WORKER = f"prompt-processing-{DETECTOR}"
+WORKERS = "prompt-processing"
 GROUPS = {
     "next-visit": ["data-backbone-keeper"],
     "archiver-commands": ["archiver-commands"],
     "archiver-events": ["data-backbone-keeper", "forwarder"],
     "ledger": ["alert-distribution", "visit-ledger"],
-    "ingested": [WORKER],
+    "ingested": [WORKERS],
 }
 """Who owes an answer to each topic."""
 REASONS = ("not in Confluent framing", "Schema 123456 not found", "; expected ")
@@ -114,11 +114,11 @@ def test_what_is_odd_is_listed_with_its_reason_and_dealt_with(system: Any, fed: 
         for reason, said in zip(reasons, REASONS, strict=True):
             assert said in reason, where
 
-    given = messages(system, "give-back", "--group", WORKER)
+    given = messages(system, "give-back", "--group", WORKERS)
     assert len(given) == len(REASONS)
     before = {one["name"] for one in found}
     system.wait(
-        lambda: len([one for one in messages(system, "list", "--group", WORKER) if one["name"] not in before]) == 3,
+        lambda: len([one for one in messages(system, "list", "--group", WORKERS) if one["name"] not in before]) == 3,
         "what was given back and is as odd as before is listed anew",
     )
     assert not {one["name"] for one in given} & {one["name"] for one in messages(system, "list")}

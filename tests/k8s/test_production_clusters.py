@@ -30,23 +30,32 @@ def test_the_clusters_are_those_that_the_lab_has() -> None:
     assert set(PRODUCTION) == set(Environment.load("lab").clusters)
 
 
-def test_every_detector_of_every_visit_in_flight_has_a_worker(model: Environment) -> None:
-    prompt = objects("ncsa", "StatefulSet")["prompt-processing"]["spec"]
-    [container] = prompt["template"]["spec"]["containers"]
-    variables = {one["name"]: one.get("value") for one in container["env"]}
-    assert variables["SHARDS"] == str(prompt["replicas"])
+def prompt() -> dict[str, Any]:
+    spec: dict[str, Any] = objects("ncsa", "Deployment")["prompt-processing"]["spec"]
+    return spec
 
-    workers = len(model.camera.detectors) * model.camera.visits_in_flight
-    pool = model.pools["prompt_pool"]
-    assert -(-workers // prompt["replicas"]) == pool.prompt_workers, (
-        "a pod forks as many workers as its node is sized for"
-    )
+
+def test_every_detector_of_every_visit_in_flight_has_a_worker_and_there_are_spare_ones(model: Environment) -> None:
+    pods, pool, camera = prompt()["replicas"], model.pools["prompt_pool"], model.camera
+    [container] = prompt()["template"]["spec"]["containers"]
+    variables = {one["name"]: one.get("value") for one in container["env"]}
+    assert variables["WORKERS"] == str(pool.prompt_workers), "a pod forks as many workers as its node is sized for"
+
+    wanted = len(camera.detectors) * camera.visits_in_flight + camera.spare_workers
+    assert pods == -(-wanted // pool.prompt_workers)
     nodes = [host for host in model.hosts_of(group="prompt_pool") if host.name in model.clusters["ncsa"].nodes]
-    assert prompt["replicas"] <= len(nodes)
+    assert pods < len(nodes), "a pod that is lost with its node finds another"
+    assert camera.spare_workers >= pool.prompt_workers, "a node that is lost in a visit costs nobody a second detector"
+
+
+def test_a_prompt_pod_is_replaced_without_a_person_and_one_at_a_time() -> None:
+    seconds = {one["key"]: one["tolerationSeconds"] for one in prompt()["template"]["spec"]["tolerations"]}
+    assert seconds == {f"node.kubernetes.io/{state}": 15 for state in ("not-ready", "unreachable")}
+    assert prompt()["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
 
 
 def test_a_prompt_pod_fills_its_node_and_no_more(model: Environment) -> None:
-    spec = objects("ncsa", "StatefulSet")["prompt-processing"]["spec"]["template"]["spec"]
+    spec = prompt()["template"]["spec"]
     pool = model.pools["prompt_pool"]
     needs = spec["containers"][0]["resources"]["requests"]
 

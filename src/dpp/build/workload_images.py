@@ -28,10 +28,11 @@ from dpp.model.folders import REPOSITORY, Folders
 USER = 10001
 """User and group that workloads run as."""
 
-_REVISION = 3
+_REVISION = 4
 _PYTHON = "3.11"
 _ENVIRONMENT, _CODE, _NUMBA = "/opt/dpp/env", "/opt/dpp/code", "/opt/dpp/numba"
 _SOURCE = REPOSITORY / "workloads" / "src"
+_INTERFACES = REPOSITORY / "interfaces"
 _COMPILER = ("__init__.py", "pixels/__init__.py", "pixels/compile.py", "pixels/parallel.py")
 """What compiles kernels, and needs nothing else of the code."""
 _KERNELS = "pixels/kernels"
@@ -40,6 +41,7 @@ _VARIABLES = {
     "PYTHONPATH": f"{_CODE}:{_ENVIRONMENT}",
     "NUMBA_CACHE_DIR": _NUMBA,
     "PYTHONUNBUFFERED": "1",
+    "DPP_INTERFACES": f"{_CODE}/interfaces",
     "PYTHONDONTWRITEBYTECODE": "1",
     "HOME": "/tmp",  # noqa: S108 - in the container
 }
@@ -165,12 +167,12 @@ class WorkloadImages:
 
     @cached_property
     def _code_digest(self) -> str:
-        return _hash(*_tree(_SOURCE))
+        return _hash(*_tree(_SOURCE), *_tree(_INTERFACES))
 
     @cached_property
     def _light_digest(self) -> str:
         """Digest of the code without the pixel core, which the light image does not run."""
-        return _hash(*_tree(_SOURCE, leave_out="workloads/pixels"))
+        return _hash(*_tree(_SOURCE, leave_out="workloads/pixels"), *_tree(_INTERFACES))
 
     def _environment_name(self, flavour: Flavour) -> str:
         return f"localhost/dpp/{flavour.name}-environment:{self._environment_digest(flavour)}"
@@ -230,6 +232,7 @@ class WorkloadImages:
         ):
             with _mounted(container) as root:
                 shutil.copytree(_SOURCE, root / _CODE.lstrip("/"), ignore=_COMPILED, dirs_exist_ok=True)
+                shutil.copytree(_INTERFACES, root / _CODE.lstrip("/") / "interfaces")
             _compile(container, _CODE)
             _configure(container)
             image = _output("buildah", "commit", "--quiet", "--timestamp", "0", container)

@@ -34,6 +34,7 @@ AREAS: Final = {
     "status": "Say what stands, what is missing and what is being measured.",
     "stack": "Preview, apply, refresh and destroy single stacks.",
     "night": "Run a night of visits and report on it.",
+    "ocs": "Command the devices of the observatory's control system, and watch them.",
     "ledger": "Ask what became of exposures, over any span of nights.",
     "model": "Check and show what the inventories declare.",
     "change": "Show what a change would do, who has authorised it, and apply it.",

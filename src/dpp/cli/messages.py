@@ -35,37 +35,25 @@ def list_messages(
     _show(_messages(environment, site, "list", group, None), as_json=as_json)
 
 
-@app.command("give-back")
-def give_back(
-    environment: _Where = "lab",
-    site: _Site = "",
-    group: _Group = "",
-    messages: _Names = None,
-    everything: _All = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Publish messages anew for the group that could not handle them; others pass over them."""
-    _require(group, messages, everything=everything)
-    _show(_messages(environment, site, "give-back", group, messages), as_json=as_json)
+def _command(verb: Verb, what: str) -> None:
+    """Add a command that deals with chosen messages in one way; `what` is its help."""
+
+    @app.command(verb, help=what)
+    def deal_with(
+        environment: _Where = "lab",
+        site: _Site = "",
+        group: _Group = "",
+        messages: _Names = None,
+        everything: _All = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        if not (group or messages or everything):
+            raise UsageError("messages", "none chosen", "--group, --message or --all", "look at `dpp messages list`")
+        _show(_messages(environment, site, verb, group, messages), as_json=as_json)
 
 
-@app.command()
-def dismiss(
-    environment: _Where = "lab",
-    site: _Site = "",
-    group: _Group = "",
-    messages: _Names = None,
-    everything: _All = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Note that messages need no more care, such as bytes that were never a record."""
-    _require(group, messages, everything=everything)
-    _show(_messages(environment, site, "dismiss", group, messages), as_json=as_json)
-
-
-def _require(group: str, messages: list[str] | None, *, everything: bool) -> None:
-    if not (group or messages or everything):
-        raise UsageError("messages", "none chosen", "--group, --message or --all", "look at `dpp messages list`")
+_command("give-back", "Publish messages anew for the group that could not handle them; others pass over them.")
+_command("dismiss", "Note that messages need no more care, such as bytes that were never a record.")
 
 
 def _messages(environment: str, site: str, verb: Verb, group: str, names: list[str] | None) -> list[Message]:

@@ -10,6 +10,7 @@ import typer
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
+from dpp.model.interfaces import read_interfaces
 from dpp.model.principals import Principals
 from dpp.model.problems import DeclarationError
 from dpp.model.services import Catalogue
@@ -28,6 +29,7 @@ def check(
     """Read an environment, the service catalogue and its contracts, and report every mistake in their files."""
     try:
         loaded = Environment.load(environment, root)
+        components = read_interfaces(root)
         Catalogue.load(root)
         principals = Principals.load(loaded, root)
     except DeclarationError as error:
@@ -36,7 +38,10 @@ def check(
         print_json({"environment": environment, "problems": [vars(problem) for problem in error.problems]})
         raise typer.Exit(1) from error
     nouns = ("sites", "hosts", "networks", "circuits", "clusters", "storage", "topics", "pools")
-    counts = {noun: len(getattr(loaded, noun)) for noun in nouns} | {"principals": len(principals.present)}
+    counts = {noun: len(getattr(loaded, noun)) for noun in nouns} | {
+        "principals": len(principals.present),
+        "devices": len(components),
+    }
     if as_json:
         print_json({"environment": environment, "problems": [], "counts": counts})
     else:
@@ -90,3 +95,11 @@ def data_flow() -> None:
     from dpp.model.flows import page  # noqa: PLC0415
 
     print(page(Principals.load(Environment.load())), end="")
+
+
+@app.command()
+def interfaces() -> None:
+    """Print the page about the devices' interfaces, as the files of interfaces/ say."""
+    from dpp.model.interface_page import page  # noqa: PLC0415
+
+    print(page(read_interfaces()), end="")

@@ -46,7 +46,7 @@ def show(
         f"{service.title} ({service.name}): {service.tier}, {service.status}, owner {service.owner}\n\n{service.description}\n"
     )
     for objective in service.objectives:
-        print(f"  {objective.requirement}: {objective.text}")
+        print(f"  {objective.requirement}{' (planned)' if objective.planned else ''}: {objective.text}")
     for label, values in (
         ("needs", service.dependencies),
         ("needed by", needed_by),

@@ -337,10 +337,11 @@ def _pools(environment: Declared) -> Iterator[Finding]:
         return
     for host in environment.hosts_of(group="kubernetes_node"):
         yield from _one_pool(environment, host)
-    needed = len(environment.camera.detectors) * environment.camera.visits_in_flight
+    camera = environment.camera
+    needed = len(camera.detectors) * camera.visits_in_flight + camera.spare_workers
     if environment.prompt_capacity() < needed:
         found = f"{environment.prompt_capacity()} prompt workers over all pools"
-        expected = f"{needed}: {len(environment.camera.detectors)} detectors x {environment.camera.visits_in_flight} visits in flight"
+        expected = f"{needed}: {len(camera.detectors)} detectors x {camera.visits_in_flight} visits in flight, {camera.spare_workers} spare"
         yield Finding(("dpp_pools",), found, expected, "add nodes or workers per node")
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from dpp.model.contracts import EVERYWHERE, OWN, Contract, overlap
+from dpp.model.contracts import EVERYWHERE, OWN, SAL, Contract, overlap
 from dpp.model.principals import Principals, parameters
 from dpp.model.problems import Problem
 
@@ -82,7 +82,12 @@ def _patterns(contract: Contract) -> Iterator[str]:
 
 
 def _figures(principals: Principals) -> Iterator[Problem]:
-    owned = {role for contract in principals.contracts.values() for role in contract.topics}
+    owned = {
+        role
+        for contract in principals.contracts.values()
+        for role, topic in contract.topics.items()
+        if topic.content != SAL
+    }
     figures = set(principals.environment.topics)
     for role in sorted(figures - owned):
         yield _inventory(

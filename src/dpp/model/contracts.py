@@ -16,8 +16,19 @@ OWN: Final = "own"
 """Stands for the site where a principal runs, each where there are several."""
 EVERYWHERE: Final = "everywhere"
 """Stands for all sites that have what is asked for."""
+SAL: Final = "sal"
+"""Content of a device's topics: their schemas follow from `interfaces/`, and clients register them."""
+Role = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z][a-z0-9]*(-[a-z0-9]+)*|[A-Z][A-Za-z0-9]*\.[A-Za-z][A-Za-z0-9_]*)$",
+        max_length=80,
+        description="What contracts call a topic: a name of their own, or the device's and the topic's as DEVICE.TOPIC.",
+    ),
+]
+DeviceName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", description="A component of `interfaces/`.")]
 GroupName = Annotated[
-    str, Field(pattern=r"^[a-z][a-z0-9-]*\*?$", description="With `*` at its end, all that begin so.")
+    str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*\*?$", description="With `*` at its end, all that begin so.")
 ]
 Prefix = Annotated[str, Field(pattern=r"^([A-Za-z0-9_{}-]+\*?/)*$", description="Of keys; braces hold parameters.")]
 Verb = Literal["read", "write", "list", "delete"]
@@ -31,16 +42,26 @@ class OwnedTopic(Model):
     )
     home: str = Field(description="Site whose brokers it is written to; `own`: one at each site where the owner runs.")
     mirrors: tuple[str, ...] = Field(default=(), description="Sites that get a copy under the same name.")
-    content: Literal["avro", "alert-packets", "arrivals", "registry-log"] = Field(
+    content: Literal["avro", "alert-packets", "arrivals", "registry-log", "sal"] = Field(
         description="What its records are; `avro` ones have a schema file named after the topic's role."
     )
     retention_hours: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="How long records are kept; without it the newest of each key, for ever."
     )
+    compacted_after_hours: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Where the newest of each key is kept: how long all the others are as well."
+    )
     partitions: str = Field(min_length=10, description="What a partition means, and so what an order may be relied on.")
     arrivals_in: str | None = Field(
         default=None, description="Bucket of whose new objects the store at its home tells here."
     )
+
+
+class DeviceTopics(Model):
+    """Where the topics of a device are: its interface says which they are."""
+
+    home: str = Field(description="Site whose brokers they are written to.")
+    mirrors: tuple[str, ...] = Field(default=(), description="Sites that get a copy under the same names.")
 
 
 class OwnedBucket(Model):
@@ -105,8 +126,14 @@ class Contract(Model):
         description="What it plays, where that is no part of the facility; where it is real, it runs outside.",
     )
     topics: dict[Kebab, OwnedTopic] = Field(default={}, description="Topics that it owns.")
-    publishes: tuple[Kebab, ...] = ()
-    consumes: dict[Kebab, tuple[GroupName, ...]] = Field(
+    devices: dict[DeviceName, DeviceTopics] = Field(
+        default={}, description="Devices that it is: it owns their topics, reads their commands and writes all else."
+    )
+    commands: dict[DeviceName, tuple[GroupName, ...]] = Field(
+        default={}, description="Devices that it commands and watches, each with consumer groups."
+    )
+    publishes: tuple[Role, ...] = ()
+    consumes: dict[Role, tuple[GroupName, ...]] = Field(
         default={}, description="Topics, each with its consumer groups."
     )
     follows: tuple[Kebab, ...] = Field(

@@ -13,8 +13,8 @@ _HEAD: Final = """\
 # How data flows
 
 Made from the contracts in `services/` by `dpp model data-flow`; a test holds it to them. Boxes are principals, framed by their
-service; slanted ones are topics, cylinders buckets and databases. Dashed arrows are calls. Rounded boxes stand in for what
-is no part of the facility. What MirrorMaker copies to other sites is the same topic.
+service; slanted ones are topics, hexagons all topics of a device, cylinders buckets and databases. Dashed arrows are calls.
+Rounded boxes stand in for what is no part of the facility. What MirrorMaker copies to other sites is the same topic.
 
 ```mermaid
 flowchart LR
@@ -36,8 +36,8 @@ def flows(principals: Principals) -> tuple[Flow, ...]:
 
 def _flows(principals: Principals) -> Iterator[Flow]:
     for name, contract in sorted(principals.contracts.items()):
-        yield from (Flow(name, f"topic {role}", "topic") for role in contract.publishes)
-        yield from (Flow(f"topic {role}", name, "topic") for role in contract.consumes)
+        yield from (Flow(name, _stream(role), "topic") for role in contract.publishes)
+        yield from (Flow(_stream(role), name, "topic") for role in contract.consumes)
         for role, owned in contract.topics.items():
             if owned.arrivals_in:
                 yield Flow(f"bucket {owned.arrivals_in}", f"topic {role}", "arrivals")
@@ -51,6 +51,12 @@ def _flows(principals: Principals) -> Iterator[Flow]:
             yield Flow(f"database {database}", name, "database")
         yield from (Flow(f"database {database}", name, "database") for database in contract.reads)
         yield from (Flow(name, other, "call") for other in contract.calls)
+
+
+def _stream(role: str) -> str:
+    """Return what a topic is in the picture: those of one device are one thing."""
+    device, _, topic = role.partition(".")
+    return f"device {device}" if topic else f"topic {role}"
 
 
 def page(principals: Principals) -> str:
@@ -71,7 +77,7 @@ def _picture(principals: Principals) -> Iterator[str]:
             outside = principals.contracts[name].stands_in_for
             yield f"    {_word(name)}" + (f"([{name}])" if outside else f"[{name}]")
         yield "  end"
-    shapes = {"topic": "[/{}/]", "bucket": "[({})]", "database": "[({})]"}
+    shapes = {"topic": "[/{}/]", "device": "{{{{{}}}}}", "bucket": "[({})]", "database": "[({})]"}
     for thing in things:
         kind, _, name = thing.partition(" ")
         if name:

@@ -33,6 +33,8 @@ class Topic:
         Sites that get a copy.
     partitions, retention_hours
         Its figures; without a retention the newest record of each key is kept for ever.
+    compacted_after_hours
+        How long all the others are kept as well, then.
     """
 
     role: str
@@ -41,6 +43,7 @@ class Topic:
     mirrors: tuple[str, ...]
     partitions: int
     retention_hours: int | None
+    compacted_after_hours: int | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -141,14 +144,17 @@ class Principals:
         }
 
     def _topic(self, role: str, owned: OwnedTopic, owner: str) -> Topic:
-        figures = self.environment.topics[role]
+        figures = self.environment.topics.get(
+            role
+        )  # a device's topics have one partition, and are kept alike everywhere
         return Topic(
             role,
             self.named(owned.name),
             self.sites_of(owner) if owned.home == OWN else (owned.home,),
             owned.mirrors,
-            figures.partitions,
-            figures.retention_hours or owned.retention_hours,
+            figures.partitions if figures else 1,
+            (figures.retention_hours if figures else None) or owned.retention_hours,
+            owned.compacted_after_hours,
         )
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from dpp.model.contracts import Contract, Store
 from dpp.model.declared import KAFKA_MESSAGE_BYTES, KAFKA_PORT, POSTGRESQL_PORT
-from dpp.model.principals import Principals
+from dpp.model.principals import Principals, Topic
 
 LOCAL: Final = "ANONYMOUS"
 """Who comes to a broker from its own host without a password."""
@@ -59,10 +59,16 @@ class Database(NamedTuple):
 def topics_at(principals: Principals, site: str) -> dict[str, dict[str, int | None]]:
     """Return the topics that the brokers of `site` have, by name, with partitions and retention."""
     return {
-        topic.name: {"partitions": topic.partitions, "retention_hours": topic.retention_hours}
+        topic.name: _kept(topic)
         for topic in sorted(principals.topics.values(), key=lambda one: one.name)
         if site in topic.sites
     }
+
+
+def _kept(topic: Topic) -> dict[str, int | None]:
+    figures = {"partitions": topic.partitions, "retention_hours": topic.retention_hours}
+    lag = topic.compacted_after_hours
+    return figures if lag is None else figures | {"compacted_after_hours": lag}
 
 
 def kafka_rights(principals: Principals, site: str) -> tuple[KafkaRight, ...]:

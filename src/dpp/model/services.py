@@ -11,8 +11,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from dpp.model.contracts import Contract
+from dpp.model.devices import expanded, mistakes
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
+from dpp.model.interfaces import read_interfaces
 from dpp.model.problems import DeclarationError, Problem
 from dpp.model.types import Kebab, Model
 
@@ -34,6 +36,7 @@ class Objective(Model):
         str, Field(pattern=r"^(DMS-REQ-[0-9]{4}|OSS-REQ-[0-9]{4}|OCS-DM-COM-ICD-[0-9]{4}|house)$")
     ] = Field(description="Identifier in the observatory's requirements; `house` where the goal is this project's own.")
     text: str = Field(min_length=10)
+    planned: bool = Field(default=False, description="Nothing provides it yet, whatever the status of the service.")
 
 
 class Service(Model):
@@ -97,6 +100,7 @@ class Catalogue(Model):
         paths = sorted((root / "services").glob("*.yml"))
         services = {service.name: service for path in paths if (service := _read(path, root, problems))}
         problems += _owners(services)
+        services = _with_devices(services, root, problems)
         services = {name: _completed(service, services, problems) for name, service in services.items()}
         known = {path.stem for path in paths}
         problems += [_problem(one.name, *found) for one in services.values() for found in _dependencies(one, known)]
@@ -145,6 +149,32 @@ def _owners(services: dict[str, Service]) -> Iterator[Problem]:
             if owners.setdefault(name, service.name) != service.name:
                 found = f"a contract that {owners[name]} has too"
                 yield _problem(service.name, f"contracts/{name}", found, "a name of its own", "rename one of the two")
+
+
+def _with_devices(services: dict[str, Service], root: Path, problems: list[Problem]) -> dict[str, Service]:
+    """Return services with the topics that follow from the devices that their contracts name."""
+    owners = {name: service.name for service in services.values() for name in service.contracts}
+    contracts = {name: contract for service in services.values() for name, contract in service.contracts.items()}
+    if not any(contract.devices or contract.commands for contract in contracts.values()):
+        return services
+    try:
+        components = read_interfaces(root)
+    except DeclarationError as error:
+        problems += error.problems
+        return services
+    found = list(mistakes(contracts, components))
+    problems += [
+        _problem(owners[contract], f"contracts/{contract}/{key}", what, expected, "correct the name")
+        for contract, key, what, expected in found
+    ]
+    if found:
+        return services
+    return {
+        name: service.model_copy(
+            update={"contracts": {key: expanded(one, components) for key, one in service.contracts.items()}}
+        )
+        for name, service in services.items()
+    }
 
 
 def _completed(service: Service, services: dict[str, Service], problems: list[Problem]) -> Service:

@@ -41,6 +41,7 @@ def surroundings(principals: Principals, name: str, site: str) -> dict[str, Any]
         "camera": {
             "size": environment.camera.detector_pixels,
             "visits_in_flight": environment.camera.visits_in_flight,
+            "spare_workers": environment.camera.spare_workers,
             "detectors_off": list(environment.camera.detectors_off),
             "detectors": [detector._asdict() for detector in environment.camera.detectors],
         },

@@ -191,6 +191,9 @@ class Camera(Model):
     detector_pixels: Positive = Field(description="Along each side of a (square) detector.")
     visit_seconds: float = Field(gt=0, description="Shortest time from one visit to the next, in seconds.")
     visits_in_flight: Positive = Field(description="Visits that prompt processing must hold at once to keep up.")
+    spare_workers: Positive = Field(
+        description="Warm prompt workers beyond one for each detector and visit in flight: they take over from those that are lost."
+    )
 
     @property
     def detectors(self) -> tuple[Detector, ...]:

@@ -59,6 +59,9 @@ def test_a_check_tells_that_no_broker_answers(controller: int) -> None:
     assert found["changes"] == ["all: the broker does not answer yet"]
 
 
+_DEFAULTS = {"min.compaction.lag.ms": "0"}
+
+
 class Admin:
     """Kafka's administration, with topics that somebody changed by hand."""
 
@@ -67,7 +70,7 @@ class Admin:
 
     def describe_configs(self, resources: list[Any]) -> dict[Any, Future[Any]]:
         return {
-            one: _done({key: SimpleNamespace(value=value) for key, value in self.found[one.name].items()})
+            one: _done({key: SimpleNamespace(value=value) for key, value in (_DEFAULTS | self.found[one.name]).items()})
             for one in resources
         }
 
@@ -89,6 +92,7 @@ def _done(result: Any) -> Future[Any]:
         ({}, {"cleanup.policy": "delete", "retention.ms": "604800000"}, {"cleanup.policy": "compact", "retention.ms": "-1"}),
         ({}, {"cleanup.policy": "compact,delete", "retention.ms": "-1"}, {"cleanup.policy": "compact"}),
         ({}, {"cleanup.policy": "compact", "retention.ms": "-1"}, {}),
+        ({"compacted_after_hours": 1}, {"cleanup.policy": "compact", "retention.ms": "-1"}, {"min.compaction.lag.ms": "3600000"}),
         ({"retention_hours": 1}, {"cleanup.policy": "compact", "retention.ms": "3600000"}, {"cleanup.policy": "delete"}),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dpp.cli.service import show
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 from dpp.model.principals import clusters_of_workloads
@@ -97,6 +98,24 @@ def test_what_is_proved_fails_without_its_workload() -> None:
 def test_every_service_of_the_lab_has_a_question() -> None:
     assert set(QUESTIONS) == set(WORKLOADS)
     assert set(questions.QUESTIONS) < set(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("data-backbone", "embargo"),
+        ("main-camera-archiving", "deleted at the summit"),
+        ("relational-databases", "five minutes of committed"),
+        ("alert-distribution", "filtering service"),
+        ("event-streaming", "loss of one broker"),
+    ],
+)
+def test_what_nothing_provides_is_called_planned(capsys: pytest.CaptureFixture[str], service: str, said: str) -> None:
+    (objective,) = [one for one in Catalogue.load().service(service).objectives if said in one.text]
+    assert objective.planned
+    show(service)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if said in line]
+    assert " (planned): " in line
 
 
 def _write(root: Path, name: str, **changes: str) -> None:

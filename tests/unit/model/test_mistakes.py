@@ -106,7 +106,7 @@ def test_prompt_nodes_must_carry_the_camera(tmp_path: Path) -> None:
 
     [problem] = [p for p in caught.value.problems if p.subject == "dpp_pools"]
     assert problem.found == "360 prompt workers over all pools"
-    assert problem.expected == "378: 189 detectors x 2 visits in flight"
+    assert problem.expected == "402: 189 detectors x 2 visits in flight, 24 spare"
 
 
 def test_a_file_that_is_no_yaml_is_named(root: Path) -> None:

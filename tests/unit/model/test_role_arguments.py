@@ -133,7 +133,7 @@ def test_long_haul_hosts_fill_the_longest_path() -> None:
 
 def test_every_prompt_worker_finds_a_connection_to_its_databases() -> None:
     model = Environment.load("production")
-    workers = len(model.camera.detectors) * model.camera.visits_in_flight
+    workers = len(model.camera.detectors) * model.camera.visits_in_flight + model.camera.spare_workers
     database = model.hosts_of("ncsa", "postgresql")[0].name
     found = values("production", "postgresql", database)
     assert sorted(found["postgresql_databases"]) == ["apdb", "butler", "ledger"]

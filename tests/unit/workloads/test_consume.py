@@ -13,14 +13,17 @@ from confluent_kafka import KafkaError, KafkaException
 
 from kafka_in_memory import Broker, Clock, Site
 from workloads.common.aside import GIVEN_BACK_FROM, GIVEN_BACK_TO, Aside, Asides
+from workloads.common.attempts import ATTEMPTS
 from workloads.common.avro import frame
-from workloads.common.consume import ATTEMPTS, UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
+from workloads.common.consume import UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
 from workloads.common.errors import AwayError, FencedError, NonRetriableError, RetriableError
-from workloads.common.kafka import Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Subject
 from workloads.common.names import ExposureName
-from workloads.common.settings import science_raft
+from workloads.common.received import Received
+from workloads.common.sizes import largest
+from workloads.common.slots import slots
+from workloads.prompt_processing.leases import Lease
 from workloads.prompt_processing.packets import Packets
 from workloads.prompt_processing.worker import Worker
 
@@ -104,7 +107,7 @@ _CONSUMERS = [
     ("archiver", "summit", "archiver-commands", "archiver-commands"),
     ("forwarder", "summit", "forwarder", "archiver-events"),
     ("alert-distribution", "ncsa", "alert-distribution", "ledger"),
-    ("prompt-processing", "ncsa", "prompt-processing-R22_S11", "ingested"),
+    ("prompt-processing", "ncsa", "prompt-processing", "ingested"),
 ]
 
 
@@ -134,18 +137,30 @@ def test_what_is_kept_of_a_message_is_the_whole_of_it(site: Any, listed: Any) ->
     at.publish("archiver-events", b"hello", key=b"k", headers=[("h", b"1")], timestamp=1.7e9)
     Group(at, "forwarder", "archiver-events").run()
     (one,) = listed("summit")
-    assert (one.key, one.headers, one.value, one.size, one.timestamp) == (b"k", {"h": b"1"}, b"hello", 5, 1.7e9)
+    assert (one.key, one.headers, one.value, one.size, one.timestamp) == (b"k", {"h": b"1"}, b"hello", 8, 1.7e9)
     assert (one.topic, one.partition, one.offset, one.attempts) == (at.names["archiver-events"], 0, 0, 1)
 
 
-def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site: Any, listed: Any) -> None:
+@pytest.mark.parametrize("part", ["value", "key", "headers"])
+def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site: Any, listed: Any, part: str) -> None:
     at = site("forwarder", "summit")
-    at.publish("archiver-events", b"x" * 4_000_000)
+    most = largest(at.bus.settings.site.kafka["summit"].message_bytes)
+    fitting, taken = b"x" * (most - 2000), b"x" * (most - 10)  # what a broker takes does not fit in with its reason
+    more: dict[str, dict[str, Any]] = {
+        "value": {}, "key": {"key": taken, "value": b""}, "headers": {"headers": [("h", taken)], "value": b"hello"}
+    }  # fmt: skip
+    at.publish("archiver-events", fitting)
+    at.publish("archiver-events", **({"value": taken} | more[part]))
     Group(at, "forwarder", "archiver-events").run()
-    (one,) = listed("summit")
-    assert (one.value, one.size) == (b"", 4_000_000)
+    asides = Asides(site("health", "summit").bus, "health-1")
+    kept, named = listed("summit")
+    assert kept.value == fitting
+    assert (named.value, named.key, named.headers, named.whole) == (b"", None, {}, False)
+    assert named.size > most - 20
+    assert named.reason
     with pytest.raises(NonRetriableError, match="have its sender send it again"):
-        Asides(site("health", "summit").bus, "health-1").give_back([one])
+        asides.give_back([named])
+    assert [one.name for one in asides.give_back([kept])] == [kept.name]
 
 
 # -- case 10: the registry is away; the store is; Kafka does not take what is set aside; an id becomes known
@@ -396,10 +411,9 @@ def test_what_others_wrote_beside_the_offset_is_no_reason_to_stop(site: Any, lis
 # -- transactions
 
 
-def _transactional(at: Site, take: Any) -> tuple[Loop, Any]:
-    group = "prompt-processing-R22_S11"
-    sender = at.bus.sender(LEDGER, "set-aside", transactional_id=group)
-    ledger, receiver = Ledger(at.bus, "prompt-processing", sender), at.bus.receiver(group, INGESTED)
+def _transactional(at: Site, take: Any, **options: Any) -> tuple[Loop, Any]:
+    sender = at.bus.sender(LEDGER, "set-aside", transactional_id="prompt-processing-R22_S11")
+    ledger, receiver = Ledger(at.bus, "prompt-processing", sender), at.bus.receiver("prompt-processing", INGESTED)
     aside = ToTopic(at.bus, receiver, sender, ledger, lambda _, record: [Subject(record["obsId"], "R22_S11")])
 
     def handle(deliveries: Any) -> None:
@@ -407,7 +421,9 @@ def _transactional(at: Site, take: Any) -> tuple[Loop, Any]:
         with sender.transaction(receiver, *(one.message for one in deliveries)):
             ledger.stamp("processed", Subject(deliveries[0].content["obsId"], "R22_S11"))
 
-    return Loop(receiver, avro(at.bus, INGESTED), handle, aside, commits=False, clock=at.broker.clock), receiver
+    return Loop(
+        receiver, avro(at.bus, INGESTED), handle, aside, commits=False, clock=at.broker.clock, **options
+    ), receiver
 
 
 def _steps(at: Site) -> list[str]:
@@ -436,14 +452,14 @@ def test_setting_aside_is_one_transaction_with_the_offset(
         with pytest.raises(Killed):
             loop.turn()
     assert listed() == [], "neither set aside"
-    place = broker.place("prompt-processing-R22_S11", at.names[INGESTED])
+    place = broker.place("prompt-processing", at.names[INGESTED])
     assert place is None or place[0] == 0, "nor committed"
     loop, _ = _transactional(at, take)
     for _ in range(3):
         loop.turn()
     assert [one.offset for one in listed()] == [0]
     assert _steps(at) == (["processed"] if odd else ["failed", "processed"]), "what was set aside is owed by its name"
-    assert broker.place("prompt-processing-R22_S11", at.names[INGESTED])[0] == 2  # type: ignore[index]
+    assert broker.place("prompt-processing", at.names[INGESTED])[0] == 2  # type: ignore[index]
 
 
 def test_a_transaction_that_kafka_does_not_take_is_done_once(site: Any, listed: Any, broker: Broker) -> None:
@@ -459,6 +475,24 @@ def test_a_transaction_that_kafka_does_not_take_is_done_once(site: Any, listed: 
     while broker.clock.now < end:
         loop.turn()
         broker.away = False
+    assert _steps(at) == ["processed"]
+    assert listed() == []
+
+
+def test_an_outage_of_kafka_takes_nothing_from_a_messages_patience(site: Any, listed: Any, broker: Broker) -> None:
+    at = site("prompt-processing")
+    at.publish(INGESTED, at.record(INGESTED))
+    back, tried = broker.clock.now + 7200.0, []
+
+    def take(_: Delivery) -> None:
+        tried.append(broker.clock.now)
+        broker.away = broker.clock.now < back
+
+    loop, _ = _transactional(at, take, patience=240.0)
+    while broker.clock.now < back + 60.0:
+        loop.turn()
+        broker.away = False
+    assert len(tried) > 200
     assert _steps(at) == ["processed"]
     assert listed() == []
 
@@ -485,7 +519,7 @@ def test_what_is_given_back_is_its_groups_alone_and_listed_no_longer(site: Any, 
     value = keeper.record("next-visit")
     keeper.publish("next-visit", value, key=b"k", headers=[("h", b"1")])
     one = Group(keeper, "data-backbone-keeper", "next-visit")
-    two = Group(worker, "prompt-processing-R22_S11-preload", "next-visit")
+    two = Group(worker, "prompt-processing-preload-a-1-0", "next-visit")
     broken = [True]
 
     def fails(_: Delivery) -> None:
@@ -610,15 +644,12 @@ class _Kept:
         self.offsets.append(packets.offset)
 
 
-def _worker(at: Site) -> tuple[Worker, Any]:
-    group = "prompt-processing-R22_S11"
+def _worker(at: Site) -> tuple[Worker, Lease, _Kept]:
     worker = Worker.__new__(Worker)
-    worker._sender = at.bus.sender("alerts", LEDGER, "set-aside", transactional_id=group)
-    worker._source = at.bus.receiver(group, INGESTED)
-    worker._ledger = Ledger(at.bus, "prompt-processing", worker._sender)
-    worker._detector = science_raft()[4]
+    worker._source = at.bus.receiver("prompt-processing", INGESTED)
     worker._packets = kept = _Kept()  # type: ignore[assignment]
-    return worker, kept
+    butler: Any = None  # nothing is loaded
+    return worker, Lease(at.bus, worker._source, butler, slots(at.bus.settings.site.camera)[4]), kept
 
 
 @pytest.mark.parametrize(
@@ -636,14 +667,14 @@ def test_alerts_are_published_once_whatever_comes_again(
     site: Any, broker: Broker, kept_at: int, headers: dict[str, bytes], published: bool, saved: list[int]
 ) -> None:
     at = site("prompt-processing")
-    worker, kept = _worker(at)
+    worker, lease, kept = _worker(at)
     record = at.codec.decode(INGESTED, at.record(INGESTED))
     message = Received(INGESTED, at.names[INGESTED], 4, 7, 1.8e9, None, b"", headers)
     packets = Packets({1: b"one", 2: b"two"}, {"alerts": 2.0}, kept_at)
-    worker._publish(ExposureName.from_obs_id(record["obsId"]), record, message, packets)
+    worker._publish(lease, ExposureName.from_obs_id(record["obsId"]), Delivery(message, record), packets)
     alerts = [one.value for one in broker.partitions[at.names["alerts"], 0] if one is not None]
     assert alerts == ([b"one", b"two"] if published else [])
     assert kept.offsets == saved
-    place = broker.place("prompt-processing-R22_S11", at.names[INGESTED], 4)
+    place = broker.place("prompt-processing", at.names[INGESTED], 4)
     assert place is not None
     assert place[0] == 8

@@ -15,8 +15,10 @@ from dpp.model.principals import Principals
 from dpp.model.rights import secrets_of
 from dpp.model.surroundings import surroundings
 from workloads.common import schemas
+from workloads.common.consumer import Receiver
 from workloads.common.errors import ContractError
-from workloads.common.kafka import Receiver, Sender, partitions
+from workloads.common.kafka import partitions
+from workloads.common.producer import Sender
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.data_backbone.repository import ensure_repository
@@ -63,9 +65,9 @@ def settings(principals: Principals, tmp_path: Path) -> Callable[[str, str], Set
         ("archiver", "summit", lambda s: Store(s, "ncsa", "raw"),
          "bucket ncsa:raw: none of its own; expected one of summit:raw"),
         ("forwarder", "summit", lambda s: Store(s, "summit", "raw").put("raw", "LSSTCam/a", b""),
-         "bucket summit:raw: not to write; expected one of read|list LSSTCam/*"),
+         "bucket summit:raw: not to write; expected one of read deleted/LSSTCam/*, read|list LSSTCam/*"),
         ("forwarder", "summit", lambda s: Store(s, "ncsa", "raw").put("raw", "quarantine/a", b""),
-         "bucket ncsa:raw: key quarantine/a not to write; expected one of read|write|list LSSTCam/*"),
+         "bucket ncsa:raw: key quarantine/a not to write; expected one of read deleted/LSSTCam/*, read|write|list LSSTCam/*"),
         ("data-backbone", "ncsa", AlertDatabase, "database apdb: none of its own; expected one of butler"),
         ("broker", "ncsa", ensure_repository, "database butler: none of its own; expected one of none"),
         ("broker", "ncsa", lambda s: s.service("schema-registry"),
@@ -83,7 +85,7 @@ def test_what_no_contract_names_is_refused(
 
 def test_what_a_contract_names_is_had(settings: Callable[[str, str], Settings]) -> None:
     own = settings("prompt-processing", "ncsa")
-    assert own.read_topic("ingested", "ncsa", "prompt-processing-R22_S11") == "dpp.raw.ingested"
+    assert own.read_topic("ingested", "ncsa", "prompt-processing") == "dpp.raw.ingested"
     assert own.written_topic("alerts", "ncsa") == "lsst-alerts-v11"
     assert own.kafka_options("ncsa")["sasl.username"] == "prompt-processing"
     assert own.database_url("apdb") == "postgresql+psycopg2://svc01.ncsa:5432/apdb?sslmode=verify-full"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from workloads.common.consume import Loop, ToTopic, avro
 from workloads.common.csc import COMMAND_SECONDS, Commands
 from workloads.common.device import Ack, Device, SummaryState
 from workloads.common.errors import AwayError
+from workloads.common.serve import Health
 
 TOPIC = "archiver-commands"
 BEGUN = 5_000.0
@@ -138,6 +140,18 @@ def test_odd_commands_are_set_aside_and_the_device_goes_on(at: Site, tmp_path: P
         loop.turn()
     assert made.state is SummaryState.DISABLED
     assert len([one for one in at.broker.partitions[at.names["set-aside"], 0] if one]) == 3
+
+
+@pytest.mark.parametrize("error", [None, AwayError("Kafka: away")])
+def test_the_heartbeat_is_a_loop_like_others_whether_kafka_takes_it_or_not(error: AwayError | None) -> None:
+    left, health = iter([False, False, True]), Health()
+
+    def emit(*_: Any) -> None:
+        if error:
+            raise error
+
+    csc._beat(SimpleNamespace(emit=emit), SimpleNamespace(wait=lambda _: next(left)), health)  # type: ignore[arg-type]
+    assert list(health._beats) == ["heartbeat"]
 
 
 # -- readouts -------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import pytest
 
 from workloads.common.consume import Delivery
 from workloads.common.errors import RetriableError
-from workloads.common.kafka import Received
 from workloads.common.names import ExposureName, RawName
 from workloads.common.plan import Field
+from workloads.common.received import Received
 from workloads.data_backbone.backbone import Backbone
 from workloads.data_backbone.days import Days
 from workloads.prompt_processing.inputs import Inputs

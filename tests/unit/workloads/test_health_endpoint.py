@@ -70,6 +70,18 @@ def test_ready_is_prepared_and_alive_is_every_loop(clock: Clock, shown: tuple[He
     assert asked(port, "/readyz")[1]["unprepared"] == ["R22_S10"]
 
 
+def test_a_worker_that_hangs_is_known_and_one_that_begins_does_not_hang(clock: Clock) -> None:
+    board = Board(["0", "1", "2"])
+    for name in ("0", "1"):
+        board.beat(name)
+    clock.now += 60.0
+    board.beat("1")
+    clock.now += 61.0
+    assert board.hung(120.0) == ["0"]
+    board.begin("0")
+    assert board.hung(120.0) == []
+
+
 def test_what_a_worker_writes_its_parent_reads() -> None:
     board = Board(["one", "two"])
     pid = os.fork()

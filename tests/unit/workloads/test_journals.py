@@ -19,7 +19,7 @@ from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.names import ExposureName
-from workloads.common.s3 import sha256
+from workloads.common.s3 import MissingObjectError, sha256
 from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
@@ -397,10 +397,8 @@ def test_a_journal_of_the_former_version_goes_on_in_the_new_order(tmp_path):
 class Bucket:
     """A site's store in memory."""
 
-    site = "ncsa"
-
-    def __init__(self, **objects):
-        self.objects, self.digests = dict(objects), {}
+    def __init__(self, site="ncsa", **objects):
+        self.site, self.objects, self.digests = site, dict(objects), {}
 
     def list(self, _bucket, prefix):
         return iter([SimpleNamespace(key=key) for key in self.objects if key.startswith(prefix)])
@@ -413,6 +411,8 @@ class Bucket:
         return {f"{prefix}{parts[0]}/" for parts in below if len(parts) > 1}
 
     def get(self, _bucket, key):
+        if key not in self.objects:
+            raise MissingObjectError(key)
         return self.objects[key]
 
     def digest(self, _bucket, key):
@@ -454,7 +454,7 @@ def test_a_sweep_takes_at_most_a_tenth_of_the_time_and_finds_what_is_in_any_fold
     days = [f"LSSTCam/{day}/" for day in (20250101, 20260719, 20261001)]
     source = Bucket(**{f"{day}MC_O_{day[8:16]}_000001/{number}.fits": b"" for day in days for number in range(450)})
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
-    sweep = Sweep(source, Forwarder(source, [], journal, lambda *_: None))
+    sweep = Sweep(source, Forwarder(source, [Bucket("ncsa"), Bucket("base")], journal, lambda *_: None))
     assert [sweep.once() for _ in range(len(days) + 1)] == [900, 900, 900, 0]
     assert [Sweep.pause(cost) for cost in (0.1, 60.0)] == [30.0, 540.0]
 

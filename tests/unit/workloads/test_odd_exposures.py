@@ -29,6 +29,7 @@ from workloads.data_backbone.instrument import (
     group_of,
     visit_records,
 )
+from workloads.data_backbone.keeper import subjects
 from workloads.prompt_processing.inputs import Inputs
 
 NAME = RawName(ExposureName(20261122, 1, "O"), "R22_S11")
@@ -197,7 +198,7 @@ def keys(day, *rests, controller="O"):
 
 def backbone(store):
     made = Backbone.__new__(Backbone)
-    made.store, made._detectors, made._before, made._left = store, {"R22_S11"}, [], {}
+    made.store, made._detectors, made._before, made._left, made._found = store, {"R22_S11"}, [], {}, []
     made._days = Days(lambda _: set())
     return made
 
@@ -255,3 +256,39 @@ def test_a_lost_notification_of_any_age_is_found():
     store.asked.clear()
     made.sweep()
     assert len(store.asked) == 3, "today, yesterday, and one of the days before"
+
+
+def test_what_a_sweep_finds_is_ingested_some_at_a_time_and_the_loop_lives():
+    keys_of_a_lost_night = [
+        f"LSSTCam/{TODAY}/MC_O_{TODAY}_{n:06d}/MC_O_{TODAY}_{n:06d}_R22_S11.fits" for n in range(450)
+    ]
+    made, done = backbone(Bucket(*keys_of_a_lost_night)), []
+    made._verify = lambda arrivals, _: [SimpleNamespace(result=lambda arrival=arrival: arrival) for arrival in arrivals]
+    made._ingest = lambda files: done.append(len(files))
+    made.look()
+    made.take_swept(lambda: done.append("beat"))
+    assert done == [*["beat", 32] * 14, "beat", 2]
+
+
+# -- what is set aside -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "record", "owed"),
+    [
+        ("next-visit", {"groupId": "g1"}, [("", "", "g1")]),
+        ("readouts", {"additionalValues": "g1:R22_S10,R22_S11,R00_SG0"}, [(NAME.exposure.obs_id, "R22_S10", "g1"), (NAME.exposure.obs_id, "R22_S11", "g1")]),
+        ("readouts", {"additionalKeys": "", "additionalValues": ""}, [(NAME.exposure.obs_id, "", "")]),
+        ("readouts", {"requestedExposureTime": "long"}, [(NAME.exposure.obs_id, "", "")]),
+        ("readouts", {"imageName": "no name"}, []),
+        ("next-visit-cancelled", {"groupId": "g1"}, []),
+        ("archiver-events", {"event": "imageForwarded", "content": {"obsid": NAME.exposure.obs_id}}, []),
+    ],
+)  # fmt: skip
+def test_what_an_event_announces_is_owed_if_it_is_set_aside(role, record, owed):
+    whole = {
+        "imageName": NAME.exposure.obs_id, "imageDate": "20261122", "imageNumber": 1, "requestedExposureTime": 30.0,
+        "timestampAcquisitionStart": 1.0, "timestampEndOfReadout": 2.0, "additionalKeys": "groupId:sensors", "additionalValues": "g1:",
+    }  # fmt: skip
+    found = subjects(role, (whole if role == "readouts" else {}) | record)
+    assert [(one.obs_id, one.detector, one.group) for one in found] == owed

@@ -234,6 +234,24 @@ def test_pixels_without_a_layout_are_stored_as_pixels_alone(tmp_path, layout):
         decode_raw(files[f"{DETECTOR}.fits"])
 
 
+@pytest.mark.parametrize("shape", [None, "wide", [7], [-1], [1, 1, 1], [[2]], {}])
+def test_pixels_without_a_shape_are_stored_as_they_come(tmp_path, shape):
+    files = archived(tmp_path, Camera(ODD, shape=shape), event())
+    primary, *frames = fits_io.decode(files[f"{DETECTOR}.fits"])
+    assert np.array_equal(np.concatenate([frame.data.ravel() for frame in frames]), PIXELS.ravel())
+    assert "shape" in primary.cards["NOLAYOUT"]
+
+
+@pytest.mark.parametrize("facts", [None, 7, "R22_S11", {}])
+def test_pixels_of_which_the_camera_says_nothing_are_stored_as_they_come(tmp_path, facts):
+    camera = Camera({})
+    camera.describe = lambda _: {DETECTOR: facts}
+    camera.pixels = lambda *_: b"\1\0\2\0\3"  # half a pixel at the end
+    files = archived(tmp_path, camera, event())
+    assert fits_io.decode(files[f"{DETECTOR}.fits"])[1].data.tolist() == [[1, 2, 3]]
+    assert json.loads(files[f"{DETECTOR}.json"])["PIXSHA"]
+
+
 @pytest.mark.parametrize(
     ("keys", "values"),
     [("groupId:sensors", f"2026-11-22T03:04:05.1#1:{DETECTOR}"), ("groupId", "g1"), ("", ""), ("a:b:c", "d")],

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.kafka import Received
+from workloads.common.received import Received
 from workloads.common.serve import run_together
 from workloads.schema_registry import __main__ as program
 from workloads.schema_registry import keeping

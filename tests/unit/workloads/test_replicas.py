@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from unit.workloads.test_detectors_off import ALL, Stamps, missing, readout
-from unit.workloads.test_journals import key_of
+from unit.workloads.test_journals import Bucket, key_of
 from unit.workloads.test_odd_exposures import NAME
+from workloads.archiver.device import Archiver
+from workloads.archiver.journal import Entry, Journal
+from workloads.common import deletions
 from workloads.common.consume import Delivery
-from workloads.common.errors import NonRetriableError, RetriableError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError
 from workloads.common.ledger import Subject
 from workloads.common.s3 import MissingObjectError, sha256
 from workloads.data_backbone.arrivals import Arrival
@@ -21,6 +25,7 @@ from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder import replacements
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal, class_of, exposure_of
+from workloads.forwarder.sweep import Sweep
 
 KEY, GOOD, DAMAGED = key_of(1), b"pixels", b"pixelz"
 
@@ -34,13 +39,16 @@ class Copies:
     def hold(self, data, digest=None, key=KEY):
         self.objects[key], self.digests[key] = data, sha256(data) if digest is None else digest
 
-    def get(self, _bucket, key):
+    def get(self, bucket, key):
+        return self.read(bucket, key)[0]
+
+    def read(self, _bucket, key):
         self._ask()
         if key not in self.objects:
             raise MissingObjectError(f"{self.site}:{key}: no such object")
         if self.digests[key] not in ("", sha256(self.objects[key])):
             raise NonRetriableError(f"{self.site}:{key}: digest of what was read")
-        return self.objects[key]
+        return self.objects[key], sha256(self.objects[key])
 
     def digest(self, _bucket, key):
         self._ask()
@@ -50,6 +58,10 @@ class Copies:
         self._ask()
         self.puts += 1
         self.hold(data, digest or sha256(data), key)
+
+    def delete(self, _bucket, key):
+        self._ask()
+        self.objects.pop(key, None)
 
     def move_unchecked(self, _bucket, key, target):
         if key not in self.objects:
@@ -95,7 +107,7 @@ class Way:
 @pytest.fixture
 def way(tmp_path, monkeypatch):
     made = Way(tmp_path)
-    made.now = 1_000.0
+    made.now = 1.8e9
     monkeypatch.setattr(forwarder_journal.time, "time", lambda: made.now)
     return made
 
@@ -229,6 +241,114 @@ def test_a_journal_of_the_former_version_keeps_its_rows(tmp_path, cut_short):
     transfer = journal.take("ncsa")
     journal.sent(transfer, "ab", 1)
     assert journal.unproved("ncsa").transfer.key == transfer.key == key_of(1)
+
+
+# -- deletions ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_deleted_before_it_was_read_back_is_not_sent_again(way):
+    way.summit.hold(GOOD)
+    way.forwarder.note([KEY])
+    way.send()
+    deletions.delete(way.base, "raw", KEY, "not wanted")
+    way.prove()
+    way.now += 60
+    way.send()
+    way.prove()
+    assert KEY not in way.base.objects
+    assert (way.journal.take("base"), way.journal.unproved("base")) == (None, None), "nobody tries for ever"
+    assert way.said == [("ncsa", False)]
+
+
+def test_what_was_deleted_everywhere_is_asked_for_no_more(way):
+    way.forwarder.note([KEY])
+    way.summit.hold(GOOD)
+    deletions.delete(way.summit, "raw", KEY, "a question that was answered")
+    way.send()
+    assert (way.journal.take("ncsa"), way.journal.waiting()) == (None, {"ncsa": 0, "base": 0})
+    way.now += 60
+    assert way.journal.take("base") is None
+
+
+def test_a_lost_journal_brings_back_nothing_that_was_deleted(way, tmp_path):
+    way.archive()
+    deletions.delete(way.base, "raw", KEY, "not wanted")
+    other = key_of(2)
+    way.summit.hold(GOOD, key=other)
+    way.journal = TransferJournal(tmp_path / "anew.db", ["ncsa", "base"])
+    way.forwarder = Forwarder(way.summit, [way.ncsa, way.base], way.journal, way._announce)
+    sweep = Sweep(Bucket(**{KEY: GOOD, other: GOOD}), way.forwarder)
+    for _ in range(2):
+        sweep.once()
+        way.send()
+        way.prove()
+    assert (KEY in way.base.objects, other in way.base.objects, KEY in way.ncsa.objects) == (False, True, True)
+
+
+def test_a_deletion_is_about_the_bytes_that_were_there(way):
+    way.archive(DAMAGED)
+    deletions.delete(way.base, "raw", KEY, "damaged")
+    assert "deleted at base: damaged" in deletions.why_deleted(way.base, "raw", KEY, sha256(DAMAGED))
+    assert deletions.why_deleted(way.base, "raw", KEY, sha256(GOOD)) == ""
+    assert not way.forwarder.replace("base", KEY, "")
+    way.base.hold(b"{", key=deletions.record_key(KEY))
+    assert "cannot be read" in deletions.why_deleted(way.base, "raw", KEY)
+    way.base.hold(b"{}", digest=sha256(b""), key=deletions.record_key(KEY))
+    assert deletions.why_deleted(way.base, "raw", KEY) == "", (
+        "a store that does not give its record has deleted nothing"
+    )
+
+
+def test_a_notification_of_what_was_deleted_meanwhile_is_no_bad_copy():
+    store = Copies("ncsa")
+    store.hold(GOOD, key=NAME.key)
+    deletions.delete(store, "raw", NAME.key, "not wanted")
+    writer = Writer(SimpleNamespace(get_dataset_type=lambda _: None, clone=lambda: None), store)
+    assert writer.write([Arrival(NAME, 1.0, "notification")]) == ([], [])
+    store.objects.clear()
+    _, (bad,) = writer.write([Arrival(NAME, 1.0, "notification")])
+    assert "not in the store" in bad.reason
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_the_archiver_stores_again_what_its_store_has_lost_and_not_what_was_deleted(tmp_path, deleted):
+    store, journal = Copies("summit"), Journal(tmp_path)
+    one = Entry(KEY, sha256(GOOD), len(GOOD), "MC_S_20261122_000001", "R22_S00")
+    journal.add(one, GOOD)
+    journal.mark_stored(one)
+    store.hold(GOOD)
+    if deleted:
+        deletions.delete(store, "raw", KEY, "room is needed")
+    else:
+        del store.objects[KEY]
+    device = Archiver(lambda *_: None, SimpleNamespace(names=list), journal, None, store)
+    device._sweep()
+    assert (len(list(journal.pending())), len(list(journal.stored()))) == ((0, 0) if deleted else (1, 0))
+
+
+@pytest.mark.parametrize("error", [RetriableError("500 for this one"), AwayError("the store is away")])
+def test_a_file_that_its_store_does_not_give_now_holds_up_no_other(monkeypatch, error):
+    store = Copies("ncsa")
+    writer = Writer(SimpleNamespace(get_dataset_type=lambda _: None, clone=lambda: None), store)
+    other = replace(NAME, detector="R22_S12")
+    store.hold(b"no FITS", key=other.key)
+    giving = store.read
+
+    def read(bucket, key):
+        if key == NAME.key:
+            raise error
+        return giving(bucket, key)
+
+    monkeypatch.setattr(store, "read", read)
+    arrivals = [Arrival(name, 1.0, "notification") for name in (NAME, other)]
+    if isinstance(error, AwayError):
+        with pytest.raises(AwayError):
+            writer.write(arrivals)
+    else:
+        good, bad = writer.write(arrivals)
+        assert (good, [item.arrival.name for item in bad]) == ([], [other]), (
+            "the sweep finds the one that is in neither"
+        )
 
 
 # -- the archive asks --------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workloads.common import kafka
+from workloads.common import consumer, producer
+from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError
-from workloads.common.kafka import Receiver, Sender
+from workloads.common.producer import Sender
 from workloads.common.settings import Settings
 from workloads.common.sizes import TooLargeError, largest, require_small
 
@@ -35,8 +36,8 @@ class Client:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name in ("Producer", "Consumer"):
-        monkeypatch.setattr(kafka, name, Client)
+    monkeypatch.setattr(producer, "Producer", Client)
+    monkeypatch.setattr(consumer, "Consumer", Client)
     topic = {"name": "lsst-alerts-v11", "written_at": "ncsa", "read_at": "ncsa", "groups": ["g"]}
     site = {
         "environment": "lab", "site": "ncsa", "principal": "prompt-processing", "topics": {"alerts": topic},

@@ -1,4 +1,4 @@
-"""Every exposure has exactly one worker that waits for it, however workers are spread over processes."""
+"""Every exposure has exactly one slot, and there are workers enough, however they are spread over processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from workloads.common.errors import NonRetriableError
 from workloads.common.settings import Camera, science_raft
-from workloads.common.slots import share, slots
+from workloads.common.slots import slots, workers
 
-CAMERA = Camera(detectors=science_raft(), visits_in_flight=2)
+CAMERA = Camera(detectors=science_raft(), visits_in_flight=2, spare_workers=4)
 
 
 def test_each_detector_has_a_slot_per_visit_in_flight() -> None:
@@ -20,27 +20,21 @@ def test_each_detector_has_a_slot_per_visit_in_flight() -> None:
     assert [slot.name for slot in slots(Camera())] == [detector.name for detector in science_raft()]
 
 
-def test_shards_share_without_gap_or_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHARDS", "4")
-    taken = []
-    for shard in range(4):
-        monkeypatch.setenv("SHARD", str(shard))
-        taken += share(CAMERA)
+def test_one_process_has_a_worker_for_each_slot_and_all_spare_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKERS", raising=False)
 
-    assert sorted(slot.partition for slot in taken) == list(range(18))
+    assert workers(CAMERA) == 18 + 4
 
 
-def test_one_process_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SHARD", raising=False)
-    monkeypatch.delenv("SHARDS", raising=False)
+def test_a_pod_of_many_has_as_many_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKERS", "12")
 
-    assert share(CAMERA) == slots(CAMERA)
+    assert workers(CAMERA) == 12
 
 
-@pytest.mark.parametrize(("shard", "shards"), [("4", "4"), ("-1", "4"), ("", "4"), ("0", "0"), ("one", "4")])
-def test_a_shard_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, shard: str, shards: str) -> None:
-    monkeypatch.setenv("SHARD", shard)
-    monkeypatch.setenv("SHARDS", shards)
+@pytest.mark.parametrize("number", ["0", "-1", "twelve", "1.5"])
+def test_what_is_no_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    monkeypatch.setenv("WORKERS", number)
 
-    with pytest.raises(NonRetriableError, match=f"SHARD '{shard}' of SHARDS '{shards}'"):
-        share(CAMERA)
+    with pytest.raises(NonRetriableError, match=f"WORKERS '{number}': expected a number above 0"):
+        workers(CAMERA)

@@ -23,10 +23,10 @@ from workloads.common import schemas
 from workloads.common.avro import SchemasById, unframe
 from workloads.common.consume import Delivery
 from workloads.common.errors import NonRetriableError
-from workloads.common.kafka import Received
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName
+from workloads.common.received import Received
 from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 

@@ -6,6 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from workloads.archiver.device import BUCKET, CONNECTIONS, Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
@@ -13,14 +14,28 @@ from workloads.archiver.journal import Journal
 from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.config import ConfigurationFolder
-from workloads.common.consume import Loop, ToTopic, avro
+from workloads.common.consume import Loop, SetAside, ToTopic, avro
 from workloads.common.csc import Transport, run_device
 from workloads.common.kafka import Bus
+from workloads.common.received import Received
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
 
 READOUTS = "readouts"
+_PATIENCE_SECONDS = 120.0
+"""How long a readout waits for what the camera has of it and does not hand out; then those behind it have their turn."""
+
+
+def owing(device: Archiver, set_aside: SetAside) -> SetAside:
+    """Return what sets readouts aside and says what is missing of each: what is set aside is still owed."""
+
+    def dealt_with(message: Received, content: Any, reason: str, trace: str, attempts: int) -> bool:
+        if content is not None:
+            device.give_up(content, reason)
+        return set_aside(message, content, reason, trace, attempts)
+
+    return dealt_with
 
 
 def main() -> int:
@@ -35,6 +50,7 @@ def main() -> int:
     folder = ConfigurationFolder(
         Path(os.environ.get("DPP_DEVICE_CONFIG", "/etc/dpp/archiver")), site.site, ArchiverConfiguration
     )
+    health, stop = Health(), Stop(GRACE_SECONDS)
     device = Archiver(
         transport.emit,
         folder,
@@ -42,12 +58,13 @@ def main() -> int:
         CameraClient(settings.service("camera"), site.camera.detectors_off),
         Store(settings, site.site, BUCKET, connections=CONNECTIONS),
         transport.emit_all,
+        partial(health.beat, "follow"),
     )
-    health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
     commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")
     readouts = bus.receiver("archiver", READOUTS, start="latest")
-    loop = Loop(readouts, avro(bus, READOUTS), device.take_over, ToTopic(bus, readouts, bus.sender(SET_ASIDE)))
+    aside = owing(device, ToTopic(bus, readouts, bus.sender(SET_ASIDE)))
+    loop = Loop(readouts, avro(bus, READOUTS), device.take_over, aside, patience=_PATIENCE_SECONDS)
     loops = {
         "follow": partial(loop.run, stop, health, "follow", hold=lambda: not device.takes_over, timeout=0.2),
         "store": partial(device.store, stop, health),

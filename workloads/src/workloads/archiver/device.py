@@ -10,12 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workloads.archiver.images import CameraClient, journal_detector, journal_expected
+from workloads.archiver.images import CameraClient, journal_detector, journal_expected, object_key
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Delivery
+from workloads.common.deletions import why_deleted
 from workloads.common.device import Device, Emit, SummaryState
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.log import about
@@ -33,7 +34,10 @@ EmitAll = Callable[[str, Sequence[Mapping[str, object]]], None]
 
 
 class ArchiverConfiguration(BaseModel):
-    """Values of the archiver's configuration files; seconds and counts."""
+    """Values of the archiver's configuration files; seconds and counts.
+
+    `fetch_attempts` are made at once for a detector; after that the whole readout waits, see `Archiver.take_over`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     parallel_detectors: int = 2
@@ -58,6 +62,8 @@ class Archiver(Device):
         The summit's object store.
     emit_all
         For the hundreds of files of an exposure; each by `emit` if it is not given.
+    beat
+        Called as a take-over goes on: one of the whole camera takes minutes.
     """
 
     def __init__(
@@ -68,10 +74,13 @@ class Archiver(Device):
         camera: CameraClient,
         store: Store,
         emit_all: EmitAll | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__("archiver", emit, folder)
-        self._emit_all = emit_all or self._emit_each
+        self._emit_all, self._beat = emit_all or self._emit_each, beat
         self._journal, self._camera, self._store = journal, camera, store
+        self._told: set[tuple[str, str]] = set()
+        """Image and detector of those of the readout in hand that were reported."""
         self._wake = threading.Event()
         self._enabled = threading.Event()
         self._configuration = ArchiverConfiguration()
@@ -97,12 +106,13 @@ class Archiver(Device):
         return self._enabled.is_set()
 
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Take images over; when this returns, all of each is journalled.
+        """Take images over; when this returns, all that the camera has of each is journalled.
 
         Raises
         ------
         RetriableError
-            If the journal is full or the camera is away: what is journalled by then is kept.
+            If the camera does not hand something out that it has, `AwayError` if it or room in the journal is away: what is
+            journalled by then is kept, and the camera is asked for the rest again.
         NonRetriableError
             If the camera has none of an image.
         """
@@ -115,6 +125,7 @@ class Archiver(Device):
                 with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
                     list(pool.map(partial(self._detector, event, described), sensors))
                 LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
+            self._told.clear()
 
     def _describe(self, event: EndReadout) -> dict[str, Any]:
         """Return what the camera has of an image, once for all detectors; nothing if it does not say, then each asks again."""
@@ -126,28 +137,40 @@ class Archiver(Device):
 
     def _detector(self, event: EndReadout, described: Mapping[str, Any], detector: str) -> None:
         for attempt in range(1, self._configuration.fetch_attempts + 1):
+            self._beat()
             try:
-                journal_detector(
-                    self._journal, self._camera, event, detector, described.get(detector) if attempt == 1 else None
-                )
+                journal_detector(self._journal, self._camera, event, detector, described if attempt == 1 else None)
             except NonRetriableError as error:
                 self._retrieved(event, detector, 1, str(error))
                 return
             except RetriableError as error:
+                if isinstance(error, AwayError) or attempt == self._configuration.fetch_attempts:
+                    raise
                 LOG.warning("attempt %d: %s", attempt, error)
-                if attempt == self._configuration.fetch_attempts:
-                    self._retrieved(event, detector, 2, str(error))
-                    self.fault(5702, str(error))
                 time.sleep(self._configuration.retry_seconds)
             else:
                 self._wake.set()
                 self._retrieved(event, detector, 0, "journalled")
                 return
 
+    def give_up(self, content: Any, reason: str) -> None:
+        """Report what is not here of a readout that is set aside: somebody waits for it, and the camera still has it."""
+        try:
+            event = EndReadout.model_validate(content)
+            missing = [one for one in event.sensors if not self._journal.holds(object_key(event.exposure, one))]
+        except (ValidationError, NonRetriableError):
+            return  # nobody knows what it is about
+        for detector in missing:
+            self._retrieved(event, detector, 2, f"set aside by the archiver: {reason}")
+        self._told.clear()
+
     def _retrieved(self, event: EndReadout, detector: str, status: int, description: str) -> None:
+        if (event.imageName, detector) in self._told:
+            return
         if status:
             LOG.error("%s: %s", detector, description)
         self._tell_retrieval(event.imageSource, event.imageName, event.group, detector, status, description)
+        self._told.add((event.imageName, detector))
 
     def _tell_retrieval(
         self, camera: str, obs_id: str, group: str, detector: str, status: int, description: str
@@ -266,8 +289,12 @@ class Archiver(Device):
                 self._tell_retrieval(CAMERA_CODE, entry.obs_id, entry.group, entry.detector, 3, aside.reason)
 
     def _sweep(self) -> None:
-        """Look whether the store still has what it took; what it lost is stored again."""
+        """Look whether the store still has what it took; what it lost is stored again, what was deleted is forgotten."""
         for entry in self._journal.stored():
             if self._store.digest(BUCKET, entry.key) != entry.sha256:
+                if why := why_deleted(self._store, BUCKET, entry.key, entry.sha256):
+                    LOG.warning("%s: not stored again: %s", entry.key, why)
+                    self._journal.forget(entry)
+                    continue
                 LOG.error("%s: lost by the store, storing it again", entry.key)
                 self._journal.mark_pending(entry)

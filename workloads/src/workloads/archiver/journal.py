@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from workloads.common.errors import RetriableError
+from workloads.common.errors import AwayError
 from workloads.common.names import classify
 from workloads.common.s3 import sha256
 
@@ -74,7 +74,7 @@ class Journal:
 
         Raises
         ------
-        RetriableError
+        AwayError
             If the disk does not take it (full, for example); nothing is left of it then.
         """
         name = _file_name(entry.key)
@@ -84,7 +84,7 @@ class Journal:
             _sync(self._pending)
         except OSError as error:
             (self._pending / name).unlink(missing_ok=True)
-            raise RetriableError(
+            raise AwayError(
                 f"journal {self._pending}: {entry.key} of {entry.size} bytes not written: {error.strerror}"
             ) from error
 
@@ -141,6 +141,12 @@ class Journal:
     def mark_pending(self, entry: Entry) -> None:
         """Note that the store has lost an entry: it will be stored again."""
         self._move(entry, self._stored, self._pending)
+
+    def forget(self, entry: Entry) -> None:
+        """Drop the second copy of an entry that was stored: it was deleted there."""
+        for file in (f"{_file_name(entry.key)}{_FACTS}", _file_name(entry.key)):
+            (self._stored / file).unlink(missing_ok=True)
+        _sync(self._stored)
 
     def _move(self, entry: Entry, source: Path, target: Path) -> None:
         name = _file_name(entry.key)

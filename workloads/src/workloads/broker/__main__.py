@@ -22,7 +22,8 @@ from prometheus_client import Counter
 from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common import log
 from workloads.common.consume import Delivery, Loop
-from workloads.common.kafka import Received, Receiver
+from workloads.common.consumer import Receiver
+from workloads.common.received import Received
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings

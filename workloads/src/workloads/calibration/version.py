@@ -27,7 +27,7 @@ def version_of(camera: Camera, sky: str, night: str) -> str:
     night
         The module that takes the exposures before the night.
     """
-    digest = hashlib.sha256(camera.model_dump_json().encode() + sky.encode())
+    digest = hashlib.sha256(camera.model_dump_json(exclude={"spare_workers"}).encode() + sky.encode())
     for name in _LIBRARIES:
         digest.update(f"{name} {installed(name)}\n".encode())
     for name, path in sorted(sources(*_ROOTS, night).items()):

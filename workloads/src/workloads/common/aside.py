@@ -11,8 +11,12 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError
-from workloads.common.kafka import Bus, Received, Receiver, Sender, partitions
+from workloads.common.kafka import Bus, partitions
+from workloads.common.producer import Sender
+from workloads.common.received import Received
+from workloads.common.sizes import TooLargeError
 from workloads.common.times import tai_now
 
 TOPIC = "set-aside"
@@ -22,14 +26,15 @@ GIVEN_BACK_FROM = "dpp-given-back-from"
 """Header of such a message: the offset at which it stood when it was set aside."""
 SET_ASIDE, GIVEN_BACK, DISMISSED = "set-aside", "given-back", "dismissed"
 COUNT = Counter("messages_set_aside", "Messages that could not be handled", ["group", "topic"])
-_LARGEST_BYTES = 3_500_000
-"""Of a value that is kept here: with its reason it must fit into a record of 4 MiB, which is what brokers take."""
 _LONGEST_TEXT = 8000
 
 
 @dataclass(frozen=True)
 class Aside:
-    """A message that a group could not handle, as the record of schema `set-aside` has it; `time` is TAI seconds."""
+    """A message that a group could not handle, as the record of schema `set-aside` has it; `time` is TAI seconds.
+
+    `size` are the bytes of its key, headers and value, which are kept together or not at all, see `write`.
+    """
 
     state: str
     group: str
@@ -51,12 +56,11 @@ class Aside:
     @classmethod
     def of(cls, message: Received, group: str, workload: str, reason: str, traceback: str, attempts: int) -> Aside:
         """Return what is kept of a message."""
-        value = message.value if len(message.value) <= _LARGEST_BYTES else b""
         return cls(
             state=SET_ASIDE, group=group, workload=workload, role=message.role, topic=message.topic,
             partition=message.partition, offset=message.offset, timestamp=message.timestamp, key=message.key,
-            headers=message.headers, value=value, size=len(message.value), reason=reason[:_LONGEST_TEXT],
-            traceback=traceback[-_LONGEST_TEXT:], attempts=attempts, time=tai_now(),
+            headers=message.headers, value=message.value, size=_size(message.key, message.headers, message.value),
+            reason=_text(reason[:_LONGEST_TEXT]), traceback=_text(traceback[-_LONGEST_TEXT:]), attempts=attempts, time=tai_now(),
         )  # fmt: skip
 
     @property
@@ -64,10 +68,35 @@ class Aside:
         """Whose message it is and where it stood: the record's key."""
         return f"{self.group}/{self.topic}/{self.partition}/{self.offset}"
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of the message is kept."""
+        return self.size == _size(self.key, self.headers, self.value)
+
+    @property
+    def facts(self) -> Aside:
+        """What is known of the message, without itself."""
+        return replace(self, key=None, headers={}, value=b"")
+
+
+def _size(key: bytes | None, headers: Mapping[str, bytes], value: bytes) -> int:
+    return len(key or b"") + sum(len(name.encode()) + len(content) for name, content in headers.items()) + len(value)
+
+
+def _text(text: str) -> str:
+    """Return a text as UTF-8 can hold it: what JSON escapes may be half a character."""
+    return text.encode(errors="replace").decode()
+
 
 def write(bus: Bus, sender: Sender, aside: Aside) -> None:
-    """Send the record of a message; it is delivered with the sender's next flush or transaction."""
-    bus.publish(sender, TOPIC, vars(aside), key=aside.name)
+    """Send the record of a message; it is delivered with the sender's next flush or transaction.
+
+    A message that fits into a record alone, but not with what is said about it, is not kept: only that is.
+    """
+    try:
+        bus.publish(sender, TOPIC, vars(aside), key=aside.name)
+    except TooLargeError:
+        bus.publish(sender, TOPIC, vars(aside.facts), key=aside.name)
 
 
 def is_for(message: Received, group: str) -> bool:
@@ -129,7 +158,7 @@ class Asides:
         """
         given = []
         for aside in asides:
-            if aside.size != len(aside.value):
+            if not aside.whole:
                 raise NonRetriableError(
                     f"{aside.name}: {aside.size} bytes, too many to be kept here; have its sender send it again"
                 )
@@ -150,6 +179,6 @@ class Asides:
         sender = self._bus.sender(TOPIC)
         settled = [replace(aside, state=state, time=tai_now()) for aside in asides]
         for aside in settled:
-            write(self._bus, sender, replace(aside, value=b""))
+            write(self._bus, sender, aside.facts)
         sender.flush()
         return settled

@@ -69,7 +69,17 @@ class Codec:
 
     def __init__(self, names: Mapping[str, str], registry: SchemasById | None = None) -> None:
         self._registry = registry
-        self._declared = schemas.topics(names)
+        self._declare(schemas.topics(names))
+
+    @classmethod
+    def of(cls, declared: Mapping[str, schemas.Declared], registry: SchemasById | None = None) -> Codec:
+        """Return the codec of other topics than those with a file: their schemas by the role of each."""
+        made = cls({}, registry)
+        made._declare(declared)
+        return made
+
+    def _declare(self, declared: Mapping[str, schemas.Declared]) -> None:
+        self._declared = dict(declared)
         self._readers = {role: fastavro.parse_schema(one.definition) for role, one in self._declared.items()}
         self._writers: dict[int, Any] = {one.id: self._readers[role] for role, one in self._declared.items()}
 
@@ -85,7 +95,7 @@ class Codec:
         buffer = io.BytesIO()
         try:
             fastavro.schemaless_writer(buffer, reader, dict(record), strict=True)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise NonRetriableError(f"record for {role}: does not fit schema {declared.id}: {error}") from error
         return frame(declared.id, buffer.getvalue())
 

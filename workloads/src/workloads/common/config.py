@@ -60,6 +60,15 @@ class ConfigurationFolder:
         """Return the files that may be named in ``start``."""
         return sorted(file.name for file in self._path.glob("*.yaml") if not file.name.startswith("_"))
 
+    def available(self) -> dict[str, str]:
+        """Return the fields of the event ``configurationsAvailable``."""
+        return {
+            "overrides": ",".join(self.overrides()),
+            "version": self.version(),
+            "url": self._path.as_uri(),
+            "schemaVersion": SCHEMA_VERSION,
+        }
+
     def version(self) -> str:
         """Return the hash of all files: twelve hexadecimal digits that change with any of them."""
         digest = hashlib.sha256()

@@ -14,7 +14,6 @@ the process dies                       known by the note beside the group's offs
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -30,7 +29,9 @@ from pydantic import ValidationError
 
 from workloads.common import aside as asides
 from workloads.common.aside import Aside
+from workloads.common.attempts import ATTEMPTS, Progress, Trouble
 from workloads.common.avro import Codec
+from workloads.common.consumer import Receiver
 from workloads.common.errors import (
     AwayError,
     FencedError,
@@ -39,14 +40,14 @@ from workloads.common.errors import (
     UnknownSchemaError,
     WorkloadError,
 )
-from workloads.common.kafka import Bus, Place, Received, Receiver, Sender, after_all
+from workloads.common.kafka import Bus
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.patience import PAUSES_SECONDS
+from workloads.common.producer import Sender
+from workloads.common.received import Received, Where
 from workloads.common.serve import Health, Stop
 
 LOG = logging.getLogger(__name__)
-ATTEMPTS = 3
-"""How often the handling of a message is begun before it is set aside."""
 UNKNOWN_SCHEMA_SECONDS = float(os.environ.get("DPP_UNKNOWN_SCHEMA_SECONDS", "600"))
 """How long a group waits for ids that the registry does not know: registry and topic are mirrored apart."""
 _UNKNOWN_AGAIN_SECONDS = 3600.0
@@ -55,7 +56,6 @@ _TURN_SECONDS = 10.0
 """After so long a turn lets others know that it lives."""
 _NEVER = (NonRetriableError, ValidationError)
 Decode = Callable[[Received], Any]
-Where = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -146,20 +146,6 @@ def passed_over(message: Received, _content: Any, reason: str, trace: str, _atte
     return False
 
 
-@dataclass
-class _Trouble:
-    """What has gone wrong with the first of the waiting messages."""
-
-    message: Received
-    attempts: int = 0
-    waits: int = 0
-    waited: float = 0.0
-    reason: str = ""
-    trace: str = ""
-    examined: bool = False
-    hopeless: bool = False
-
-
 class Loop:
     """Takes the messages of a group and gives them to a handler, in their order, until each is done or set aside.
 
@@ -202,18 +188,15 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._receiver, self._decode, self._handle, self._set_aside = receiver, decode, handle, set_aside
-        self._most, self._commits, self._patience, self._oldest_open = most, commits, patience, oldest_open
+        self._most, self._commits, self._patience = most, commits, patience
         self._clock = clock
+        self._progress = Progress(receiver, oldest_open)
         self._waiting: deque[Received] = deque()
-        self._trouble: _Trouble | None = None
+        self._trouble: Trouble | None = None
         self._again = -math.inf
         self._singly = 0
         """So many of the waiting messages are taken one by one: together they failed."""
         self._unknown_since = -math.inf
-        self._begun: dict[Where, _Note] = {}
-        """What a former process noted of each partition, or this one since."""
-        self._reached: dict[Where, int] = {}
-        self._committed: dict[Where, Place] = {}
 
     def run(
         self,
@@ -248,6 +231,10 @@ class Loop:
                 self._wait(error)
         self.commit()
 
+    def commit(self) -> None:
+        """Commit how far this group is; where Kafka does not take it, that is done with the next messages."""
+        self._progress.commit()
+
     @property
     def waiting(self) -> bool:
         """Whether there are messages that wait to be handled."""
@@ -270,10 +257,7 @@ class Loop:
         """Drop what others of the group have now."""
         if lost:
             self._waiting = deque(message for message in self._waiting if message.where not in lost)
-            for where in lost:
-                self._begun.pop(where, None)
-                self._reached.pop(where, None)
-                self._committed.pop(where, None)
+            self._progress.forget(lost)
 
     # -- one message, or some ------------------------------------------------------------------------------------------
 
@@ -285,7 +269,7 @@ class Loop:
         batch, contents = self._read(trouble)
         if not batch:
             return
-        self._note(batch, trouble.attempts + 1)
+        self._progress.begin(batch, trouble.attempts + 1)
         try:
             if contents:
                 self._handle(contents)
@@ -296,21 +280,13 @@ class Loop:
         else:
             self._done(batch, [] if self._commits else [delivery.message for delivery in contents])
 
-    def _examine(self, first: Received) -> _Trouble:
+    def _examine(self, first: Received) -> Trouble:
         """Return what is known of the first message, from this process or those before."""
         if self._trouble is None or self._trouble.message is not first:
-            self._trouble = _Trouble(first)
-        trouble = self._trouble
-        if not trouble.examined:
-            begun = self._begun_at(first.where)
-            trouble.examined = True
-            trouble.attempts = begun.attempts if begun.first == first.offset else 0
-            if trouble.attempts >= ATTEMPTS:
-                trouble.hopeless = True
-                trouble.reason = f"its process has died {trouble.attempts} times while it was handled"
-        return trouble
+            self._trouble = self._progress.trouble(first)
+        return self._trouble
 
-    def _read(self, trouble: _Trouble) -> tuple[list[Received], list[Delivery]]:
+    def _read(self, trouble: Trouble) -> tuple[list[Received], list[Delivery]]:
         """Return the messages to take together, and those of them that are for this group with what they say."""
         batch: list[Received] = []
         contents: list[Delivery] = []
@@ -336,9 +312,9 @@ class Loop:
 
     def _alone(self, message: Received) -> bool:
         """Tell whether a message is taken by itself: with others, it has failed or ended a process."""
-        return self._singly > 0 or message.offset < self._begun_at(message.where).until
+        return self._singly > 0 or self._progress.cut_short(message)
 
-    def _failed(self, batch: list[Received], trouble: _Trouble, error: Exception) -> None:
+    def _failed(self, batch: list[Received], trouble: Trouble, error: Exception) -> None:
         if len(batch) > 1:
             LOG.warning("%d messages failed together (%s); one by one", len(batch), error)
             self._singly = len(batch)
@@ -349,14 +325,14 @@ class Loop:
         else:
             self._pause(trouble, f"attempt {trouble.attempts} failed: {type(error).__name__}: {error}")
 
-    def _give_up(self, trouble: _Trouble, error: Exception) -> None:
+    def _give_up(self, trouble: Trouble, error: Exception) -> None:
         known = isinstance(error, WorkloadError | ValidationError)
         trouble.hopeless = True
         trouble.reason = str(error) if known else f"{type(error).__name__}: {error}"
         trouble.trace = "" if known else "".join(traceback.format_exception(error))
         self._put_aside(trouble)
 
-    def _put_aside(self, trouble: _Trouble) -> None:
+    def _put_aside(self, trouble: Trouble) -> None:
         message, reason = trouble.message, trouble.reason
         committed = self._set_aside(message, self._content(message), reason, trouble.trace, trouble.attempts)
         self._done([message], [message] if committed else [])
@@ -373,28 +349,29 @@ class Loop:
             self._waiting.popleft()
         self._singly = max(0, self._singly - len(batch))
         self._trouble = None
-        self._reached |= after_all(batch)
-        self._committed |= {where: Place(offset) for where, offset in after_all(committed).items()}
+        self._progress.done(batch, committed)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
     def _wait(self, error: RetriableError) -> None:
         """Keep the place until what is away is back, or patience ends."""
-        trouble = self._trouble or _Trouble(self._waiting[0])
+        trouble = self._trouble
+        if trouble is None or trouble.message is not self._waiting[0]:
+            trouble = Trouble(self._waiting[0])
         pause = self._pause(trouble, str(error))
         trouble.waited += 0.0 if isinstance(error, AwayError) else pause
         if not trouble.hopeless and self._waited_enough(trouble, error):
             trouble.hopeless, trouble.reason, self._again = True, str(error), -math.inf
-        self._forgive(trouble)
+        self._progress.forgive(trouble)
 
-    def _waited_enough(self, trouble: _Trouble, error: RetriableError) -> bool:
+    def _waited_enough(self, trouble: Trouble, error: RetriableError) -> bool:
         if not isinstance(error, UnknownSchemaError):
             return trouble.waited > self._patience
         if self._clock() - self._unknown_since > _UNKNOWN_AGAIN_SECONDS:
             self._unknown_since = self._clock()
         return self._clock() - self._unknown_since > UNKNOWN_SCHEMA_SECONDS
 
-    def _pause(self, trouble: _Trouble, reason: str) -> float:
+    def _pause(self, trouble: Trouble, reason: str) -> float:
         pause = PAUSES_SECONDS[min(trouble.waits, len(PAUSES_SECONDS) - 1)]
         trouble.waits += 1
         self._again = self._clock() + pause
@@ -403,69 +380,3 @@ class Loop:
             "%s: %s at %d, again in %.0f s: %s", self._receiver.group, message.role, message.offset, pause, reason
         )
         return pause
-
-    # -- what stays when the process dies ------------------------------------------------------------------------------
-
-    def _begun_at(self, where: Where) -> _Note:
-        if where not in self._begun:
-            place = self._receiver.place(where)
-            self._begun[where] = _Note.read(place.note) if place else _Note()
-        return self._begun[where]
-
-    def _note(self, batch: list[Received], attempt: int) -> None:
-        """Note beside the group's offsets that the handling of messages begins."""
-        notes: dict[Where, _Note] = {}
-        for message in batch:
-            first = notes[message.where].first if message.where in notes else message.offset
-            until = max(message.offset + 1, self._begun_at(message.where).until)
-            notes[message.where] = _Note(first, until if len(batch) == 1 else message.offset + 1, attempt)
-        self._commit(notes)
-
-    def _forgive(self, trouble: _Trouble) -> None:
-        """Take back that the handling of messages has begun: it was not they that failed."""
-        where = trouble.message.where
-        noted = self._committed.get(where)
-        if noted is not None and noted.note:
-            note = _Note(trouble.message.offset, self._begun_at(where).until, trouble.attempts)
-            self._committed[where] = Place(noted.offset, note.written() if trouble.attempts else "")
-            self._receiver.commit({where: self._committed[where]}, wait=False)
-
-    def commit(self) -> None:
-        """Commit how far this group is; where Kafka does not take it, that is done with the next messages."""
-        try:
-            self._commit({})
-        except RetriableError as error:
-            LOG.warning("%s: %s; again with the next", self._receiver.group, error)
-
-    def _commit(self, notes: Mapping[Where, _Note]) -> None:
-        """Commit how far this group is, with the notes of what begins now."""
-        reached = self._reached | {where: note.first for where, note in notes.items()}
-        places = {
-            where: Place(int(min(offset, self._oldest_open(where))), notes[where].written() if where in notes else "")
-            for where, offset in reached.items()
-        }
-        new = {where: place for where, place in places.items() if self._committed.get(where) != place}
-        if new:
-            self._receiver.commit(new)
-            self._committed |= new
-
-
-@dataclass(frozen=True)
-class _Note:
-    """What stands beside a group's offset: which messages were begun together, and how often the first of them."""
-
-    first: int = -1
-    until: int = -1
-    attempts: int = 0
-
-    def written(self) -> str:
-        return json.dumps({"first": self.first, "until": self.until, "attempts": self.attempts})
-
-    @classmethod
-    def read(cls, text: str) -> _Note:
-        """Read a note; what others have written there is none."""
-        try:
-            content = json.loads(text)
-            return cls(*(int(content[name]) for name in ("first", "until", "attempts")))
-        except (ValueError, TypeError, KeyError):
-            return cls()

@@ -11,9 +11,11 @@ from functools import partial
 
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro, readable
+from workloads.common.consumer import Receiver
 from workloads.common.device import Command, Device
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.kafka import Bus, Receiver, Sender
+from workloads.common.kafka import Bus
+from workloads.common.producer import Sender
 from workloads.common.serve import Health, Stop, run_together
 from workloads.common.times import tai_now
 
@@ -162,12 +164,13 @@ def run_device(
             health.beat("commands")
             taking.turn(timeout=0.2)
 
-    failed = run_together(stop, {"commands": obey, "heartbeat": partial(_beat, transport, stop), **loops})
+    failed = run_together(stop, {"commands": obey, "heartbeat": partial(_beat, transport, stop, health), **loops})
     return 0 if device.offline and not failed else _FAILED
 
 
-def _beat(transport: Transport, stop: Stop) -> None:
+def _beat(transport: Transport, stop: Stop, health: Health) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
+        health.beat("heartbeat")
         try:
             transport.emit("heartbeat", {})
         except RetriableError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from workloads.common.kafka import Bus, Sender
+from workloads.common.kafka import Bus
+from workloads.common.producer import Sender
 from workloads.common.times import tai_now
 
 TOPIC = "ledger"

@@ -19,6 +19,7 @@ from workloads.common.errors import AwayError, NonRetriableError, RetriableError
 from workloads.common.settings import Settings, Verb
 
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+_REPLACED = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _TRANSIENT = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"}
 AWAY = (UnreachableError, HTTPClientError, IncompleteReadError)
 """What clients of a store raise where it is gone, ends, or starts."""
@@ -96,14 +97,30 @@ class Store:
             marked = _marking_session(dscp, verify, connections)
             self._client.meta.events.register("before-send.s3", lambda request, **_: marked.send(request))
 
-    def put(self, bucket: str, key: str, data: bytes, digest: str = "") -> str:
-        """Store `data`; the server checks the SHA-256 that is sent along. Return the digest, hexadecimal."""
+    def put(self, bucket: str, key: str, data: bytes, digest: str = "", *, over: str | None = None) -> str:
+        """Store `data`; the server checks the SHA-256 that is sent along. Return the digest, hexadecimal.
+
+        Parameters
+        ----------
+        bucket, key
+            Where.
+        data, digest
+            The bytes, and their digest where it is known.
+        over
+            Only in the place of this tag (`get_tagged`), or of no object where it is empty; by default of whatever is there.
+
+        Raises
+        ------
+        ReplacedError
+            If something else is there.
+        """
         self._require(bucket, "write", key)
+        only: dict[str, str] = {} if over is None else {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         digest = digest or sha256(data)
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
         with self._errors(bucket, key):
             self._client.put_object(
-                Bucket=bucket, Key=key, Body=data, ChecksumSHA256=checksum, Metadata={"sha256": digest}
+                Bucket=bucket, Key=key, Body=data, ChecksumSHA256=checksum, Metadata={"sha256": digest}, **only
             )
         return digest
 
@@ -119,6 +136,16 @@ class Store:
         NonRetriableError
             If there is none, or its bytes do not have the digest it was stored with.
         """
+        data, digest, _ = self._proved(bucket, key)
+        return data, digest
+
+    def get_tagged(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """Return the bytes of an object and the tag that tells it from others of its key; errors as of `read`."""
+        data, _, tag = self._proved(bucket, key)
+        return data, tag
+
+    def _proved(self, bucket: str, key: str) -> tuple[bytes, str, str]:
+        """Return bytes, digest and tag of an object."""
         self._require(bucket, "read", key)
         with self._errors(bucket, key):
             response = self._client.get_object(Bucket=bucket, Key=key)
@@ -126,7 +153,7 @@ class Store:
         stored, found = response.get("Metadata", {}).get("sha256", ""), sha256(data)
         if stored and stored != found:
             raise NonRetriableError(f"{self.site}:{bucket}/{key}: digest {found} of what was read, expected {stored}")
-        return data, found
+        return data, found, str(response.get("ETag", ""))
 
     def digest(self, bucket: str, key: str) -> str | None:
         """Return the digest that an object was stored with; None if there is no such object."""
@@ -194,6 +221,10 @@ class MissingObjectError(NonRetriableError):
     """There is no object of that key."""
 
 
+class ReplacedError(RetriableError):
+    """Somebody else has stored an object of that key meanwhile: look at it before the next attempt."""
+
+
 class _Translate:
     """Turn the client library's exceptions into ours."""
 
@@ -208,6 +239,8 @@ class _Translate:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _MISSING:
                 raise MissingObjectError(f"{self._what}: no such object") from error
+            if code in _REPLACED:
+                raise ReplacedError(f"{self._what}: stored by somebody else meanwhile") from error
             kind = RetriableError if code in _TRANSIENT else NonRetriableError
             raise kind(f"{self._what}: {error}") from error
         if isinstance(error, BotoCoreError):

@@ -95,12 +95,14 @@ def science_raft(raft: str = "R22", first: int = 90) -> list[Detector]:
 class Camera(_Strict):
     """What the camera is made of: pixels along a side of a detector, and the seed of its hardware and of the static sky.
 
-    `visits_in_flight` visits are worked on at once: as many workers wait for each detector. Nothing is expected of the
+    `visits_in_flight` visits are worked on at once: as many workers wait for each detector, and `spare_workers` more wait
+    for one of these to be lost. Nothing is expected of the
     `detectors_off`, and what comes of them all the same is archived and not processed.
     """
 
     size: int = 1024
     visits_in_flight: int = 1
+    spare_workers: int = 1
     detectors_off: list[str] = []
     seed: int = 20160401
     detectors: list[Detector] = science_raft()

@@ -1,4 +1,7 @@
-"""Who waits for what: a slot for each detector and each visit that may be in flight, and a partition for each slot."""
+"""Who waits for what: a slot for each detector and each visit that may be in flight, and a partition for each slot.
+
+Which worker has which slot is nobody's to declare: workers lease them from their group.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from workloads.common.settings import Camera, Detector
 
 @dataclass(frozen=True)
 class Slot:
-    """What one worker works on.
+    """What is one worker's at a time.
 
     Parameters
     ----------
@@ -43,15 +46,17 @@ def slots(camera: Camera) -> list[Slot]:
     ]
 
 
-def share(camera: Camera) -> list[Slot]:
-    """Return the slots of this process: ``SHARD`` of ``SHARDS``, counted from 0; by default all.
+def workers(camera: Camera) -> int:
+    """Return how many workers this process has: ``WORKERS``; by default one for each slot, and all spare ones.
 
     Raises
     ------
     NonRetriableError
-        If there is no such shard.
+        If that is no number of workers.
     """
-    shard, shards = os.environ.get("SHARD", "0"), os.environ.get("SHARDS", "1")
-    if not (shard.isdigit() and shards.isdigit() and int(shard) < int(shards)):
-        raise NonRetriableError(f"SHARD {shard!r} of SHARDS {shards!r}: expected a number below that of the shards")
-    return slots(camera)[int(shard) :: int(shards)]
+    found = os.environ.get("WORKERS", "")
+    if not found:
+        return len(slots(camera)) + camera.spare_workers
+    if not (found.isdecimal() and int(found) > 0):
+        raise NonRetriableError(f"WORKERS {found!r}: expected a number above 0, or none for all workers of the camera")
+    return int(found)

@@ -11,14 +11,15 @@ from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro
 from workloads.common.errors import RetriableError, WorkloadError
-from workloads.common.kafka import Bus, Sender
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
+from workloads.common.producer import Sender
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
 from workloads.data_backbone.arrivals import parse_notification
 from workloads.data_backbone.backbone import ARRIVALS, SERVICE, Backbone
-from workloads.data_backbone.keeper import Keeper
+from workloads.data_backbone.keeper import Keeper, subjects
 from workloads.data_backbone.memory import remember
 from workloads.data_backbone.writer import BUCKET
 
@@ -49,8 +50,10 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         sender.flush()
 
     LOG.info("%d stamps of the last days recalled", remember(keeper, bus, partial(health.beat, "keeper")))
+    health.ready()
     receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
-    loop = Loop(receiver, avro(bus, *handlers), take, ToTopic(bus, receiver, sender), most=_EVENTS)
+    aside = ToTopic(bus, receiver, sender, Ledger(bus, f"{SERVICE}-keeper", sender), subjects)
+    loop = Loop(receiver, avro(bus, *handlers), take, aside, most=_EVENTS)
     loop.run(stop, health, "keeper", beside=check)
 
 
@@ -61,7 +64,7 @@ def _ingest(backbone: Backbone, stop: Stop, health: Health) -> None:
         if loop.waiting:
             return
         try:
-            backbone.take_swept()
+            backbone.take_swept(partial(health.beat, "ingest"))
         except RetriableError as error:
             LOG.warning("sweep: %s; again later", error)
 
@@ -96,7 +99,6 @@ def main() -> int:
     backbone = Backbone(settings, keeper.arrived)
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
-    health.ready()
     loops = {
         "ingest": partial(_ingest, backbone, stop, health),
         "sweep": partial(_sweep, backbone, stop, health),

@@ -11,10 +11,13 @@ from concurrent.futures import Future
 
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery
-from workloads.common.kafka import Bus, Received, Receiver, Sender, after_all
+from workloads.common.consumer import Receiver
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import INSTRUMENT, Kind, Named, RawName, classify
+from workloads.common.producer import Sender
+from workloads.common.received import Received, after_all
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
@@ -92,12 +95,13 @@ class Backbone:
             if offset >= self._halfway.get(where, math.inf):
                 del self._halfway[where]
 
-    def take_swept(self) -> None:
-        """Ingest what a sweep has found; errors as of `take`."""
+    def take_swept(self, beat: Callable[[], None] = lambda: None) -> None:
+        """Ingest what a sweep has found, some at a time, each with a `beat`: what is done is done. Errors as of `take`."""
         while True:
             found = self._found[:_TOGETHER]
             if not found:
                 return
+            beat()
             self._ingest([file.result() for file in self._verify(found, set())])
             del self._found[: len(found)]
 
@@ -120,13 +124,13 @@ class Backbone:
     def _raws(self, keys: list[str]) -> list[RawName]:
         return [name for key in keys if (name := self._to_ingest(key, classify(key), set()))]
 
-    def _verify(self, arrivals: list[Arrival], seen: set[str]) -> list[Future[Verified | Bad]]:
+    def _verify(self, arrivals: list[Arrival], seen: set[str]) -> list[Future[Verified | Bad | None]]:
         """Begin to verify what was not seen before, each once."""
         new = {arrival.key: arrival for arrival in arrivals if arrival.key not in seen}
         seen.update(new)
         return self.writer.verify(new.values())
 
-    def _ingest(self, results: list[Verified | Bad], *messages: Received) -> None:
+    def _ingest(self, results: list[Verified | Bad | None], *messages: Received) -> None:
         good, bad = self.writer.ingest(results)
         with self.sender.transaction(self.arrivals, *messages):
             for file in good:

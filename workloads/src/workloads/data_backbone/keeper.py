@@ -6,6 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from workloads.common.errors import NonRetriableError
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName, Kind, kind_of_sensor
 from workloads.common.settings import Camera
@@ -19,6 +22,23 @@ REMEMBERED_SECONDS = 2 * 86400.0
 """How long groups, arrivals and what was named are known: longer than a night and the day after it."""
 _Image = tuple[str, str]
 """Observation id and detector."""
+
+
+def subjects(role: str, record: dict[str, Any]) -> list[Subject]:
+    """Return whom an event that is set aside announces: what was set aside is still owed, by its name."""
+    if role == "next-visit":
+        return [Subject(group=record["groupId"])]
+    if role != "readouts":
+        return []  # what is only told about an exposure takes nothing from it
+    try:
+        obs_id = ExposureName.from_obs_id(record["imageName"]).obs_id
+        event = EndReadout.model_validate(record)
+    except NonRetriableError:
+        return []
+    except ValidationError:
+        return [Subject(obs_id)]
+    science = [sensor for sensor in event.sensors if kind_of_sensor(sensor) is Kind.SCIENCE]
+    return [Subject(obs_id, sensor, event.group) for sensor in science] or [Subject(obs_id, group=event.group)]
 
 
 @dataclass

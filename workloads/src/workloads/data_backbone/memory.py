@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError, UnknownSchemaError
-from workloads.common.kafka import Bus, Receiver, partitions
+from workloads.common.kafka import Bus, partitions
 from workloads.common.ledger import TOPIC
 from workloads.common.times import tai_now, tai_to_utc
 from workloads.data_backbone.keeper import REMEMBERED_SECONDS, Keeper

@@ -15,7 +15,8 @@ from astropy.io.fits import Header
 from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef, FileDataset
 from prometheus_client import Counter, Histogram
 
-from workloads.common.errors import AwayError, NonRetriableError, WorkloadError
+from workloads.common.deletions import why_deleted
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.names import INSTRUMENT
 from workloads.common.peers import asking
 from workloads.common.raw import check_raw
@@ -102,22 +103,28 @@ class Writer:
             raws = query.where(instrument=INSTRUMENT, day_obs=day).join_dataset_search("raw", RAW_RUN)
             return {(int(one["exposure"]), int(one["detector"])) for one in raws.data_ids(("exposure", "detector"))}
 
-    def verify(self, arrivals: Iterable[Arrival]) -> list[Future[Verified | Bad]]:
-        """Begin to verify files, as many at once as there are cores; the results come in their order."""
-        return [self._pool.submit(self._verify, arrival) for arrival in arrivals]
+    def verify(self, arrivals: Iterable[Arrival]) -> list[Future[Verified | Bad | None]]:
+        """Begin to verify files, as many at once as there are cores; the results come in their order.
+
+        None is the result of one that the store has and cannot give now, and of one that was deleted. `AwayError` if the store
+        is away.
+        """
+        return [self._pool.submit(self._verified, arrival) for arrival in arrivals]
 
     def write(self, arrivals: list[Arrival]) -> tuple[list[Verified], list[Bad]]:
         """Verify and ingest; see `ingest`."""
         different = {arrival.key: arrival for arrival in arrivals}
         return self.ingest([future.result() for future in self.verify(different.values())])
 
-    def ingest(self, results: Sequence[Verified | Bad]) -> tuple[list[Verified], list[Bad]]:
+    def ingest(self, results: Sequence[Verified | Bad | None]) -> tuple[list[Verified], list[Bad]]:
         """Ingest what is good and put the rest aside; what is there already is a success.
+
+        What verifying says None of is in neither list: the sweep finds it again, if it was not deleted.
 
         Raises
         ------
-        RetriableError
-            If the store cannot answer, `AwayError` if it or the registry is away; nothing is put aside for that.
+        AwayError
+            If the registry or, for what is put aside, the store is away; nothing is put aside for that.
         """
         begun = time.monotonic()
         good = [result for result in results if isinstance(result, Verified)]
@@ -135,14 +142,29 @@ class Writer:
         SECONDS.observe(time.monotonic() - begun)
         return good, bad
 
-    def _verify(self, arrival: Arrival) -> Verified | Bad:
+    def _verified(self, arrival: Arrival) -> Verified | Bad | None:
+        """Return what is wrong or right with a file; None if nobody can tell now, or it is not wanted any more."""
+        try:
+            found = self._verify(arrival)
+            if found is None and (why := why_deleted(self._store, BUCKET, arrival.key)):
+                LOG.info("%s: not ingested: %s", arrival.key, why)
+                return None
+        except AwayError:
+            raise
+        except RetriableError as error:
+            LOG.warning("%s: not now, the sweep will find it: %s", arrival.key, error)
+            return None
+        return found or Bad(arrival, "announced by a notification, but not in the store")
+
+    def _verify(self, arrival: Arrival) -> Verified | Bad | None:
+        """Return what is wrong or right with a file; None if there is none."""
         arrived = tai_now()
         try:
             data, digest = self._store.read(BUCKET, arrival.key)
             header = check_raw(data, arrival.key)
             check_header(header, arrival.name)
         except MissingObjectError:
-            return Bad(arrival, "announced by a notification, but not in the store")
+            return None
         except NonRetriableError as error:
             return Bad(arrival, str(error))
         return Verified(arrival, header, digest, len(data), arrived, tai_now())

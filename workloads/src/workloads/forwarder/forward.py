@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from workloads.common.deletions import why_deleted
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.s3 import Store, sha256
+from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.serve import Health
 from workloads.forwarder.journal import Sent, Transfer, TransferJournal
 
@@ -50,12 +51,35 @@ class Forwarder:
                 self._wake.notify_all()
         return new
 
+    def note_swept(self, keys: list[str], beat: Callable[[], None] = lambda: None) -> int:
+        """Take up what a sweep has found, as `note` does, but for what was deleted at a site: it is not brought back there.
+
+        Else it would be if the journal was lost and all is compared again. `beat` is called as it goes on.
+
+        Raises
+        ------
+        RetriableError
+            If a store does not answer.
+        """
+        for site, key in self._journal.unknown(keys):
+            beat()
+            if why := why_deleted(self._at(site), BUCKET, key):
+                self._refuse(site, key, why)
+        return self.note(keys)
+
     def keep_only(self, folders: set[str]) -> int:
         """Forget what is over of all folders but these, those that the source store has; return how many transfers that was.
 
         The journal is then as large as the store, and not as all nights that ever were.
         """
         return sum(self._journal.forget(folder) for folder in sorted(self._journal.folders() - folders))
+
+    def _at(self, site: str) -> Store:
+        return next(store for store in self._destinations if store.site == site)
+
+    def _refuse(self, site: str, key: str, why: str) -> None:
+        LOG.warning("%s: not sent to %s: %s", key, site, why)
+        self._journal.refused(site, key, why)
 
     def tell(self, beat: Callable[[], None] = lambda: None) -> None:
         """Announce every raw image that was read back from a site; one that could not be announced is the next time.
@@ -94,6 +118,9 @@ class Forwarder:
         try:
             digest, size = self._copy(transfer.key, store)
         except (RetriableError, NonRetriableError) as error:
+            if isinstance(error, MissingObjectError) and (why := self._why_gone(transfer.key, self._source)):
+                self._refuse(store.site, transfer.key, why)
+                return
             FAILED.labels(store.site).inc()
             pause = self._journal.failed(transfer, str(error))
             LOG.warning("%s to %s failed, again in %.1f s: %s", transfer.key, store.site, pause, error)
@@ -123,6 +150,14 @@ class Forwarder:
                 return data, sha256(data)
         raise refused or NonRetriableError(f"{key}: no site to take it from")
 
+    @staticmethod
+    def _why_gone(key: str, store: Store) -> str:
+        """Return why an object that no site has was deleted; empty if it was not, or nobody can tell now."""
+        try:
+            return why_deleted(store, BUCKET, key)
+        except RetriableError:
+            return ""
+
     # -- proof ---------------------------------------------------------------------------------------------------------
 
     def prove(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:
@@ -143,6 +178,9 @@ class Forwarder:
         key = sent.transfer.key
         try:
             if wrong := self._wrong(sent, store):
+                if why := why_deleted(store, BUCKET, key, sent.sha256):
+                    self._refuse(store.site, key, why)
+                    return
                 data, digest = self._good(key, store)
                 store.put(BUCKET, key, data, digest)
                 REPLACED.labels(store.site).inc()
@@ -180,6 +218,9 @@ class Forwarder:
         stores = [self._source, *(one for one in self._destinations if one.site != site)]
         if site not in {one.site for one in self._destinations}:
             LOG.warning("%s: %s asks for it, which nothing is forwarded to", key, site)
+            return False
+        if why := why_deleted(self._at(site), BUCKET, key):
+            self._refuse(site, key, why)
             return False
         others = [digest for one in stores if (digest := self._stored(one, key)) is not None]
         if not others or (bad and set(others) == {bad}):

@@ -153,6 +153,17 @@ class TransferJournal:
                 self._waiting[site] += number
             return self._database.total_changes - before
 
+    def unknown(self, keys: list[str]) -> list[tuple[str, str]]:
+        """Return site and key of those transfers of some objects that were never noted."""
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT key FROM transfers WHERE site = ? AND key IN ({marks})"  # noqa: S608 - marks only
+        found = list[tuple[str, str]]()
+        with self._lock:
+            for site in self._sites:
+                known = {key for (key,) in self._database.execute(query, (site, *keys))}
+                found += [(site, key) for key in keys if key not in known]
+        return found
+
     def take(self, site: str) -> Transfer | None:
         """Return the next transfer to a site: of the newest exposure, there by class; None if nothing is due.
 
@@ -220,12 +231,19 @@ class TransferJournal:
             self._waiting[site] += int(state is None or state[0] != "waiting")
 
     def refused(self, site: str, key: str, reason: str) -> None:
-        """Note that a site cannot use an object whose bytes are right: it is not sent again, and never is everywhere."""
-        change = "UPDATE transfers SET state = 'refused', error = ? WHERE site = ? AND key = ? AND state = ?"
-        with self._lock:
-            for state in ("waiting", "sent", "proved", "told"):
-                done = self._database.execute(change, (reason, site, key, state))
-                self._waiting[site] -= done.rowcount if state == "waiting" else 0
+        """Note that a site cannot use an object, or does not want it any more: it is not sent again, and never is everywhere."""
+        row = (site, key, class_of(key), exposure_of(key), reason)
+        with self._lock, self._database:
+            self._database.execute("BEGIN")
+            found = self._database.execute("SELECT state FROM transfers WHERE site = ? AND key = ?", (site, key))
+            state = found.fetchone()
+            self._database.execute(
+                "INSERT INTO transfers (site, key, class, exposure, state, error) VALUES (?, ?, ?, ?, 'refused', ?) "
+                "ON CONFLICT DO UPDATE SET state = 'refused', error = excluded.error",
+                row,
+            )
+            self._waiting[site] -= int(state is not None and state[0] == "waiting")
+            self._taken[site].discard(key)
 
     def untold(self) -> Arrival | None:
         """Return an arrival that nobody was told of yet, or None."""

@@ -26,8 +26,8 @@ _BATCH = 200
 class Notes(Protocol):
     """Where what is found goes."""
 
-    def note(self, keys: list[str]) -> int:
-        """Take new objects up; return how many were new."""
+    def note_swept(self, keys: list[str], beat: Callable[[], None]) -> int:
+        """Take new objects up; return how many were new. `beat` is called as it goes on."""
 
     def keep_only(self, folders: set[str]) -> int:
         """Forget what is over of all folders but these; return how many transfers that was."""
@@ -78,12 +78,12 @@ class Sweep:
         """Sweep once and return how many transfers were unknown; `beat` is called as it goes on."""
         root = f"{INSTRUMENT}/"
         recent = [f"{root}{day_obs(tai_now() - 86400 * days)}/" for days in (0, 1)]
-        found = self._forwarder.note([item.key for item in self._source.directly(BUCKET, root)])
+        found = self._forwarder.note_swept([item.key for item in self._source.directly(BUCKET, root)], beat)
         for folder in (*recent, *self._another(root, recent)):
             keys = (item.key for item in self._source.list(BUCKET, folder))
             while batch := list(itertools.islice(keys, _BATCH)):
                 beat()
-                found += self._forwarder.note(batch)
+                found += self._forwarder.note_swept(batch, beat)
         return found
 
     def _another(self, root: str, recent: list[str]) -> list[str]:

@@ -9,14 +9,16 @@ from functools import cached_property
 
 import sqlalchemy
 
+from workloads.common import deletions
 from workloads.common.aside import Asides
 from workloads.common.consume import readable
+from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError, RetriableError
-from workloads.common.kafka import Bus, Receiver
+from workloads.common.kafka import Bus
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Step, Subject
 from workloads.common.names import ExposureName
-from workloads.common.s3 import Store
+from workloads.common.s3 import Item, Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
 
@@ -29,6 +31,8 @@ PATIENCE_SECONDS = 45.0
 """How long an answer may take; the slowest question waits for a sweep that comes every 30 s."""
 _LEFT_SECONDS = 3600.0
 """Objects of questions that were not answered stay so long: the service may be back, and answers them then."""
+_RECORDED_SECONDS = 7 * 86400.0
+"""Records of their deletion stay longer than any way is cut."""
 
 
 class Asked:
@@ -80,12 +84,26 @@ class Asked:
         asides.dismiss(one for one in asides.open() if one.role == INGESTED and own in one.value)
 
     def tidy(self) -> None:
-        """Delete what was made by asking, now or long ago, in the stores that were asked."""
+        """Delete what was made by asking, now or long ago, in the stores that were asked.
+
+        With a record of each deletion, so that no sweep brings it back; records go in their turn.
+        """
         for store in self._stores.values():
-            for prefix in ("", "quarantine/"):
-                for item in list(store.list(BUCKET, f"{prefix}LSSTCam/{DAY}/")):
-                    if self.exposure.obs_id in item.key or time.time() - item.modified > _LEFT_SECONDS:
-                        store.delete(BUCKET, item.key)
+            for item in self._left(store, "", _LEFT_SECONDS):
+                deletions.delete(store, BUCKET, item.key, "an answered question of `dpp service check`")
+            for item in self._left(store, "quarantine/", _LEFT_SECONDS):
+                store.delete(BUCKET, item.key)
+            for item in self._left(store, deletions.PREFIX, _RECORDED_SECONDS, own=False):
+                store.delete(BUCKET, item.key)
+
+    def _left(self, store: Store, prefix: str, seconds: float, *, own: bool = True) -> list[Item]:
+        """Return what was made by asking below a prefix of a store: older than so many seconds, or by this question."""
+        items = list(store.list(BUCKET, f"{prefix}LSSTCam/{DAY}/"))
+        return [
+            item
+            for item in items
+            if (own and self.exposure.obs_id in item.key) or time.time() - item.modified > seconds
+        ]
 
 
 def await_answer(condition: Callable[[], bool], what: str) -> None:

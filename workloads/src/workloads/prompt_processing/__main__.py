@@ -1,10 +1,11 @@
-"""Run the workers of this site, or a share of them: everything is imported once, then one process per slot is forked from it."""
+"""Run workers of this site: everything is imported once, then they are forked from it, and their group gives them slots."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -14,18 +15,20 @@ from workloads.common import log
 from workloads.common.errors import WorkloadError
 from workloads.common.serve import Health, Stop, serve_health
 from workloads.common.settings import Settings
-from workloads.common.slots import Slot, share
+from workloads.common.slots import workers
 from workloads.prompt_processing.board import Board
 from workloads.prompt_processing.warm import warm_up
-from workloads.prompt_processing.worker import Worker
+from workloads.prompt_processing.worker import HUNG_SECONDS, Worker
 
 LOG = log.configure("prompt-processing")
 _RESTART_SECONDS = 2.0
 _WORKER_GRACE_SECONDS = 10.0
 """What a worker may take to end: an exposure in hand takes a few seconds, and one cut off is done again."""
+_LEAVE_SECONDS = 5.0
+"""What it may take to leave its group after that: one that does not is missed soon."""
 _GRACE_SECONDS = 15.0
 _PATIENCE_SECONDS = 300.0
-"""What a worker may take for one exposure, with every peer hanging as long as it may."""
+"""What this process itself may take; a worker that hangs is replaced long before."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -36,19 +39,19 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _child(settings: Settings, slot: Slot, board: Board, parent: int) -> None:
-    """Be the worker of one slot; never returns."""
+def _child(settings: Settings, name: str, board: Board, parent: int) -> None:
+    """Be one worker; never returns."""
     _die_with(parent)
     for number in (signal.SIGTERM, signal.SIGINT):  # a worker forked late has its parent's handlers
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     code = 0
-    with log.about(detector=slot.detector.name):
+    with log.about(worker=name, process=os.getpid()):
         try:
-            worker = Worker(settings, slot)
-            worker.preload()
-            board.prepared(slot.name)
-            worker.run(Stop(_WORKER_GRACE_SECONDS), partial(board.beat, slot.name))
+            worker = Worker(settings, f"{socket.gethostname()}-{parent}-{name}")
+            worker.run(Stop(_WORKER_GRACE_SECONDS), partial(board.beat, name), partial(board.prepared, name))
+            signal.setitimer(signal.ITIMER_REAL, _LEAVE_SECONDS)
+            worker.leave()
         except WorkloadError as error:
             LOG.error("worker ends: %s", error)  # noqa: TRY400 - the text says it all
             code = 1
@@ -59,41 +62,49 @@ def _child(settings: Settings, slot: Slot, board: Board, parent: int) -> None:
 
 
 def main() -> int:
-    """Fork the workers and replace each that dies, until SIGTERM."""
+    """Fork the workers and replace each that dies or hangs, until SIGTERM."""
     settings = Settings.load()
-    wanted = {slot.partition: slot for slot in share(settings.site.camera)}
+    names = [str(number) for number in range(workers(settings.site.camera))]
     warm_up()
-    LOG.info("warm; forking %d workers", len(wanted))
-    children, parent = dict[int, int](), os.getpid()
-    due = dict.fromkeys(wanted, 0.0)
+    LOG.info("warm; forking %d workers", len(names))
+    children, parent = dict[int, str](), os.getpid()
+    due = dict.fromkeys(names, 0.0)
     stop: Stop | None = None
-    board = Board([slot.name for slot in wanted.values()])
+    board = Board(names)
     health = Health(_PATIENCE_SECONDS, board)
     health.ready()
     while not stop:
-        for partition, slot in wanted.items():
-            if partition not in children.values() and time.monotonic() >= due[partition]:
-                board.begin(slot.name)
+        for name in names:
+            if name not in children.values() and time.monotonic() >= due[name]:
+                board.begin(name)
                 pid = os.fork()
                 if pid == 0:
-                    _child(settings, slot, board, parent)
-                children[pid] = partition
+                    _child(settings, name, board, parent)
+                children[pid] = name
         if stop is None:
             stop = Stop()
             serve_health(health)
         health.beat()
+        _kill_hung(children, board)
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            partition = children.pop(pid)
-            due[partition] = time.monotonic() + _RESTART_SECONDS
-            LOG.warning(
-                "worker of %s ended with %d; replacing it", wanted[partition].name, os.waitstatus_to_exitcode(status)
-            )
+            name = children.pop(pid)
+            due[name] = time.monotonic() + _RESTART_SECONDS
+            LOG.warning("worker %s ended with %d; replacing it", name, os.waitstatus_to_exitcode(status))
         stop.wait(0.5)
     return _end(children)
 
 
-def _end(children: dict[int, int]) -> int:
+def _kill_hung(children: dict[int, str], board: Board) -> None:
+    """Kill workers that hang, for that they are replaced: their slots are others' already."""
+    hung = set(board.hung(HUNG_SECONDS))
+    for pid, name in children.items():
+        if name in hung:
+            LOG.error("worker %s hangs; killing it", name)
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end(children: dict[int, str]) -> int:
     for pid in children:
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS

@@ -16,6 +16,8 @@ from workloads.prompt_processing.association import VERSION_COLUMNS, Associated,
 
 _LOCK = 20160401
 _NAME = "alert database"
+_IDLE = "&options=-c%20idle_in_transaction_session_timeout%3D10000"
+"""A worker that is lost while it stores its rows holds up the one that takes over no longer than it takes to miss it."""
 _UNIQUE_VIOLATION = "23505"
 """PostgreSQL's code."""
 
@@ -31,7 +33,7 @@ class AlertDatabase:
 
     def __init__(self, settings: Settings) -> None:
         settings.export_credentials()
-        url = settings.database_url("apdb")
+        url = settings.database_url("apdb") + _IDLE
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         with asking(_NAME), engine.begin() as connection:
             connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))

@@ -37,12 +37,17 @@ class Board:
         self._write(name, time.monotonic(), self._read(name)[1])
 
     def beats(self) -> dict[str, float]:
-        """Return when each worker has beaten last; one that is not prepared is its parent's to replace if it ends."""
+        """Return when each worker has beaten last; one that has not begun to is its parent's to replace if it ends."""
         return {name: beat for name in self._places if (beat := self._read(name)[0]) > 0.0}
 
     def unprepared(self) -> list[str]:
         """Return the workers that are not prepared yet."""
         return [name for name in self._places if self._read(name)[1] == 0.0]
+
+    def hung(self, seconds: float) -> list[str]:
+        """Return the workers that have not beaten for so long."""
+        now = time.monotonic()
+        return [name for name, beat in self.beats().items() if now - beat > seconds]
 
     def _read(self, name: str) -> tuple[float, float]:
         beat, prepared = _ENTRY.unpack_from(self._memory, self._places[name])

@@ -19,9 +19,10 @@ from workloads.data_backbone.repository import Products
 
 LOG = logging.getLogger(__name__)
 _REFRESH_SECONDS = 600.0
-_ROOM = {"calibration": 2, "template": 4}
-"""How many of a kind are kept, the last used: a field is announced before its visit, a night has a hundred fields, and what is
+FIELDS_KEPT = 4
+"""Fields whose templates are kept, the last used: a field is announced before its visit, a night has a hundred fields, and what is
 kept of one in full size is a third of a gigabyte."""
+_ROOM = {"calibration": 2, "template": FIELDS_KEPT}
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Inputs:
 
     def preload(self) -> None:
         """Load what there is room for, so that the first visit finds it in memory."""
-        for field in FIELDS[: _ROOM["template"]]:
+        for field in FIELDS[:FIELDS_KEPT]:
             try:
                 self.calibration(field)
                 self.template(field)

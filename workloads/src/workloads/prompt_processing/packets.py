@@ -32,12 +32,13 @@ class Packets:
     """The alerts of one detector of one visit, as messages by source id, and the figures of its processing.
 
     `offset` is that of the message which asked for them: alerts and offset are published together, so a message with
-    another offset is a repetition, and the alerts are out.
+    another offset is a repetition, and the alerts are out. `tag` is that of the object that has them, empty before.
     """
 
     messages: dict[int, bytes]
     figures: dict[str, float]
     offset: int
+    tag: str = ""
 
 
 class PacketStore:
@@ -55,22 +56,28 @@ class PacketStore:
     def load(self, exposure: ExposureName, detector: str) -> Packets | None:
         """Return what was kept, or None."""
         try:
-            data = self._store.get(BUCKET, _key(exposure, detector))
+            data, tag = self._store.get_tagged(BUCKET, _key(exposure, detector))
         except MissingObjectError:
             return None
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name != _RESULT]
             result = json.loads(archive.read(_RESULT))
-            return Packets({int(name): archive.read(name) for name in names}, result["figures"], result["offset"])
+            return Packets({int(name): archive.read(name) for name in names}, result["figures"], result["offset"], tag)
 
     def save(self, exposure: ExposureName, detector: str, packets: Packets) -> None:
-        """Keep packets; when this returns, the store has proved their digest."""
+        """Keep packets in the place of those with their tag; when this returns, the store has proved their digest.
+
+        Raises
+        ------
+        ReplacedError
+            If others are kept by now: those of the worker that took over from this one.
+        """
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_RESULT, json.dumps({"figures": packets.figures, "offset": packets.offset}))
             for number, message in packets.messages.items():
                 archive.writestr(str(number), message)
-        self._store.put(BUCKET, _key(exposure, detector), buffer.getvalue())
+        self._store.put(BUCKET, _key(exposure, detector), buffer.getvalue(), over=packets.tag)
 
 
 class PacketMaker:

@@ -15,8 +15,10 @@ from workloads.broker.__main__ import stock_schemas
 from workloads.common.aside import is_for
 from workloads.common.avro import Codec
 from workloads.common.consume import readable
-from workloads.common.kafka import Received, Receiver, partitions
+from workloads.common.consumer import Receiver
+from workloads.common.kafka import partitions
 from workloads.common.ledger import TOPIC as LEDGER
+from workloads.common.received import Received
 from workloads.common.settings import Settings
 from workloads.common.times import tai_now
 

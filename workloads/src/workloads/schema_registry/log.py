@@ -7,8 +7,10 @@ import logging
 import threading
 from typing import Any
 
+from workloads.common.consumer import Receiver
 from workloads.common.errors import RetriableError
-from workloads.common.kafka import Received, Receiver, Sender
+from workloads.common.producer import Sender
+from workloads.common.received import Received
 from workloads.common.serve import Health, Stop
 from workloads.common.settings import Settings
 from workloads.schema_registry.store import RegistryError, State

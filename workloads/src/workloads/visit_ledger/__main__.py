@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro
+from workloads.common.consumer import Receiver
 from workloads.common.errors import WorkloadError
-from workloads.common.kafka import Bus, Receiver, partitions, topic_identity
+from workloads.common.kafka import Bus, partitions, topic_identity
 from workloads.common.ledger import TOPIC
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings

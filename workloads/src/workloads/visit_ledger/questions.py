@@ -16,8 +16,8 @@ from workloads.visit_ledger.tables import DATABASE, night_of
 _NAME = "ledger's database"
 _COUNTS = ("images", "archived", "alerted", "failed", "quarantined", "lost", "unanswered")
 _SPAN = (
-    f"SELECT night, {', '.join(f'sum({name})::bigint AS {name}' for name in _COUNTS)}, "  # noqa: S608 - constants
-    "sum(lost)::float / greatest(sum(images), 1) AS loss_rate "
+    f"SELECT night, {', '.join(f'coalesce(sum({name}), 0)::bigint AS {name}' for name in _COUNTS)}, "  # noqa: S608 - constants
+    "coalesce(sum(lost), 0)::float / greatest(sum(images), 1) AS loss_rate "
     "FROM nights WHERE night BETWEEN :first AND :last GROUP BY ROLLUP (night) ORDER BY night NULLS LAST"
 )
 _OWED = (

@@ -43,7 +43,8 @@ options:
     default: []
   topics:
     description:
-      - Topics by name with C(partitions) and C(retention_hours); without the latter the newest of each key is kept.
+      - Topics by name with C(partitions) and C(retention_hours); without the latter the newest of each key is kept, and all
+        others for C(compacted_after_hours).
     type: dict
     default: {}
   retired: {description: Topics that are deleted with their records., type: list, elements: str, default: []}
@@ -282,7 +283,8 @@ def _listens(address: str) -> bool:
 def _kept(topic: dict[str, Any]) -> dict[str, str]:
     hours = topic.get("retention_hours")
     if hours is None:
-        return {"cleanup.policy": "compact", "retention.ms": "-1"}
+        lag = str((topic.get("compacted_after_hours") or 0) * 3600 * 1000)
+        return {"cleanup.policy": "compact", "retention.ms": "-1", "min.compaction.lag.ms": lag}
     return {"cleanup.policy": "delete", "retention.ms": str(hours * 3600 * 1000)}
 
 
