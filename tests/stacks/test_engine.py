@@ -20,7 +20,8 @@ from dpp.model.errors import FatalError, RetriableError
 from stacks.projects import FIRST, SECOND, Ledger, engine, messages, steps
 
 UP = (
-    "import sys; from pathlib import Path; from stacks.projects import Ledger;"
+    "import signal, sys; from pathlib import Path; from stacks.projects import Ledger;"
+    "signal.signal(signal.SIGINT, signal.default_int_handler);"  # who started these tests may have it ignored
     "r = Ledger(Path(sys.argv[1])).stacks.up('lab.ledger', lambda e: print(e.kind, e.urn, e.progress, e.message, flush=True));"
     "print(r.errors); sys.exit(0 if r.ok else 1)"
 )

@@ -62,6 +62,11 @@ class Git:
             raise UsageError(f"{one} and {other}", "no commit in common", "two lines of one history", "name a base")
         return done.stdout.strip()
 
+    def contains(self, name: str, commit: str) -> bool:
+        """Say whether a commit is in the history of `name`; not where there is no such name."""
+        words = ["git", "merge-base", "--is-ancestor", commit, name]
+        return run(words, timeout=_SECONDS, cwd=self.root, check=False).code == 0
+
     def changed(self, base: str, head: str | None) -> tuple[ChangedPath, ...]:
         """Return the files that differ between two commits, or between one and the working tree."""
         words = ["git", "diff", "--name-status", "--no-renames", "-z", base, *([head] if head else []), "--"]

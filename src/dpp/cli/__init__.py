@@ -37,7 +37,7 @@ AREAS: Final = {
     "ocs": "Command the devices of the observatory's control system, and watch them.",
     "ledger": "Ask what became of exposures, over any span of nights.",
     "model": "Check and show what the inventories declare.",
-    "change": "Show what a change would do, and who has authorised it.",
+    "change": "Show what a change would do, who has authorised it, and apply it.",
     "service": "Look services of the catalogue up.",
     "messages": "List messages that consumers could not handle, and give them back.",
     "tools": "Build the programs that the observatory runs on.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -11,25 +14,69 @@ import typer
 from dpp.adapters.progress import Reporter
 from dpp.cli import change_forge
 from dpp.cli.output import JsonOption, print_json, print_rows
-from dpp.model.errors import UsageError
+from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import REPOSITORY
 
 if TYPE_CHECKING:
+    from dpp.operations.change.apply import Order, Report
     from dpp.operations.change.findings import Dossier
     from dpp.operations.change.records import Record
+    from dpp.operations.change.sides import Side, Workshop
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="What a change would do, and who has authorised it.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="What a change would do, who has authorised it, and what became of it.")  # fmt: skip
 change_forge.register(app)
 Between = Annotated[str, typer.Argument(metavar="[BASE..HEAD]", help="Two commits, by default what HEAD has beside main; BASE.. takes the working tree.")]  # fmt: skip
 Range = Annotated[str, typer.Option("--between", metavar="BASE..HEAD", help="As of dpp change plan.")]
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Id or name of a change, as `list` shows it.")]
 
 
+EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Where; may be left out where the change has one plan alone.")]  # fmt: skip
+_REFUSED, _DPP = 3, "from dpp.cli import main; raise SystemExit(main())"
+_checkout = [REPOSITORY]
+"""The checkout whose changes these are: not where this code lies, where it is that of a change's base."""
+
+
+@app.callback()
+def _of(checkout: Annotated[Path, typer.Option(hidden=True)] = REPOSITORY) -> None:
+    _checkout[0] = checkout
+
+
+def _root() -> Path:
+    return _checkout[0]
+
+
+def _workshop() -> Workshop:
+    from dpp.operations.change.sides import Workshop  # noqa: PLC0415 - slow to import
+
+    return Workshop(_root())
+
+
 def _dossier(between: str) -> Dossier:
     from dpp.operations.change.plan import plan as make  # noqa: PLC0415 - slow to import
-    from dpp.operations.change.sides import Workshop  # noqa: PLC0415
 
-    return make(Workshop(REPOSITORY), between, Reporter())
+    return make(_workshop(), between, Reporter())
+
+
+def _judged_by(base: Side, *, needed: bool) -> None:
+    """Go on as the base's own code in its own tree, where this is other code: a change is not judged by its own.
+
+    Parameters
+    ----------
+    needed
+        Refuse a base that cannot judge yet; else this code does.
+    """
+    from dpp.operations.change.sides import code_of  # noqa: PLC0415
+
+    if _root() != REPOSITORY or code_of(REPOSITORY) == code_of(base.root):  # it is
+        return
+    if not (base.root / "src/dpp/operations/change/door.py").is_file():
+        if not needed:
+            return
+        raise FatalError(f"base {base.name[:12]}", "older than dpp change apply", "one that can judge", "record the change on a later base")  # fmt: skip
+    words = [sys.executable, "-P", "-c", _DPP, "change", "--checkout", str(_root()), *sys.argv[sys.argv.index("change") + 1 :]]  # fmt: skip
+    sys.stdout.flush()
+    path = os.pathsep.join([str(base.root / "src"), str(base.root / "workloads/src")])
+    os.execve(sys.executable, words, os.environ | {"PYTHONPATH": path})  # noqa: S606 - no shell; the terminal stays ours
 
 
 @app.command()
@@ -60,6 +107,9 @@ def new(
     kind: Annotated[str, typer.Option(help="normal, standard or emergency.")] = "normal",
     pattern: Annotated[str | None, typer.Option(help="Of a standard change, as changes/rules.yml names it.")] = None,
     between: Range = "",
+    covers: Annotated[
+        list[str] | None, typer.Option(help="Broken glass that this emergency accounts for, as `list` names it.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Record the plan anew in the record of this name.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,10 +118,13 @@ def new(
 
     if kind not in {"normal", "standard", "emergency"}:
         raise UsageError("--kind", kind, "normal, standard or emergency")
-    records, now = Records(REPOSITORY), datetime.now(UTC).replace(microsecond=0)
+    if covers and kind != "emergency":
+        raise UsageError("--covers", f"of a change of kind {kind}", "an emergency", "give --kind emergency")
+    _judged_by(_workshop().sides(between).base, needed=False)
+    records, now = Records(_root()), datetime.now(UTC).replace(microsecond=0)
     known = records.find(name) if again else None
     dossier = _dossier(between)
-    if not dossier.files:
+    if not dossier.files and not covers:
         raise UsageError(
             between or "HEAD", "nothing that differs from its base", "a change", "commit it first, or name BASE..HEAD"
         )
@@ -86,35 +139,26 @@ def new(
         base=dossier.base,
         head=dossier.head,
         created=known.created if known else now,
+        recorded=now,
         plans=planned(dossier),
         approvals=known.approvals if known else (),
+        covers=tuple(covers or (known.covers if known else ())),
     )
     path = records.write(record)
     if as_json:
         print_json(record)
     else:
-        print(path.relative_to(REPOSITORY))
+        print(path.relative_to(_root()))
 
 
 @app.command("list")
 def list_changes(as_json: JsonOption = False) -> None:
-    """List changes, open ones first, with what is owed of each."""
-    from dpp.operations.change.authorisation import owed  # noqa: PLC0415
-    from dpp.operations.change.records import Records, open_first  # noqa: PLC0415
+    """List changes with what is owed of each; what is half applied, or was done without a change, comes first and in red."""
+    from dpp.operations.change.listing import listed  # noqa: PLC0415
 
-    now = datetime.now(UTC)
-    rows = [
-        {
-            "change": f"{one.id}-{one.name}",
-            "kind": one.kind,
-            "result": one.result,
-            "risk": ", ".join(f"{name}: {planned.risk}" for name, planned in one.plans.items()) or "none",
-            "approvals": [f"{each.person} as {each.role} for {each.environment}" for each in one.approvals],
-            "owed": owed(one, now),
-        }
-        for one in open_first(Records(REPOSITORY).all())
-    ]
-    print_rows(rows, ("change", "kind", "result", "risk", "approvals", "owed"), as_json=as_json)
+    rows = [one.model_dump(mode="json") for one in listed(_root(), datetime.now(UTC))]
+    columns = ("change", "kind", "result", "risk", "approvals", "owed")
+    print_rows(rows, columns, as_json=as_json, alarm=lambda row: bool(row["alarm"]))
 
 
 @app.command()
@@ -123,7 +167,8 @@ def show(identifier: Identifier, between: Range = "", as_json: JsonOption = Fals
     from dpp.operations.change.authorisation import judge  # noqa: PLC0415
     from dpp.operations.change.records import Records  # noqa: PLC0415
 
-    record, now = Records(REPOSITORY).find(identifier), datetime.now(UTC)
+    record, now = Records(_root()).find(identifier), datetime.now(UTC)
+    _judged_by(_workshop().sides(between).base, needed=False)
     dossier = _dossier(between)
     people, verdicts = _verdicts(record, dossier, now)
     approvals = [{"person": one.person, "role": one.role, "environment": one.environment} | vars(judge(record, one, people, now)) for one in record.approvals]  # fmt: skip
@@ -162,7 +207,8 @@ def approve(
     from dpp.operations.change.authorisation import recorded_plans  # noqa: PLC0415
     from dpp.operations.change.records import Records  # noqa: PLC0415
 
-    records = Records(REPOSITORY)
+    records = Records(_root())
+    _judged_by(_workshop().sides(between).base, needed=False)
     record, dossier = records.find(identifier), _dossier(between)
     plans, (people, _) = recorded_plans(dossier), _judges(dossier)
     if environment not in plans:
@@ -172,7 +218,76 @@ def approve(
     if as_json:
         print_json(approved)
     else:
-        print(path.relative_to(REPOSITORY))
+        print(path.relative_to(_root()))
+
+
+@app.command()
+def apply(identifier: Identifier, environment: EnvironmentOption = "", as_json: JsonOption = False) -> None:
+    """Apply a change that is authorised, or continue one that was cut short. Exit code 3, with all reasons, if it is not let in."""
+    from dpp.operations.change.apply import apply as carry_out  # noqa: PLC0415
+
+    _reported(carry_out, _order(identifier, environment, as_json), as_json)
+
+
+@app.command()
+def abort(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="Why; a few words.")],
+    environment: EnvironmentOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Go back from a change that is half applied; withdraw one that was not begun."""
+    from dpp.operations.change.apply import abort as go_back  # noqa: PLC0415
+
+    order = _order(identifier, environment, as_json)
+    _reported(lambda given: go_back(given, why), order, as_json, expected=("aborted", "gone back from"))
+
+
+@app.command()
+def close(
+    identifier: Identifier,
+    found: Annotated[str, typer.Option(help="Whether it did what it was for; a sentence or two.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the assessment of a change that was applied, or the retrospective of an emergency."""
+    from dpp.operations.change.listing import close as assess  # noqa: PLC0415
+    from dpp.operations.change.records import Records  # noqa: PLC0415
+    from dpp.operations.change.who import here  # noqa: PLC0415
+
+    records = Records(_root())
+    closed = assess(records, records.find(identifier), found, here(_root()), datetime.now(UTC).replace(microsecond=0))
+    path = records.write(closed)
+    if as_json:
+        print_json(closed)
+    else:
+        print(path.relative_to(_root()))
+
+
+def _order(identifier: str, environment: str, as_json: bool) -> Order:
+    """Return what is to be done, once the base's own code is what runs here."""
+    from dpp.operations.change.apply import Order, trees  # noqa: PLC0415
+    from dpp.operations.change.records import Records  # noqa: PLC0415
+    from dpp.operations.change.who import here  # noqa: PLC0415
+
+    record, workshop = Records(_root()).find(identifier), _workshop()
+    with trees(workshop, record) as sides:
+        base = sides.base
+    _judged_by(base, needed=True)
+    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    return Order(workshop, record.id, environment, here(_root()), lambda: datetime.now(UTC), tell, quiet=as_json)
+
+
+def _reported(do: Callable[[Order], Report], order: Order, as_json: bool, expected: tuple[str, ...] = ("applied",)) -> None:  # fmt: skip
+    """Do it, show what came of it, and end with the code that says so."""
+    report = do(order)
+    if as_json:
+        print_json(report)
+    else:
+        print(f"{report.change}: {report.result.upper() if report.result == 'stuck' else report.result} ({report.environment})")  # fmt: skip
+        lines = [*report.refusals, *([report.why] if report.why else []), *([report.remedy] if report.remedy else [])]
+        print("".join(f"  {line}\n" for line in lines), end="")
+    if report.result not in expected:
+        raise typer.Exit(_REFUSED if report.result == "refused" else 1)
 
 
 def _judges(dossier: Dossier) -> tuple[Any, Any]:
@@ -180,9 +295,9 @@ def _judges(dossier: Dossier) -> tuple[Any, Any]:
     from dpp.adapters.git import Git  # noqa: PLC0415
     from dpp.operations.change import people, rules  # noqa: PLC0415
 
-    git = Git(REPOSITORY)
+    git = Git(_root())
     texts = {path: git.show(dossier.base, path) for path in (people.FILE, rules.FILE)}
-    ruled = texts[rules.FILE] or (REPOSITORY / rules.FILE).read_text()
+    ruled = texts[rules.FILE] or (_root() / rules.FILE).read_text()
     return people.People.parse(texts[people.FILE] or "", people.FILE), rules.Rules.parse(ruled, rules.FILE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +20,12 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, title: str | None = None
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    as_json: bool,
+    title: str | None = None,
+    alarm: Callable[[Mapping[str, Any]], bool] = lambda _: False,
 ) -> None:
     """Print `rows` as a table of `columns`, or all their fields as a JSON list.
 
@@ -34,6 +39,8 @@ def print_rows(
         JSON in place of the table.
     title
         A line above the table.
+    alarm
+        Says which rows stand in red, where there are colours.
     """
     rows = list(rows)
     if as_json:
@@ -46,7 +53,7 @@ def print_rows(
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(_cell(row.get(column)) for column in columns), style="bold red" if alarm(row) else None)
     print_rich(table)
 
 

@@ -8,7 +8,6 @@ import typer
 
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.environment import Environment
-from dpp.model.folders import Folders
 from dpp.model.services import Catalogue
 
 app = typer.Typer(
@@ -70,7 +69,8 @@ def check(
     from dpp.operations.health import Health  # noqa: PLC0415 - looking a service up needs no cluster
 
     Catalogue.load().service(name)
-    answer = Health(Environment.load(environment), Folders.current()).ask(name)
+    model = Environment.load(environment)
+    answer = Health(model, model.folders).ask(name)
     if as_json:
         print_json(vars(answer) | {"sound": answer.sound})
     else:

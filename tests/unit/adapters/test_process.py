@@ -71,7 +71,7 @@ def test_at_its_limit_all_of_a_program_is_killed(tmp_path: Path, way: str, monke
     with pytest.raises(CommandTimeoutError, match=r"not ended within 1 s: begun") as raised:
         process.run(command, timeout=1) if way == "run" else list(process.lines(command, timeout=1))
     assert isinstance(raised.value, RetriableError)
-    assert _gone(tmp_path / "pid")
+    _await_gone(tmp_path / "pid")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -83,6 +83,7 @@ def record(of: Plan | None = None, **more: Any) -> Record:
         "base": "b" * 40,
         "head": "h" * 40,
         "created": NOW,
+        "recorded": NOW,
         "plans": {"lab": planned},
     }
     return Record(
@@ -181,10 +182,10 @@ def test_an_emergency_is_declared_by_role_and_owes_a_retrospective(office: Offic
     found = verdict(office, one)
     assert found.valid
     assert "owed afterwards: service-owner, change-manager" in found.why
-    assert authorisation.owed(one, NOW) == ["retrospective of an emergency"]
-    assert authorisation.owed(one, NOW + timedelta(days=8)) == ["late: retrospective of an emergency"]
+    assert authorisation.owed(one, RULES, NOW) == ["retrospective of an emergency"]
+    assert authorisation.owed(one, RULES, NOW + timedelta(days=8)) == ["late: retrospective of an emergency"]
     done = one.model_copy(update={"assessment": Assessment(due=NOW, found="It was right.")})
-    assert authorisation.owed(done, NOW) == []
+    assert authorisation.owed(done, RULES, NOW) == []
 
 
 def test_a_standard_change_stays_within_its_pattern(office: Office) -> None:

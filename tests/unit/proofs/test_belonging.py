@@ -108,28 +108,30 @@ MINIATURE = {
 NETWORK = {"circuits", "routing"}
 CHAOS = {"lifecycle", "killed-engine"}
 ALL = {proof.id for proof in CATALOGUE.proofs}
-REVIEWS = {"dossiers", "workflows"}
+CHANGES = {"dossiers", "workflows", "applied-changes"}
 PROVISIONING = {"killed-engine", "engine-series", "previews-of-production", "tools-on-a-bare-path"}
 
 EDITS: dict[str, set[str]] = {
     "README.md": set(),
     "docs/operators/README.md": set(),
     "roles/kafka_broker/README.md": {"role-kafka-broker"},
-    "roles/kafka_broker/tasks/main.yml": {"role-kafka-broker", *REVIEWS, *ON_A_LAB},
+    "roles/kafka_broker/tasks/main.yml": {"role-kafka-broker", *CHANGES, *ON_A_LAB},
     "roles/kafka_broker/molecule/default/converge.yml": {"role-kafka-broker"},
     "roles/postgresql/meta/argument_specs.yml": ALL - {"engine-series", "real-exposures"},
-    "roles/postgresql/tasks/install.yml": {"role-postgresql", *REVIEWS, *ON_A_LAB},
+    "roles/postgresql/tasks/install.yml": {"role-postgresql", *CHANGES, *ON_A_LAB},
     "src/dpp/build/tools/versitygw/go.mod": {
-        "role-object-store", "role-summit-storage", *REVIEWS, *PROVISIONING, *MINIATURE, *ON_A_LAB,
+        "role-object-store", "role-summit-storage", *CHANGES, *PROVISIONING, *MINIATURE, *ON_A_LAB,
     },
     "src/dpp/adapters/devices/templates/frr.conf.j2": ALL - {"playbooks-profile", "real-exposures"},
     "workloads/src/workloads/archiver/device.py": {
-        "role-kubernetes", "previews-of-production", "real-exposures", *REVIEWS, *MINIATURE, *ON_A_LAB,
+        "role-kubernetes", "previews-of-production", "real-exposures", *CHANGES, *MINIATURE, *ON_A_LAB,
     },
-    "k8s/broker/kustomization.yaml": {"role-kubernetes", "previews-of-production", *REVIEWS, *ON_A_LAB},
-    "stacks/units/wan.py": {"killed-engine", "previews-of-production", *REVIEWS, *ON_A_LAB},
-    "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *REVIEWS, *ON_A_LAB},
-    "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", *REVIEWS},
+    "k8s/broker/kustomization.yaml": {"role-kubernetes", "previews-of-production", *CHANGES, *ON_A_LAB},
+    "stacks/units/wan.py": {"killed-engine", "previews-of-production", *CHANGES, *ON_A_LAB},
+    "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *CHANGES, *ON_A_LAB},
+    "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", "dossiers", "workflows"},
+    "changes/rules.yml": {*CHANGES, "authorised-changes"},
+    "changes/freezes.yml": {"workflows", "applied-changes", "authorised-changes"},
     "tests/lab/test_reboot.py": {"reboot"},
     "tests/lab/test_lost_worker.py": {"lost-worker"},
     "tests/network/topology.py": NETWORK,
@@ -137,7 +139,6 @@ EDITS: dict[str, set[str]] = {
     "tests/proofs/records.txt": set(),
     "uv.lock": ALL,
     ".github/workflows/plan.yml": {"workflows"},
-    "changes/rules.yml": REVIEWS,
     "changes/forge.yml": {"workflows"},
 }  # fmt: skip
 

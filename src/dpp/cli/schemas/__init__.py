@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 
 from dpp.lab.doctor import Check
 from dpp.model.services import Service
+from dpp.operations.change.apply import Report
 from dpp.operations.change.findings import Dossier
+from dpp.operations.change.listing import Listed
 from dpp.operations.change.records import Record
 from dpp.operations.messages import Message
 from dpp.operations.status import Piece
@@ -26,6 +28,8 @@ _PRINTED: dict[str, TypeAdapter[Any]] = {
     "messages-list": TypeAdapter(list[Message]),
     "change-plan": TypeAdapter(Dossier),
     "change-record": TypeAdapter(Record),
+    "change-list": TypeAdapter(list[Listed]),
+    "change-apply": TypeAdapter(Report),
 }
 """What each command prints, words of a command joined by hyphens; a record is also a file of ``changes/``."""
 

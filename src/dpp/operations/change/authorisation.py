@@ -18,7 +18,6 @@ from dpp.operations.change.rules import Rules
 
 NAMESPACE: Final = "dpp-change"
 VALID_FOR: Final = timedelta(days=14)
-RETROSPECTIVE: Final = timedelta(days=7)
 _OPEN: Final = "open"
 
 
@@ -133,11 +132,11 @@ def changed_parts(recorded: Planned, plan: Plan) -> list[str]:
     return drifted(recorded.parts, plan.parts) or ["the plan as a whole differs"]
 
 
-def owed(record: Record, now: datetime) -> list[str]:
+def owed(record: Record, rules: Rules, now: datetime) -> list[str]:
     """Return what is owed of a change: a retrospective of an emergency, an assessment of what was applied."""
     found = []
     if record.kind == "emergency" and (record.assessment is None or record.assessment.found is None):
-        late = "late: " if now > record.created + RETROSPECTIVE else ""
+        late = "late: " if now > record.created + timedelta(days=rules.due_days.retrospective) else ""
         found.append(f"{late}retrospective of an emergency")
     elif record.assessment and record.assessment.found is None and record.result != _OPEN:
         found.append(f"{'late: ' if now > record.assessment.due else ''}assessment")

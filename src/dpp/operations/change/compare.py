@@ -39,6 +39,7 @@ _PLACES: Final = (
     ("changes/rules.yml", "rule", 0),
     ("changes/people.yml", "person", 0),
     ("changes/forge.yml", "tool", 0),
+    ("changes/freezes.yml", "freeze", 0),
     ("changes/*", "change record", 2),
     ("*.md", "document", 0),
     ("*", "tool", 0),

@@ -50,7 +50,7 @@ def _page(template: str, dossier: Dossier) -> str:
 
 def is_silent(dossier: Dossier) -> bool:
     """Say whether there is nothing to decide: nothing is deployed, and nobody may authorise more than before."""
-    return not dossier.deploys and not any(noun.kind in {"rule", "person"} for noun in dossier.nouns)
+    return not dossier.deploys and not any(noun.kind in {"rule", "person", "freeze"} for noun in dossier.nouns)
 
 
 def risk_of(dossier: Dossier) -> str:

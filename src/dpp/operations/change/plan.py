@@ -14,6 +14,7 @@ from dpp.model.errors import DppError
 from dpp.operations.change import compare, impact
 from dpp.operations.change.compare import EMPTY, State
 from dpp.operations.change.findings import Dossier, Noun, Plan, Preview, Proof, Right
+from dpp.operations.change.freezes import FILE as FREEZES
 from dpp.operations.change.people import FILE as PEOPLE
 from dpp.operations.change.people import People
 from dpp.operations.change.previews import Previewer, normalised
@@ -24,7 +25,7 @@ from dpp.operations.change.sides import Side, Sides, Workshop
 _OF_ENVIRONMENT: Final = ("inventories/{}/*", "k8s/clusters/{}/*")
 _VARIABLES: Final = ("inventories/*", "services/*", "k8s/clusters/*", "src/dpp/*", "ansible.cfg")
 """Files on which the variables of hosts may depend."""
-_AUTHORISES: Final = (RULES, PEOPLE)
+_AUTHORISES: Final = (RULES, PEOPLE, FREEZES)
 Rendered = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -133,10 +134,7 @@ class _Planner:
         )
         parts = {one.stack: normalised(base, head, one) for one in previews}
         night = list(compare.paths_of(base["night"], head["night"]))
-        persons = [list(vars(one).values()) for one in (*found.gained, *found.lost) if one.resource.startswith("role ")]
-        return with_digest(
-            found, parts | ({"night": night} if night else {}) | ({"persons": persons} if persons else {})
-        )
+        return with_digest(found, parts | ({"night": night} if night else {}) | self._authorising())
 
     def _previews(self, name: str, stacks: list[str], states: tuple[State, State]) -> tuple[Preview, ...]:
         if not stacks:
@@ -174,12 +172,22 @@ class _Planner:
         """Return plans of environments where nothing is deployed, for a change of who may authorise what."""
         if not any(path in _AUTHORISES for path in self._paths):
             return ()
-        texts = [_text(side, RULES) for side in (self._sides.base, self._sides.head)]
         plans = (
             Plan(environment=name, applied=False, gained=self._persons(gained=True), lost=self._persons(gained=False))
             for name in self._sides.head.environments
         )
-        return tuple(with_digest(one, {"rules": texts, "persons": [list(vars(r).values()) for r in one.gained]}) for one in plans)  # fmt: skip
+        return tuple(with_digest(one, self._authorising()) for one in plans)
+
+    def _authorising(self) -> dict[str, Any]:
+        """Return the parts of a plan that are about who may authorise what, and when."""
+        texts = {
+            path: [_text(side, path) for side in (self._sides.base, self._sides.head)]
+            for path in (RULES, FREEZES)
+            if path in self._paths
+        }
+        gained, lost = (self._persons(gained=side) for side in (True, False))
+        persons = [[one.principal, one.verb, one.resource] for one in (*gained, *lost)]
+        return {"rules": texts.get(RULES), "freezes": texts.get(FREEZES), "persons": persons}
 
     def _persons(self, *, gained: bool) -> tuple[Right, ...]:
         """Return the roles of change management that persons gain, or lose, and the keys that speak for them."""

@@ -89,7 +89,9 @@ class Previewer:
         except DppError as error:
             return Preview(stack=stack, errors=(str(error),), source=source)
         tell(stack)
-        return Preview(stack=stack, steps=_steps(result, stack, base, head), errors=tuple(result.errors), source=source)
+        return Preview(
+            stack=stack, steps=steps_of(result, stack, base, head), errors=tuple(result.errors), source=source
+        )
 
     def _applied(self, stack: str) -> Result | None:
         """Have the base's stack in the throw-away folder, unless an earlier review made it."""
@@ -126,7 +128,8 @@ class Previewer:
         return folder
 
 
-def _steps(result: Result, stack: str, base: State, head: State) -> tuple[Step, ...]:
+def steps_of(result: Result, stack: str, base: State, head: State) -> tuple[Step, ...]:
+    """Return what a preview does to resources that a side declares."""
     before, after = resources(base, stack), resources(head, stack)
     verbs: dict[tuple[str, str], str] = {}
     for event in result.steps:

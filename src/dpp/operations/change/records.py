@@ -61,11 +61,29 @@ class Planned(Model):
     window: str
 
 
+Result = Literal["applied", "gone back from", "aborted"]
+
+
+class Outcome(Model):
+    """What became of a change in one environment: what its journal there says, and nothing else."""
+
+    result: Result
+    person: str = Field(description="Who applied it, or ended it.")
+    machine: str = Field(description="From where.")
+    begun: AwareDatetime
+    ended: AwareDatetime
+    digest: Digest | None = Field(
+        default=None, description="Of the plan that was applied; none where nothing was begun."
+    )
+    why: str = Field(default="", description="Why it was not left applied.")
+
+
 class Assessment(Model):
     """What was found afterwards: whether the change did what it was for."""
 
     due: AwareDatetime
     found: str | None = None
+    by: str | None = None
 
 
 class Record(Model):
@@ -81,9 +99,14 @@ class Record(Model):
     base: str
     head: str
     created: AwareDatetime
+    recorded: AwareDatetime = Field(description="When its plans were: what is begun of one recording is of no other.")
     plans: dict[str, Planned] = Field(description="By environment.")
     approvals: tuple[Approval, ...] = ()
-    result: Literal["open", "applied", "gone back from", "aborted", "closed"] = "open"
+    covers: tuple[str, ...] = Field(default=(), description="Broken glass that an emergency accounts for, by its name.")
+    outcomes: dict[str, Outcome] = Field(default={}, description="By environment.")
+    result: Literal["open", "applied", "gone back from", "aborted", "closed"] = Field(
+        default="open", description="Of the environment that was last worked on."
+    )
     assessment: Assessment | None = None
 
 

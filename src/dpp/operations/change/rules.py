@@ -10,8 +10,9 @@ import yaml
 from pydantic import Field, ValidationError
 
 from dpp.model.errors import FatalError
-from dpp.model.types import Kebab, Model
+from dpp.model.types import Kebab, Model, Positive
 from dpp.operations.change.findings import Judgement, Noun, Plan
+from dpp.operations.change.windows import Window
 
 FILE = "changes/rules.yml"
 
@@ -45,17 +46,28 @@ class Rule(Model):
     way_back: str = ""
 
 
+class Due(Model):
+    """Within how many days something is owed."""
+
+    assessment: Positive = Field(description="Of what was applied: whether it did what it was for.")
+    retrospective: Positive = Field(description="Of an emergency, from its record on.")
+
+
 class Rules(Model):
     """All rules, and the words that they use."""
 
     risks: tuple[str, ...] = Field(description="From the least to the greatest.")
-    windows: dict[Kebab, str] = Field(description="From the widest to the narrowest: name, and what it means.")
+    windows: dict[Kebab, Window] = Field(description="From the widest to the narrowest.")
     away: dict[str, int] = Field(description="Seconds for which a thing is away, by `verb name` or `verb`.")
     kinds: dict[Literal["normal", "standard", "emergency"], str] = Field(
         description="Of changes, and what each is for."
     )
     standard: dict[Kebab, StandardPattern] = Field(default={}, description="Patterns that are authorised beforehand.")
     emergency_roles: tuple[str, ...] = Field(description="Who may declare an emergency.")
+    emergency_passes: tuple[Literal["window", "observing"], ...] = Field(
+        default=(), description="What does not hold an emergency up; each freeze says for itself whether it does."
+    )
+    due_days: Due
     rules: tuple[Rule, ...]
 
     @classmethod
@@ -91,7 +103,7 @@ class Rules(Model):
             rules=tuple(f"{rule.name} ({rule.risk}): {rule.because}" for rule in apply),
             approvals=dict(sorted(approvals.items())),
             window=window,
-            window_text=self.windows[window],
+            window_text=self.windows[window].text,
             way_back=tuple(dict.fromkeys(rule.way_back for rule in apply if rule.way_back)),
         )
 

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,7 @@ from typing import Any, Final
 from dpp.adapters.git import ChangedPath, Git
 from dpp.adapters.locks import exclusive
 from dpp.adapters.process import run
-from dpp.model.errors import FatalError, UsageError
+from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import Folders
 
 PROGRAMS: Final = Path(__file__).with_name("programs")
@@ -23,6 +25,7 @@ WORKING_TREE: Final = "working tree"
 _KEPT: Final = 6
 """Trees, states and stacks of earlier reviews that are kept: a base is reviewed against many times."""
 _SECONDS: Final = 600.0
+_LOCK: Final = ".lock"
 _OWN: Final = ("DPP_SSH_CONFIG", "DPP_CONSOLE")
 """Variables that lead to standing machines."""
 
@@ -112,6 +115,43 @@ class Workshop:
         authors = set(git.authors(base, head)) | ({git.user()} - {""} if head is None else set())
         return Sides(self._side(base), self._side(head), git.changed(base, head), tuple(sorted(authors)))
 
+    @contextmanager
+    def applied(self, change: str, base: str, head: str) -> Iterator[Sides]:
+        """Have the trees of a change that is applied, out of the way of reviews, which tidy theirs up.
+
+        Parameters
+        ----------
+        change
+            Its id.
+        base, head
+            Commits.
+
+        Raises
+        ------
+        UsageError
+            If a commit is unknown.
+        RetriableError
+            If somebody applies it elsewhere.
+        """
+        git, folder = self.git, self.folder / "applied" / change
+        base, head = git.commit(base), git.commit(head)
+        with exclusive(folder / _LOCK, subject=f"change {change}", seconds=0):
+            os.utime(folder)
+            self._forget_applied(folder)
+            sides = [Side(commit, folder / name) for commit, name in ((base, "base"), (head, "head"))]
+            for side in sides:
+                git.worktree(side.name, side.root)
+                lead_to_this_environment(side.root)
+            yield Sides(sides[0], sides[1], git.changed(base, head), git.authors(base, head))
+
+    def _forget_applied(self, mine: Path) -> None:
+        """Remove the trees of changes that were applied long ago and are not now."""
+        for old in _oldest(mine.parent, "[0-9]*", _KEPT):
+            with suppress(RetriableError), exclusive(old / _LOCK, seconds=0):
+                for tree in ("base", "head"):
+                    self.git.remove_worktree(old / tree)
+                shutil.rmtree(old, ignore_errors=True)
+
     def state(self, side: Side, environment: str) -> dict[str, Any] | None:
         """Return what a side declares and would deploy in an environment; ``None`` where it has none of the name."""
         name = f"{side.name[:12]}-{environment}-{programs_digest()}.json"
@@ -184,6 +224,33 @@ class Workshop:
             for old in _oldest(trees, "[0-9a-f]*", _KEPT):
                 self.git.remove_worktree(old)
         return Side(commit, folder)
+
+
+def code_of(root: Path) -> str:
+    """Return a digest of the tool's code in a tree."""
+    digest = hashlib.sha256()
+    for path in sorted((root / "src/dpp").rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def own_variables(side: Side) -> dict[str, str]:
+    """Return the variables with which a side's own code works on what really stands."""
+    return {
+        "PYTHONPATH": os.pathsep.join([str(side.root / "src"), str(side.root / "workloads/src")]),
+        "ANSIBLE_CONFIG": str(side.root / "ansible.cfg"),
+        "DPP_PYTHON": sys.executable,
+    }
+
+
+def lead_to_this_environment(root: Path) -> None:
+    """Let a tree find the locked environment where Pulumi.yaml looks for it."""
+    link, environment = root / ".venv", Path(sys.executable).parents[1]
+    if link.is_symlink() and link.readlink() != environment:
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(environment)
 
 
 def programs_digest() -> str:

@@ -1,0 +1,355 @@
+"""A change is applied: stack by stack in the declared order, each step journalled before it is taken, or gone back from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import Field
+
+from dpp.adapters.progress import Reporter
+from dpp.model import permits
+from dpp.model.errors import FatalError, UsageError
+from dpp.model.folders import Folders
+from dpp.model.permits import Permit
+from dpp.model.types import Model
+from dpp.operations.change.door import Asked, Door, Judged, require_code_of
+from dpp.operations.change.hands import Hands, OwnHands
+from dpp.operations.change.journal import Attempt, Entry, Journal, Side, journals
+from dpp.operations.change.live import LivePreviewer
+from dpp.operations.change.places import folders_of
+from dpp.operations.change.records import Assessment, Outcome, Record, Records
+from dpp.operations.change.rules import FILE as RULES
+from dpp.operations.change.rules import Rules
+from dpp.operations.change.sides import WORKING_TREE, Sides, Workshop
+from dpp.operations.change.who import Who
+from dpp.operations.health import QUESTIONS
+
+_OVER: Final = {"closed", "aborted"}
+_CANNOT: Final = "CANNOT GO BACK"
+
+
+class Report(Model):
+    """What came of applying a change, or of going back from it."""
+
+    change: str
+    environment: str
+    result: Literal["applied", "gone back from", "aborted", "refused", "stuck"]
+    refusals: tuple[str, ...] = Field(default=(), description="Why it was not begun, or not continued: all reasons.")
+    why: str = Field(default="", description="Why it went back, or cannot.")
+    remedy: str = Field(default="", description="What a person has to do.")
+    sites: tuple[str, ...] = Field(default=(), description="Those that it touches.")
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """That somebody wants a change applied.
+
+    Parameters
+    ----------
+    workshop
+        Of the checkout that has the record and both commits.
+    change
+        Id or name of the record.
+    environment
+        Where; may be left out where the record has one plan alone.
+    who
+        Who wants it.
+    now
+        The clock.
+    tell
+        Is told what is done.
+    hands
+        What does it, instead of the commands of both sides.
+    quiet
+        Whether long steps show no progress.
+    """
+
+    workshop: Workshop
+    change: str
+    environment: str
+    who: Who
+    now: Callable[[], datetime]
+    tell: Callable[[str], None]
+    hands: Callable[[LivePreviewer, Sides], Hands] | None = None
+    quiet: bool = True
+
+
+def apply(order: Order) -> Report:
+    """Apply a change, or continue where somebody was killed over it; record what became of it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such change, commit, or plan.
+    RetriableError
+        If the environment is being changed.
+    FatalError
+        If the code that runs is not that of the change's base.
+    """
+    with opened(order) as case:
+        return case.apply()
+
+
+def abort(order: Order, why: str) -> Report:
+    """Go back from a change that was begun; one that was not is withdrawn.
+
+    That asks nobody and waits for no window: what stands half way is worse than either end.
+
+    Raises
+    ------
+    UsageError
+        If it has ended already.
+    """
+    with opened(order) as case:
+        return case.abort(why)
+
+
+@contextmanager
+def opened(order: Order) -> Iterator[Case]:
+    """Hold all that a change needs for itself: its trees, and the environment's permit."""
+    record = Records(order.workshop.git.root).find(order.change)
+    environment = _environment(record, order.environment)
+    with trees(order.workshop, record) as sides:
+        require_code_of(sides.base.root)
+        side = sides.base if environment in sides.base.environments else sides.head
+        folders = folders_of(side.root)[environment]
+        permit = Permit(environment=environment, change=record.id, person=order.who.person, reason=record.reason, begun=order.now())  # fmt: skip
+        with permits.held(permit, folders):
+            yield Case(order, record, environment, sides, folders)
+
+
+@contextmanager
+def trees(workshop: Workshop, record: Record) -> Iterator[Sides]:
+    """Have both sides of a change in trees of their own, for as long as it is worked on.
+
+    Raises
+    ------
+    UsageError
+        If a side is no commit, or one that the checkout does not have.
+    """
+    if WORKING_TREE in (record.base, record.head):
+        raise UsageError(f"change {record.id}", "of a working tree", "two commits", f"commit it, then dpp change new {record.name} --again")  # fmt: skip
+    with workshop.applied(record.id, record.base, record.head) as sides:
+        yield sides
+
+
+def _environment(record: Record, wanted: str) -> str:
+    names = [*record.plans]
+    if wanted in names or (not wanted and len(names) == 1):
+        return wanted or names[0]
+    found = f"environment {wanted}" if wanted else "no environment named"
+    raise UsageError(f"change {record.id}", found, f"one of {', '.join(names) or 'none'}", "give --environment")
+
+
+@dataclass
+class Case:
+    """One change in one environment, while its permit is held."""
+
+    order: Order
+    record: Record
+    environment: str
+    sides: Sides
+    folders: Folders
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folders, self.record.id)
+        self._live = LivePreviewer(self.environment, self.folders, self.sides.base, self.sides.head)
+        make = self.order.hands
+        self._hands = make(self._live, self.sides) if make else OwnHands(self.environment, self.sides, self._live, self.order.tell)  # fmt: skip
+
+    def apply(self) -> Report:
+        """Apply the change, or go on where its journal says."""
+        attempt = self.journal.attempt()
+        if outcome := self.unrecorded(attempt):
+            return self.recorded(outcome)  # it was killed after its end
+        if refusals := self.obstacles(attempt):
+            return self.report("refused", refusals=refusals)
+        going_back = attempt is not None and attempt.phase == "going back"
+        judged = None if going_back else self.judge(attempt)
+        if judged and judged.refusals:
+            return self.report("refused", refusals=judged.refusals, sites=tuple(sorted(judged.sites)))
+        if judged and (attempt is None or not attempt.open):
+            self.begin(judged)
+        else:
+            self.write("continued")
+        return self.run()
+
+    def abort(self, why: str) -> Report:
+        """Go back from what was begun; withdraw what was not."""
+        attempt = self.journal.attempt()
+        if attempt is None or not attempt.open:
+            return self.withdraw(attempt, why)
+        if attempt.phase == "going back":
+            self.write("continued")
+        else:
+            self.write("going back", why=why, result=attempt.ends_as if attempt.phase == "stuck" else "aborted")
+        return self.run()
+
+    # -- before ----------------------------------------------------------------------------------------------------------
+
+    def unrecorded(self, attempt: Attempt | None) -> Outcome | None:
+        """Return what became of it, where its journal knows and its record does not."""
+        mine = attempt and attempt.begun.recorded == self.record.recorded
+        outcome = attempt.outcome if attempt and mine else None
+        return None if outcome == self.record.outcomes.get(self.environment) else outcome
+
+    def obstacles(self, attempt: Attempt | None) -> tuple[str, ...]:
+        """Return what stands in the way, whatever the plan is: that it has ended, or something that is half way."""
+        found = [*self._ended()]
+        for other in journals(self.folders):
+            half = other.attempt()
+            if other.change != self.record.id and half and half.open:
+                found.append(f"change {other.change} is half applied to {self.environment}: dpp change apply {other.change} continues it, dpp change abort {other.change} goes back")  # fmt: skip
+        if attempt and attempt.open and attempt.begun.recorded != self.record.recorded:
+            found.append(f"another plan of it is half applied to {self.environment}: dpp change abort {self.record.id} goes back from that")  # fmt: skip
+        if attempt and attempt.phase == "stuck":
+            found.append(f"it could not go back: {attempt.why}; mend that, then dpp change abort {self.record.id}")
+        return tuple(found)
+
+    def _ended(self) -> Iterator[str]:
+        again = f"dpp change new {self.record.name} --again"
+        if self.record.result in _OVER:
+            yield f"it is {self.record.result}: {again} records it anew"
+        elif outcome := self.record.outcomes.get(self.environment):
+            yield f"it was {outcome.result} on {outcome.ended:%Y-%m-%d %H:%M} UTC: what is to be done again is recorded anew, by {again}"  # fmt: skip
+
+    def judge(self, attempt: Attempt | None) -> Judged:
+        """Ask the door."""
+        begun = attempt.touched if attempt and attempt.open else ()
+        door = Door(self.order.workshop, self._live, self.order.now, Reporter(quiet=self.order.quiet))
+        return door.judge(Asked(self.record, self.environment, self.sides, begun))
+
+    def begin(self, judged: Judged) -> None:
+        """Note that it begins, with all that continuing it needs."""
+        direct = [one.name for one in judged.plan.services if one.direct and one.name in QUESTIONS]
+        services: dict[Side, tuple[str, ...]] = {
+            "base": tuple(name for name in direct if name in judged.declared["base"]),
+            "head": tuple(name for name in direct if name in judged.declared["head"]),
+        }
+        self.write(
+            "begun", base=self.sides.base.name, head=self.sides.head.name, recorded=self.record.recorded,
+            digest=judged.plan.digest, stacks=judged.stacks, services=services,
+        )  # fmt: skip
+
+    def withdraw(self, attempt: Attempt | None, why: str) -> Report:
+        """Record that a change that was never begun is not to be; what has ended is let be."""
+        outcome = attempt.outcome if attempt and attempt.begun.recorded == self.record.recorded else None
+        if outcome or self.record.result != "open":
+            ended = outcome.result if outcome else self.record.result
+            raise UsageError(f"change {self.record.id}", f"{ended} already", "one that was begun, or is open", "the way back from what was applied is a change of its own: revert its commits")  # fmt: skip
+        now, who = self._now(), self.order.who
+        return self.recorded(
+            Outcome(result="aborted", person=who.person, machine=who.machine, begun=now, ended=now, why=why)
+        )
+
+    # -- the work --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Report:
+        """Go on until it has ended, as the journal says where it is."""
+        attempt = self._attempt()
+        if attempt.phase == "applying" and (trouble := self._forth(attempt)):
+            self.order.tell(f"{trouble}: going back")
+            self.write("going back", why=trouble, result="gone back from")
+        attempt = self._attempt()
+        if attempt.phase == "going back" and (trouble := self._back(attempt)):
+            self.write("stuck", why=trouble)
+            return self._stuck(trouble)
+        self.write("ended", result=self._attempt().ends_as)
+        outcome = self._attempt().outcome
+        assert outcome is not None  # noqa: S101 - it has just been written
+        return self.recorded(outcome)
+
+    def _forth(self, attempt: Attempt) -> str:
+        """Apply the change's programs to what is left; return what went wrong."""
+        stacks, services = attempt.begun.stacks, attempt.begun.services.get("head", ())
+        for stack in stacks:
+            between = services if stack != stacks[-1] else ()  # after the last one everything is checked
+            if stack not in attempt.applied and (trouble := self._stack("head", stack, between)):
+                return trouble
+        return self._checked("head", stacks, services)
+
+    def _back(self, attempt: Attempt) -> str:
+        """Apply the base's programs to all that was touched; return what went wrong."""
+        stacks = [stack for stack in attempt.begun.stacks if stack in attempt.touched]
+        for stack in stacks:
+            if stack not in attempt.returned and (trouble := self._stack("base", stack, ())):
+                return trouble
+        return self._checked("base", stacks, attempt.begun.services.get("base", ()))
+
+    def _stack(self, side: Side, stack: str, services: tuple[str, ...]) -> str:
+        self.order.tell(f"{stack}: applying the {'change' if side == 'head' else 'base'}")
+        self.write("stack begun", side=side, stack=stack)
+        if trouble := self._hands.up(side, stack):
+            return f"{stack}: {trouble}"
+        if trouble := self._asked(side, services):
+            return f"after {stack}: {trouble}"
+        self.write("stack done", side=side, stack=stack)
+        return ""
+
+    def _checked(self, side: Side, stacks: tuple[str, ...] | list[str], services: tuple[str, ...]) -> str:
+        """Return what is not as the programs of a side ask for."""
+        for stack in stacks:
+            if left := self._hands.left(side, stack):
+                return f"{stack} is not as the {'change' if side == 'head' else 'base'} declares: {left}"
+        return self._asked(side, services)
+
+    def _asked(self, side: Side, services: tuple[str, ...]) -> str:
+        for service in services:
+            if reason := self._hands.ask(side, service):
+                return f"service {service} does not work: {reason}"
+            self.order.tell(f"service {service} works")
+        return ""
+
+    # -- journal and record ----------------------------------------------------------------------------------------------
+
+    def write(self, event: str, **more: object) -> None:
+        """Append an entry to the journal."""
+        given = {"event": event, "at": self._now(), "person": self.order.who.person, "machine": self.order.who.machine}
+        self.journal.write(Entry.model_validate(given | more))
+
+    def recorded(self, outcome: Outcome) -> Report:
+        """Write what became of it into its record, and when it is to be assessed."""
+        self.record = with_outcome(self.record, self.environment, outcome, self._rules())
+        Records(self.order.workshop.git.root).write(self.record)
+        return self.report(outcome.result, why=outcome.why, outcome=outcome)
+
+    def report(self, result: str, **more: object) -> Report:
+        """Return a report."""
+        given = {"change": f"{self.record.id}-{self.record.name}", "environment": self.environment, "result": result}
+        return Report.model_validate(given | more)
+
+    def _stuck(self, trouble: str) -> Report:
+        remedy = f"mend what it says by hand, then dpp change abort {self.record.id} --environment {self.environment}; {self.environment} stands half way until then, and no other change is let in"  # fmt: skip
+        self.order.tell(f"{_CANNOT}: {trouble}")
+        return self.report("stuck", why=trouble, remedy=remedy)
+
+    def _attempt(self) -> Attempt:
+        attempt = self.journal.attempt()
+        if attempt is None:
+            raise FatalError(
+                str(self.journal.path), "no entry", "the one with which it was begun", "somebody deleted it"
+            )
+        return attempt
+
+    def _rules(self) -> Rules:
+        return Rules.parse((self.sides.base.root / RULES).read_text(), RULES)
+
+    def _now(self) -> datetime:
+        return self.order.now().replace(microsecond=0)
+
+
+def with_outcome(record: Record, environment: str, outcome: Outcome, rules: Rules) -> Record:
+    """Return a record that says what became of a change in an environment; what was applied is to be assessed."""
+    due = outcome.ended + timedelta(days=rules.due_days.assessment)
+    assessment = record.assessment or (None if outcome.result == "aborted" else Assessment(due=due))
+    outcomes = dict(sorted((record.outcomes | {environment: outcome}).items()))
+    return record.model_copy(update={"outcomes": outcomes, "result": outcome.result, "assessment": assessment})
+
+
+__all__ = ["Order", "Report", "abort", "apply", "with_outcome"]

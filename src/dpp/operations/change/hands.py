@@ -1,0 +1,97 @@
+"""What applying does to an environment: the commands of a tree, each run with that tree's own code, as people would type them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from dpp.adapters.process import lines, run
+from dpp.model.errors import DppError
+from dpp.operations.change.journal import Side as Name
+from dpp.operations.change.live import LivePreviewer
+from dpp.operations.change.sides import Side, Sides, own_variables
+
+_HUNG_SECONDS: Final = 4 * 3600.0
+"""What still applies a stack then does so no more: nothing takes so long."""
+_ASK_SECONDS: Final = 600.0
+_ATTEMPTS: Final = 6
+_PAUSE_SECONDS: Final = 20.0
+"""Workloads that roll and brokers that start again answer a little later."""
+_ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Whoever applies is killed: then nothing of it goes on, and the engine settles what was cut short when it is continued."""
+_DPP: Final = "from dpp.cli import main; raise SystemExit(main())"
+
+
+class Hands(Protocol):
+    """Does what is to be done; each answers why it could not, and nothing where it could."""
+
+    def up(self, side: Name, stack: str) -> str:
+        """Apply the programs of a side to a stack."""
+
+    def left(self, side: Name, stack: str) -> str:
+        """Say what the programs of a side would still do to a stack."""
+
+    def ask(self, side: Name, service: str) -> str:
+        """Ask a service to do a small piece of its work."""
+
+
+class OwnHands:
+    """Runs ``dpp`` of the trees of both sides.
+
+    Parameters
+    ----------
+    environment
+        Its name.
+    sides
+        Both sides.
+    live
+        Asks the engine.
+    tell
+        Is told of every line that is said.
+    """
+
+    def __init__(self, environment: str, sides: Sides, live: LivePreviewer, tell: Callable[[str], None]) -> None:
+        self._environment, self._live, self._tell = environment, live, tell
+        self._sides: dict[Name, Side] = {"base": sides.base, "head": sides.head}
+
+    def up(self, side: Name, stack: str) -> str:
+        """Apply the programs of a side to a stack, by that side's own ``dpp up``."""
+        unit, tree = stack.partition(".")[2], self._sides[side]
+        words = self._dpp("up", self._environment, "--yes", f"--only={unit}")
+        try:
+            for line in lines(words, timeout=_HUNG_SECONDS, env=own_variables(tree), cwd=tree.root):
+                self._tell(line)
+        except DppError as error:
+            return str(error)
+        return ""
+
+    def left(self, side: Name, stack: str) -> str:
+        """Say what the programs of a side would still do to a stack."""
+        return self._live.left(self._sides[side], stack)
+
+    def ask(self, side: Name, service: str) -> str:
+        """Ask a service by that side's own ``dpp service check``, several times where it does not answer at once."""
+        reason = ""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_SECONDS)
+            if not (reason := self._asked(self._sides[side], service)):
+                return ""
+            self._tell(f"{service}: {reason}")
+        return reason
+
+    def _asked(self, tree: Side, service: str) -> str:
+        words = self._dpp("service", "check", service, f"--environment={self._environment}", "--json")
+        try:
+            done = run(words, timeout=_ASK_SECONDS, env=own_variables(tree), cwd=tree.root, check=False)
+            answer = json.loads(done.stdout) if done.stdout.strip() else {}
+        except (DppError, json.JSONDecodeError) as error:
+            return str(error)
+        return str(answer.get("reason") or (done.said if done.code else ""))
+
+    @staticmethod
+    def _dpp(*words: str) -> list[str]:
+        return [*_ENDS_WITH_US, sys.executable, "-P", "-c", _DPP, *words]
