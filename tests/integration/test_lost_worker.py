@@ -9,7 +9,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import pytest
 
 from integration.conftest import DETECTOR, System, rows, stamped
 from workloads.common.names import ExposureName
+from workloads.common.s3 import ReplacedError, Store
+from workloads.prompt_processing.packets import Packets, PacketStore
 
 pytestmark = pytest.mark.root
 PROMPT, SECOND = "prompt_processing-ncsa", "prompt_processing-second"
@@ -46,29 +48,20 @@ def _packets(system: System, obs_id: str) -> str:
     return str(system.miniature.s3("ncsa").head_object(Bucket="alerts", Key=key)["ETag"])
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A place on the way of an exposure: the lock on which its worker waits there, and what it is told if it wakes up too late."""
-
-    lock: str
-    refused: str
-
-
-MOMENTS = {
-    "before its packets are kept": Moment(
-        '"DiaObjectLast" IN ACCESS EXCLUSIVE MODE', "stored by somebody else meanwhile"
-    ),
-    "while its rows are stored": Moment('"DiaSource" IN SHARE MODE', "idle-in-transaction timeout"),
+LOCKS = {
+    "before its packets are kept": '"DiaObjectLast" IN ACCESS EXCLUSIVE MODE',
+    "while its rows are stored": '"DiaSource" IN SHARE MODE',
 }
+"""Places on the way of an exposure, by the lock on which its worker waits there."""
 
 
-@pytest.fixture(params=MOMENTS)
-def moment(request: pytest.FixtureRequest) -> Moment:
-    return MOMENTS[request.param]
+@pytest.fixture(params=LOCKS)
+def lock(request: pytest.FixtureRequest) -> str:
+    return LOCKS[request.param]
 
 
 @contextmanager
-def _in_mid_visit(system: System, moment: Moment) -> Iterator[psutil.Process]:
+def _in_mid_visit(system: System, lock: str) -> Iterator[psutil.Process]:
     """Yield the worker that has an exposure in hand and cannot go on; it can, if it lives, when the block is over."""
     where: dict[str, Any] = {
         "host": "127.0.0.1",
@@ -77,7 +70,7 @@ def _in_mid_visit(system: System, moment: Moment) -> Iterator[psutil.Process]:
         "dbname": "apdb",
     }
     with psycopg.connect(**where) as holder, psycopg.connect(**where, autocommit=True) as observer:
-        holder.execute(f"LOCK TABLE {moment.lock}")
+        holder.execute(f"LOCK TABLE {lock}")
         system.wait(lambda: bool(observer.execute(_HELD).fetchall()), "a worker holds an exposure")
         [[port]] = observer.execute(_HELD).fetchall()
         workers = [psutil.Process(pid) for name in (PROMPT, SECOND) for pid in _children(system, name)]
@@ -106,11 +99,11 @@ def test_a_spare_worker_has_nothing_to_do_while_nobody_is_lost(system: System, n
     assert _count(system, PROMPT, "spare") >= 1
 
 
-def test_a_worker_that_is_killed_with_an_exposure_in_hand_loses_nothing(system: System, moment: Moment) -> None:
+def test_a_worker_that_is_killed_with_an_exposure_in_hand_loses_nothing(system: System, lock: str) -> None:
     killed: list[int] = []
 
     def kill(_: Path) -> None:
-        with _in_mid_visit(system, moment) as worker:
+        with _in_mid_visit(system, lock) as worker:
             killed.append(worker.pid)
             worker.kill()
             worker.wait()
@@ -122,18 +115,18 @@ def test_a_worker_that_is_killed_with_an_exposure_in_hand_loses_nothing(system: 
 
 
 def test_a_worker_that_stands_still_is_taken_over_and_may_do_nothing_more_when_it_wakes(
-    system: System, moment: Moment
+    system: System, lock: str
 ) -> None:
     seen: dict[str, Any] = {}
 
     def stop(folder: Path) -> None:
-        with _in_mid_visit(system, moment) as worker:
+        with _in_mid_visit(system, lock) as worker:
             worker.suspend()
         held = min(obs_id for obs_id, _ in stamped(folder, "ingested"))
         system.wait(lambda: bool(stamped(folder, "processed")), "another has processed what it held")
         seen.update(held=held, process=worker.pid, packets=_packets(system, held))
         worker.resume()
-        system.wait(lambda: _refused(system, worker.pid, moment), "what it would still have done is refused")
+        system.wait(lambda: _refused(system, worker.pid), "what it would still have done is refused")
         assert worker.is_running()
 
     folder = system.night(3, during=stop)
@@ -142,10 +135,27 @@ def test_a_worker_that_stands_still_is_taken_over_and_may_do_nothing_more_when_i
     assert _worked(system, PROMPT, seen["held"]) > {seen["process"]}
 
 
-def _refused(system: System, process: int, moment: Moment) -> bool:
-    """Tell whether a worker has been told that what it has is not wanted, and that its slot is another's."""
+def _refused(system: System, process: int) -> bool:
+    """Tell whether a worker has been told that the database has done without it, and that its slot is another's."""
     own = [line["message"] for line in _said(system) if line.get("process") == process]
-    return any(moment.refused in said for said in own) and f"{DETECTOR} is another's" in own
+    return any("alert database: away: " in said for said in own) and f"{DETECTOR} is another's" in own
+
+
+def test_packets_that_come_too_late_are_refused(system: System) -> None:
+    store = PacketStore(Store(system.miniature.told("prompt-processing", "ncsa"), "ncsa", "alerts"))
+    exposure, late = ExposureName(20260101, 1), Packets({1: b"one"}, {"alerts": 1.0}, 5)
+    store.save(exposure, DETECTOR, late)
+    with pytest.raises(ReplacedError, match="stored by somebody else meanwhile"):
+        store.save(exposure, DETECTOR, replace(late, messages={2: b"two"}))
+    kept = store.load(exposure, DETECTOR)
+    assert kept is not None
+    assert kept.messages == {1: b"one"}
+    store.save(exposure, DETECTOR, replace(kept, messages={3: b"three"}))
+    with pytest.raises(ReplacedError):
+        store.save(exposure, DETECTOR, replace(kept, messages={4: b"four"}))
+    now = store.load(exposure, DETECTOR)
+    assert now is not None
+    assert (now.messages, now.offset) == ({3: b"three"}, 5)
 
 
 def test_a_pod_that_is_lost_with_all_its_workers_is_taken_over_by_another(system: System) -> None:
@@ -153,7 +163,7 @@ def test_a_pod_that_is_lost_with_all_its_workers_is_taken_over_by_another(system
     system.wait(lambda: _count(system, SECOND, "spare") == 2, "the workers of the second pod are warm")
 
     def lose(_: Path) -> None:
-        with _in_mid_visit(system, MOMENTS["before its packets are kept"]) as worker:
+        with _in_mid_visit(system, LOCKS["before its packets are kept"]) as worker:
             assert worker.pid in system.miniature.children(PROMPT), "who had the slot has it still"
             system.miniature.end(PROMPT, signal.SIGKILL)
             system.wait(lambda: not psutil.pid_exists(worker.pid), "workers end with their parent")
