@@ -66,7 +66,7 @@ def plan(stack: str = "", kind: str = "", name: str = "", **more: Any) -> Plan:
         (plan("lab.wan", errors=("no engine",)), EVERY),
         (plan(), set()),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(value)) or "nowhere" if isinstance(value, set) else None,
 )  # fmt: skip
 def test_what_is_done_says_where(done: Plan, sites: set[str]) -> None:
     assert touched(done, placed(), placed()) == sites
