@@ -109,7 +109,10 @@ def exit_control(
 def send(
     device: _Device,
     command: Annotated[str, typer.Argument(metavar="COMMAND", help="Any command that `show` lists.")],
-    parameters: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...")] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]...", help="As `show` lists them; others have their defaults."),
+    ] = None,
     environment: _Where = "lab",
     timeout: _Timeout = 60.0,
     as_json: JsonOption = False,

@@ -13,7 +13,8 @@ _HEAD: Final = """\
 
 Made from `interfaces/` by `dpp model interfaces`; a test holds it to them. Each topic is called `lsst.sal.DEVICE.TOPIC` in Kafka, has
 one partition, and a record of Avro with the fields that stand here behind the private ones. Events are compacted, to the last of
-each after a week; all else is kept for a week. `dpp ocs` commands any device by what stands here.
+each after a week; all else is kept for a week. `dpp ocs` commands any device that a workload's contract names (`devices:`); none does
+yet: the archiver of the lab still has topics of its own.
 """
 _GENERIC: Final = (
     "command_disable", "command_enable", "command_exitControl", "command_setLogLevel", "command_standby", "command_start",

@@ -13,8 +13,14 @@ import typer
 
 from dpp import cli
 
-WITHOUT_JSON = {("stack", "export"), ("stack", "env"), ("model", "data-flow"), ("lab", "shell")}
-"""The first three print files for others; the last is another program."""
+WITHOUT_JSON = {
+    ("stack", "export"),
+    ("stack", "env"),
+    ("model", "data-flow"),
+    ("model", "interfaces"),
+    ("lab", "shell"),
+}
+"""All but the last print files for others; that one is another program."""
 
 
 def verbs() -> Iterator[tuple[tuple[str, ...], Any]]:
