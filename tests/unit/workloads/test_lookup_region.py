@@ -35,14 +35,15 @@ def test_the_region_is_that_of_the_measured_place(monkeypatch: pytest.MonkeyPatc
     measured = replace(said, crpix=(said.crpix[0] + error[0], said.crpix[1] + error[1]))
     data = encode_raw(PIXELS, LAYOUT, {key: (value, "") for key, value in made.items() if not key.startswith("DET")} | {"DETNUM": (LAYOUT.detector, "")})  # fmt: skip
     worker = Worker.__new__(Worker)
-    worker._detector, worker._apdb = science_raft()[4], Database()  # type: ignore[assignment]
+    worker._apdb = Database()  # type: ignore[assignment]
     worker._packets = SimpleNamespace(load=lambda *_: None)  # type: ignore[assignment]
     worker._store = SimpleNamespace(get=lambda *_: data)  # type: ignore[assignment]
-    worker._inputs = SimpleNamespace(calibration=lambda _: None, template=lambda _: None)  # type: ignore[assignment]
+    inputs = SimpleNamespace(calibration=lambda _: None, template=lambda _: None)
+    lease: Any = SimpleNamespace(detector=science_raft()[4], inputs=inputs)
     worker._task = SimpleNamespace(run=lambda *_: SimpleNamespace(result=SimpleNamespace(wcs=measured), quality={}))  # type: ignore[assignment]
     monkeypatch.setattr(module, "dia_sources", lambda *_: pd.DataFrame([{"diaSourceId": 1}]))
     with pytest.raises(KeyboardInterrupt):
-        worker._result(NAME.exposure, {"obsId": NAME.exposure.obs_id, "uri": "s3://raw/x"}, 0)
+        worker._result(lease, NAME.exposure, {"obsId": NAME.exposure.obs_id, "uri": "s3://raw/x"}, 0)
     corners = [
         (0.0, 0.0),
         (LAYOUT.width - 1.0, 0.0),
