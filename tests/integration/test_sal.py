@@ -248,13 +248,13 @@ def test_overrides_are_applied_refused_and_may_fail_a_transition(device: Remote)
     assert device.command("enable") == DONE
 
 
-def test_its_log_is_told(device: Remote) -> None:
+def test_its_log_is_told(observatory: Observatory, device: Remote) -> None:
     assert device.command("setLogLevel", "level=10") == DONE
     assert device.wait_for("logLevel", 60.0, level=10)
     assert device.command("start") == DONE
     assert device.command("enable") == DONE
     device.command("fail", "reason=for the log")
-    message = device.wait_for("logMessage", 60.0, level=40).fields
+    message = device.wait_for("logMessage", 60.0, level=40, process=observatory.miniature._processes["one"].pid).fields
     assert "for the log" in message["traceback"]
 
 

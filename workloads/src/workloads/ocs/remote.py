@@ -102,6 +102,8 @@ class Remote:
         self._writers: dict[str, AvroSerializer] = {}
         self._readers: dict[str, AvroDeserializer] = {}
         self._numbers: dict[str, int] = {}
+        self._reached: dict[str, int] = {}
+        """The offset up to which each topic was read."""
         self._history: dict[str, int] = {}
         """Topics of which something stands before the end that they had at the start: that end."""
         self.last: dict[str, Sample] = {}
@@ -151,6 +153,7 @@ class Remote:
             low, high = self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)
             back = (_HISTORY if self.interface.indexed else 1) if name.startswith("logevent_") else 0
             place.offset = max(low, high - back)
+            self._reached[place.topic] = place.offset
             if place.offset < high:
                 self._history[name] = high
             places.append(place)
@@ -204,9 +207,11 @@ class Remote:
                 answer = self._answer(sample, sent.number)
                 if answer is None:
                     continue
-                yield answer
                 if answer.final:
+                    self._catch_up()
+                    yield answer
                     return
+                yield answer
                 end = max(end, time.monotonic() + answer.timeout + timeout)
         yield Answer(-301, f"no answer in {timeout:g} s; is {self.interface.name} running?")
 
@@ -245,6 +250,18 @@ class Remote:
         before = self._numbers.get(name, first + random.randrange(size))  # noqa: S311 - no secret
         self._numbers[name] = first + (before + 1 - first) % size
         return self._numbers[name]
+
+    def _catch_up(self) -> None:
+        """Read what the device told before it acknowledged: records of other topics may come later than the acknowledgement."""
+        places = [TopicPartition(self._topics[f"logevent_{name}"], 0) for name in ("errorCode", "summaryState")]
+        ends = [self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)[1] for place in places]
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while any(self._reached[place.topic] < after for place, after in zip(places, ends, strict=True)):
+            if time.monotonic() > end:
+                return
+            for message in self._consume(0.2):
+                if message.error() is None:
+                    self._take(message, old=False)
 
     def _answer(self, sample: Sample, number: int) -> Answer | None:
         one = sample.fields
@@ -299,9 +316,13 @@ class Remote:
 
     def _consume(self, seconds: float) -> list[Message]:
         try:
-            return list(self._consumer.consume(200, seconds))
+            messages = list(self._consumer.consume(200, seconds))
         except KafkaException as error:
             raise RemoteError(f"Kafka {self._at.brokers}: {error.args[0].str()}") from error
+        for message in messages:
+            if message.error() is None:
+                self._reached[str(message.topic())] = int(message.offset() or 0) + 1
+        return messages
 
     def _take(self, message: Message, *, old: bool) -> Sample | None:
         """Return the sample of a message; None if it is of another instance, older than the last one, or cannot be read."""
