@@ -32,8 +32,8 @@ lab-down: environment ## Take the lab down; leave nothing but the caches
 test: environment ## Prove a change in minutes (root): lint to a night on loopback, one real lab, and owed proofs that fit
 	@$(PROOFS_OF_TREE) test
 
-prove: environment ## Prove the rest (root), each in a tree of its own files: what is owed, or PROOFS="id ..."
-	@$(PROOFS_OF_TREE) prove $(PROOFS)
+prove: environment ## Prove the rest (root), each in a tree of its own files: what is owed, or PROOFS="id ..." or GROUNDS="processes ..."
+	@$(PROOFS_OF_TREE) prove $(addprefix --ground=,$(GROUNDS)) $(PROOFS)
 
 owed: environment ## Say which proofs the tree owes; exit code 3 if any
 	@$(PROOFS_OF_TREE) owed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from dpp.adapters.progress import Reporter
+from dpp.cli import change_forge
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.errors import UsageError
 from dpp.model.folders import REPOSITORY
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dpp.operations.change.records import Record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What a change would do, and who has authorised it.")
+change_forge.register(app)
 Between = Annotated[str, typer.Argument(metavar="[BASE..HEAD]", help="Two commits, by default what HEAD has beside main; BASE.. takes the working tree.")]  # fmt: skip
 Range = Annotated[str, typer.Option("--between", metavar="BASE..HEAD", help="As of dpp change plan.")]
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Id or name of a change, as `list` shows it.")]

@@ -107,32 +107,36 @@ MINIATURE = {
 NETWORK = {"circuits", "routing"}
 CHAOS = {"lifecycle", "killed-engine"}
 ALL = {proof.id for proof in CATALOGUE.proofs}
+REVIEWS = {"dossiers", "workflows"}
 PROVISIONING = {"killed-engine", "engine-series", "previews-of-production", "tools-on-a-bare-path"}
 
 EDITS: dict[str, set[str]] = {
     "README.md": set(),
     "docs/operators/README.md": set(),
     "roles/kafka_broker/README.md": {"role-kafka-broker"},
-    "roles/kafka_broker/tasks/main.yml": {"role-kafka-broker", "dossiers", *ON_A_LAB},
+    "roles/kafka_broker/tasks/main.yml": {"role-kafka-broker", *REVIEWS, *ON_A_LAB},
     "roles/kafka_broker/molecule/default/converge.yml": {"role-kafka-broker"},
     "roles/postgresql/meta/argument_specs.yml": ALL - {"engine-series", "real-exposures"},
-    "roles/postgresql/tasks/install.yml": {"role-postgresql", "dossiers", *ON_A_LAB},
+    "roles/postgresql/tasks/install.yml": {"role-postgresql", *REVIEWS, *ON_A_LAB},
     "src/dpp/build/tools/versitygw/go.mod": {
-        "role-object-store", "role-summit-storage", "dossiers", *PROVISIONING, *MINIATURE, *ON_A_LAB,
+        "role-object-store", "role-summit-storage", *REVIEWS, *PROVISIONING, *MINIATURE, *ON_A_LAB,
     },
     "src/dpp/adapters/devices/templates/frr.conf.j2": ALL - {"playbooks-profile", "real-exposures"},
     "workloads/src/workloads/archiver/device.py": {
-        "role-kubernetes", "previews-of-production", "real-exposures", "dossiers", *MINIATURE, *ON_A_LAB,
+        "role-kubernetes", "previews-of-production", "real-exposures", *REVIEWS, *MINIATURE, *ON_A_LAB,
     },
-    "k8s/broker/kustomization.yaml": {"role-kubernetes", "previews-of-production", "dossiers", *ON_A_LAB},
-    "stacks/units/wan.py": {"killed-engine", "previews-of-production", "dossiers", *ON_A_LAB},
-    "playbooks/site.yml": {"playbooks-profile", "previews-of-production", "dossiers", *ON_A_LAB},
-    "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", "dossiers"},
+    "k8s/broker/kustomization.yaml": {"role-kubernetes", "previews-of-production", *REVIEWS, *ON_A_LAB},
+    "stacks/units/wan.py": {"killed-engine", "previews-of-production", *REVIEWS, *ON_A_LAB},
+    "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *REVIEWS, *ON_A_LAB},
+    "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", *REVIEWS},
     "tests/lab/test_reboot.py": {"reboot"},
     "tests/network/topology.py": NETWORK,
     "tests/unit/test_layers.py": set(),
     "tests/proofs/records.txt": set(),
     "uv.lock": ALL,
+    ".github/workflows/plan.yml": {"workflows"},
+    "changes/rules.yml": REVIEWS,
+    "changes/forge.yml": {"workflows"},
 }  # fmt: skip
 
 

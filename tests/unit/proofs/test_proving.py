@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dpp.model.folders import REPOSITORY
 from proofs import trees
-from proofs.catalogue import Catalogue, Proof, Tree
+from proofs.__main__ import chosen
+from proofs.catalogue import Catalogue, Ground, Proof, Tree
 from proofs.proving import Outcome, Prover
 from proofs.records import End, Records
 from proofs.results import Results
@@ -87,6 +90,43 @@ def test_green_at_a_second_attempt_is_unsteady_and_still_owed(checkout: Path, tm
     assert owed(checkout, chance) == []
 
 
+MEETS = "python -c \"import os; open('{mine}', 'w').close(); open('{theirs}').close()\""
+"""Ends when its like has come to the same two pipes."""
+
+
+def lanes(checkout: Path, *proofs: Proof) -> Iterator[Outcome]:
+    logs = checkout.with_name("logs")
+    logs.mkdir(exist_ok=True)
+    prover = Prover(logs, checkout, Records(checkout.with_name("records.txt")), side_by_side=True)
+    return prover._in_lanes([[one] for one in proofs], checkout.parent)
+
+
+def test_lanes_run_side_by_side_and_all_their_ends_are_recorded(checkout: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    os.mkfifo(first)
+    os.mkfifo(second)
+    both = (
+        proof(id="one", command=MEETS.format(mine=first, theirs=second)),
+        proof(id="other", command=f"python -c \"open('{first}').close(); open('{second}', 'w').close()\""),
+    )
+    assert {(outcome.proof.id, outcome.end) for outcome in lanes(checkout, *both)} == {
+        ("one", End.GREEN),
+        ("other", End.GREEN),
+    }
+    assert set(Records(checkout.with_name("records.txt")).read()) == {"one", "other"}
+
+
+def test_who_stops_waiting_for_lanes_stops_what_runs(checkout: Path, tmp_path: Path) -> None:
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    outcomes = lanes(checkout, proof(id="one"), proof(id="other", command=f"python -c \"open('{never}')\""))
+    assert next(outcomes).proof.id == "one"
+    outcomes.close()
+    assert set(Records(checkout.with_name("records.txt")).read()) == {"one"}, (
+        "what was stopped is neither green nor red"
+    )
+
+
 def test_a_proof_in_which_every_test_is_skipped_proves_nothing(checkout: Path) -> None:
     (checkout / "tests").mkdir()
     (checkout / "tests/test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no sky')\n")
@@ -100,6 +140,13 @@ def test_what_cannot_be_proven_here_stays_owed_without_a_stain(checkout: Path) -
     outcome = prove(checkout, wanting)
     assert (outcome.end, outcome.said) == (None, "DPP_NO_SUCH_SKY is not set: a directory")
     assert owed(checkout, wanting) == ["never proven"]
+
+
+def test_proofs_are_chosen_by_what_they_stand_on() -> None:
+    names = ["playbooks-profile", "role-kubernetes", "drift"]
+    assert [one.id for one in chosen(names, [])] == names
+    assert [one.id for one in chosen(names, ["processes", "machines"])] == names[:2]
+    assert {one.ground for one in chosen([], ["processes"])} <= {Ground.PROCESSES}
 
 
 def test_the_code_of_a_tree_is_its_own(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_pixels_of_a_detector_that_is_off_are_archived_and_not_processed(off, pu
     made = Backbone.__new__(Backbone)
     camera = Camera(detectors_off=off)
     site = SimpleNamespace(camera=camera, detector=lambda name: next(d for d in camera.detectors if d.name == name))
-    made._settings, made.ledger, made._reported = SimpleNamespace(site=site), Stamps(), set()
+    made._settings, made.ledger = SimpleNamespace(site=site), Stamps()
     made._partitions = {(slot.detector.name, slot.lane): slot.partition for slot in slots(camera)}
     made.sender, made.bus = None, SimpleNamespace(publish=lambda *_, **__: sent.append(1))
     name = RawName(ExposureName(DAY, 1), "R22_S11")
@@ -126,6 +126,7 @@ def test_pixels_of_a_detector_that_is_off_are_archived_and_not_processed(off, pu
 def test_the_report_names_what_was_off_and_misses_nothing_of_it():
     plan = {"detectors": ALL[:7], "detectorNumbers": {name: number for number, name in enumerate(ALL)}}
     stamp = {"obsId": "o", "detector": ALL[8], "step": "off", "time": 1.0, "reason": "declared off", "figures": {}}
-    found = figures.exposures(Facts(plan, ledger=[stamp, stamp]))
+    readout = {"obsId": "o", "group": "g1", "endOfReadout": 1.0}
+    found = figures.exposures(Facts(plan, readouts=[readout], ledger=[stamp, stamp]))
     assert found["off"] == [f"{ALL[7]}: not read out by the camera", f"{ALL[8]}: declared off"]
     assert (found["expected"], found["lost"], found["failures"]) == (0, 0, [])

@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from workloads.common.s3 import sha256
 from workloads.forwarder import journal as forwarder_journal
 from workloads.forwarder.forward import Forwarder
 from workloads.forwarder.journal import TransferJournal
+from workloads.forwarder.sweep import Sweep
 
 
 def entry(number, data, suffix=".fits"):
@@ -186,6 +188,74 @@ def test_the_archiver_reports_what_was_set_aside(tmp_path):
     assert "set aside by the archiver's journal" in content["description"]
 
 
+class Parallel:
+    """A store that notes in which order objects came, and how many at once; each put waits until `together` are there."""
+
+    site = "summit"
+
+    def __init__(self, together):
+        self.keys, self.digests, self.most, self.now = [], {}, 0, 0
+        self._together, self._lock = threading.Barrier(together), threading.Lock()
+
+    def put(self, _bucket, key, _data, digest):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if key.endswith(".fits"):
+            self._together.wait(60)
+        with self._lock:
+            self.now -= 1
+            self.keys.append(key)
+            self.digests[key] = digest
+
+    def digest(self, _bucket, key):
+        return self.digests.get(key)
+
+
+def test_detectors_are_put_at_once_and_pixels_after_what_lies_beside_them(tmp_path):
+    journal, store, said = Journal(tmp_path), Parallel(4), []
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda *_: None, folder, journal, None, store, lambda _, contents: said.append(len(contents)))
+    for number in (1, 2):
+        name = ExposureName(20261122, number, "SO"[number == 1])
+        for detector in ("R22_S00", "R22_S01", "R22_S02", "R22_S10"):
+            for suffix in (".fits", ".json"):
+                journal.add(Entry(name.key(detector, suffix), sha256(b"x"), 1, name.obs_id, detector), b"x")
+        journal.add(Entry(name.expected_sensors_key, sha256(b"x"), 1, name.obs_id), b"x")
+    device._put_pending(lambda: None)
+    assert list(journal.pending()) == []
+    assert sum(said) == len(store.keys) == 18
+    newest, oldest = store.keys[:9], store.keys[9:]
+    for keys, obs_id in ((newest, "MC_S_20261122_000002"), (oldest, "MC_O_20261122_000001")):
+        assert all(f"/{obs_id}/" in key for key in keys), "the newest exposure first"
+        assert keys[0].endswith("expectedSensors.json")
+        for key in keys:
+            if key.endswith(".fits"):
+                assert keys.index(key.replace(".fits", ".json")) < keys.index(key)
+    assert store.most == 4
+
+
+def test_a_store_that_refuses_one_detector_has_the_others_and_all_are_announced(tmp_path):
+    journal, said = Journal(tmp_path), []
+    store = Parallel(1)
+
+    def put(bucket, key, data, digest, whole=store.put):
+        if "R22_S01" in key:
+            raise RetriableError("refused")
+        whole(bucket, key, data, digest)
+
+    store.put = put
+    folder = SimpleNamespace(names=list)
+    device = Archiver(lambda _, content: said.append(content["detector"]), folder, journal, None, store)
+    name = ExposureName(20261122, 1)
+    for detector in ("R22_S01", "R22_S00"):
+        journal.add(Entry(name.key(detector), sha256(b"x"), 1, name.obs_id, detector), b"x")
+    with pytest.raises(RetriableError, match="refused"):
+        device._put_pending(lambda: None)
+    assert [one.detector for one, _ in journal.pending()] == ["R22_S01"]
+    assert said == ["R22_S00"]
+
+
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
     journal = Journal(tmp_path)
 
@@ -332,8 +402,15 @@ class Bucket:
     def __init__(self, **objects):
         self.objects, self.digests = dict(objects), {}
 
-    def list(self, _bucket, _prefix):
-        return iter([SimpleNamespace(key=key) for key in self.objects])
+    def list(self, _bucket, prefix):
+        return iter([SimpleNamespace(key=key) for key in self.objects if key.startswith(prefix)])
+
+    def directly(self, bucket, prefix):
+        return (item for item in self.list(bucket, prefix) if "/" not in item.key.removeprefix(prefix))
+
+    def folders(self, bucket, prefix):
+        below = (item.key.removeprefix(prefix).split("/") for item in self.list(bucket, prefix))
+        return {f"{prefix}{parts[0]}/" for parts in below if len(parts) > 1}
 
     def get(self, _bucket, key):
         return self.objects[key]
@@ -359,8 +436,9 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     source, target = Bucket(**{key: key.encode() for key in keys}), Bucket()
     journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa"]), []
     forwarder = Forwarder(source, [target], journal, lambda _, content: said.append(content["detector"]))
-    assert forwarder.sweep() == len(keys)
-    assert forwarder.sweep() == 0
+    sweep = Sweep(source, forwarder)
+    assert sweep.once() == len(keys)
+    assert sweep.once() == 0
     while (transfer := journal.take("ncsa")) is not None:
         forwarder._send(transfer, target)
     assert target.objects == source.objects
@@ -370,6 +448,36 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     forwarder.tell()
     assert sorted(said) == ["R00_SG0", "R22_S00"]
     assert journal.untold() is None
+
+
+def test_a_sweep_takes_at_most_a_tenth_of_the_time_and_finds_what_is_in_any_folder(tmp_path):
+    days = [f"LSSTCam/{day}/" for day in (20250101, 20260719, 20261001)]
+    source = Bucket(**{f"{day}MC_O_{day[8:16]}_000001/{number}.fits": b"" for day in days for number in range(450)})
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
+    sweep = Sweep(source, Forwarder(source, [], journal, lambda *_: None))
+    assert [sweep.once() for _ in range(len(days) + 1)] == [900, 900, 900, 0]
+    assert [Sweep.pause(cost) for cost in (0.1, 60.0)] == [30.0, 540.0]
+
+
+def test_what_the_store_gave_up_is_forgotten_unless_it_is_owed(tmp_path):
+    old, new = [f"LSSTCam/20250101/MC_O_20250101_{number:06d}/x" for number in range(450)], [key_of(1)]
+    source, target = Bucket(**dict.fromkeys([*old, *new], b"")), Bucket()
+    journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
+    forwarder = Forwarder(source, [target], journal, lambda *_: None)
+    sweep = Sweep(source, forwarder)
+    assert [sweep.once(), sweep.once()] == [1, 450]
+    for _ in range(len(old)):
+        forwarder._send(journal.take("ncsa"), target)
+    while (sent := journal.unproved("ncsa")) is not None:
+        forwarder._prove(sent, target)
+    forwarder.tell()
+    (owed,) = set(old) - set(target.objects)
+    for key in old:
+        del source.objects[key]
+    sweep.once()
+    assert journal.folders() == {"LSSTCam/20250101/", "LSSTCam/20261122/"}
+    assert [row[0] for row in journal._database.execute("SELECT key FROM transfers ORDER BY key")] == [owed, *new]
+    assert journal.add([*old, *new]) == len(old) - 1
 
 
 def test_failed_transfers_wait_longer_each_time_to_a_limit(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from workloads.data_backbone.arrivals import parse_notification
 from workloads.data_backbone.keeper import Keeper
 from workloads.report import build, figures
 from workloads.report.facts import Facts
-from workloads.report.settle import settle, settled
+from workloads.report.settle import Settling, settle
 
 OBS = "MC_S_20261122_000001"
 VISIT = 2026112200001
@@ -285,7 +285,8 @@ def test_report_is_built_validates_and_judges(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in getattr(made, name)))
     report = build.build(tmp_path)
     jsonschema.validate(
-        report, json.loads(resources.files("workloads.report").joinpath("report.schema.json").read_text())
+        json.loads((tmp_path / "report.json").read_text()),
+        json.loads(resources.files("workloads.report").joinpath("report.schema.json").read_text()),
     )
     assert report["passed"] is False
     assert {one["title"]: one["met"] for one in report["requirements"]}["exposures lost"] is True
@@ -310,11 +311,11 @@ def test_an_exposure_settles_when_it_is_archived_and_answered_or_its_loss_has_a_
     ledger = [one | {"step": step} for one in exposures for step in stamps[one["detector"]]]
     for name, rows in (("exposures", exposures), ("ledger", ledger)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert settled(tmp_path) == (4, 6)
+    assert Settling(tmp_path).look() == (4, 6)
     with (tmp_path / "ledger.jsonl").open("a") as growing:
         growing.write(json.dumps({"obsId": OBS, "detector": "R22_S12", "step": "archived"}))
         growing.flush()
-        assert settled(tmp_path) == (4, 6)  # half a line is none yet
+        assert Settling(tmp_path).look() == (4, 6)  # half a line is none yet
         growing.write("\n")
     assert settle(tmp_path, patience=0.0) == 0
     assert json.loads(capsys.readouterr().out) == {"settled": 5, "of": 6}

@@ -20,6 +20,7 @@ from workloads.common.visit import EndReadout
 from workloads.data_backbone import backbone as module
 from workloads.data_backbone.arrivals import parse_notification
 from workloads.data_backbone.backbone import Backbone
+from workloads.data_backbone.days import Days
 from workloads.data_backbone.instrument import (
     check_header,
     defines_visit,
@@ -196,7 +197,8 @@ def keys(day, *rests, controller="O"):
 
 def backbone(store):
     made = Backbone.__new__(Backbone)
-    made.store, made._reported, made._detectors, made._days, made._left = store, set(), {"R22_S11"}, [], {}
+    made.store, made._detectors, made._before, made._left = store, {"R22_S11"}, [], {}
+    made._days = Days(lambda _: set())
     return made
 
 
@@ -248,8 +250,7 @@ def test_a_lost_notification_of_any_age_is_found():
     made = backbone(store)
     found = [arrival.name.exposure.day_obs for _ in range(len(days)) for arrival in made.sweep()]
     assert found == days[::-1], "the newest first"
-    for day in days:
-        made._reported.add((ExposureName(day, 1).exposure_id, "R22_S11"))
+    made._days = Days(lambda day: {(ExposureName(day, 1).exposure_id, "R22_S11")})
     assert [made.sweep() for _ in range(2 * len(days))] == [[]] * (2 * len(days))
     store.asked.clear()
     made.sweep()

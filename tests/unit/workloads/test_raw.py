@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from workloads.common.errors import NonRetriableError
-from workloads.common.raw import decode_raw, encode_raw
+from workloads.common.raw import check_raw, decode_raw, encode_raw
 from workloads.pixels import simulator
 from workloads.pixels.fits_cards import BLOCK
 
@@ -25,6 +25,9 @@ CARDS = {
     "MJD-BEG": (61000.123456789, "[d] begin of exposure, TAI"),
     "AIRMASS": (None, "not known"),
 }
+
+
+READERS = pytest.mark.parametrize("read", [decode_raw, check_raw])
 
 
 @pytest.fixture(scope="module")
@@ -50,45 +53,74 @@ def test_a_stock_reader_finds_the_same(data: bytes) -> None:
     assert np.array_equal(found, PIXELS)
 
 
+@READERS
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.999])
-def test_a_wrong_byte_is_refused(data: bytes, place: float) -> None:
+def test_a_wrong_byte_is_refused(read, data: bytes, place: float) -> None:
     spoilt = bytearray(data)
     spoilt[int(place * len(data))] ^= 0x11
     with pytest.raises(NonRetriableError, match="damaged or no raw file"):
-        decode_raw(bytes(spoilt), "a file")
+        read(bytes(spoilt), "a file")
 
 
+@READERS
 @pytest.mark.parametrize("length", [0, 1000, BLOCK, 40 * BLOCK])
-def test_a_file_cut_short_is_refused(data: bytes, length: int) -> None:
+def test_a_file_cut_short_is_refused(read, data: bytes, length: int) -> None:
     with pytest.raises(NonRetriableError, match="a file"):
-        decode_raw(data[:length], "a file")
+        read(data[:length], "a file")
 
 
-def test_a_file_cut_short_after_an_amplifier_is_refused(data: bytes) -> None:
+@READERS
+def test_a_file_cut_short_after_an_amplifier_is_refused(read, data: bytes) -> None:
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
         end = hdus[4].fileinfo()["hdrLoc"]
     with pytest.raises(NonRetriableError, match="damaged or no raw file: 3 amplifiers"):
-        decode_raw(data[:end], "a file")
+        read(data[:end], "a file")
 
 
-def test_a_file_without_checksums_is_refused(data: bytes) -> None:
+@READERS
+def test_a_file_without_checksums_is_refused(read, data: bytes) -> None:
     buffer = io.BytesIO()
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
         for hdu in hdus:
             del hdu.header["CHECKSUM"], hdu.header["DATASUM"]
         hdus.writeto(buffer)
     with pytest.raises(NonRetriableError, match="no CHECKSUM"):
-        decode_raw(buffer.getvalue(), "a file")
+        read(buffer.getvalue(), "a file")
 
 
+@READERS
 @pytest.mark.parametrize("keyword", ["RAFTBAY", "DETNUM", "AMPWID"])
-def test_a_header_without_a_keyword_is_refused(data: bytes, keyword: str) -> None:
+def test_a_header_without_a_keyword_is_refused(read, data: bytes, keyword: str) -> None:
     buffer = io.BytesIO()
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
         del hdus[0].header[keyword]
         hdus.writeto(buffer, checksum=True)
     with pytest.raises(NonRetriableError, match=keyword):
-        decode_raw(buffer.getvalue(), "a file")
+        read(buffer.getvalue(), "a file")
+
+
+def test_what_is_verified_without_pixels_has_the_same_header(data: bytes) -> None:
+    assert repr(check_raw(data)) == repr(decode_raw(data)[2])
+
+
+@READERS
+def test_amplifiers_of_another_shape_than_the_header_says_are_refused(read, data: bytes) -> None:
+    buffer = io.BytesIO()
+    with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        hdus[0].header["OVERSCAN"] += 1
+        hdus.writeto(buffer, checksum=True)
+    with pytest.raises(NonRetriableError, match="amplifiers of shapes"):
+        read(buffer.getvalue(), "a file")
+
+
+@READERS
+def test_amplifiers_of_another_type_are_refused(read, data: bytes) -> None:
+    buffer = io.BytesIO()
+    with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        del hdus[1].header["BZERO"]
+        hdus.writeto(buffer, checksum=True)
+    with pytest.raises(NonRetriableError, match="amplifiers of int16, uint16"):
+        read(buffer.getvalue(), "a file")
 
 
 def test_pixels_of_another_shape_than_the_layout_are_refused() -> None:

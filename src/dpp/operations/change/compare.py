@@ -38,6 +38,7 @@ _PLACES: Final = (
     ("tests/*", "test", 1),
     ("changes/rules.yml", "rule", 0),
     ("changes/people.yml", "person", 0),
+    ("changes/forge.yml", "tool", 0),
     ("changes/*", "change record", 2),
     ("*.md", "document", 0),
     ("*", "tool", 0),

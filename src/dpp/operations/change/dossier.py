@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import html as entities
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from dpp.operations.change.findings import Dossier, Noun, Plan, Step
+from dpp.operations.change.findings import Affected, Dossier, Noun, Plan, Step
 
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 _SHOWN: Final = 6
 """How many of many places are named; the JSON has all."""
 _LINES: Final = 120
 """How many lines of one difference a page shows."""
+_RISKS: Final = ("none", "low", "moderate", "high")
 _NUMBER = re.compile(r"\d+(?=\.)")
+_MARKUP: Final = {ord(character): f"&#{ord(character)};" for character in "`[]|"}
+"""What Markdown would take for its own, as entities: they mean the same in text, in tables' cells and in HTML."""
+_MENTION = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)")
+"""What a forge would make into a call of somebody, or a reference to something."""
 
 
 def markdown(dossier: Dossier) -> str:
@@ -30,25 +36,44 @@ def html(dossier: Dossier) -> str:
 
 
 def _page(template: str, dossier: Dossier) -> str:
-    text = _templates(template).render(
+    text = _template(template).render(
         dossier=dossier,
+        plans=worst_first(dossier),
         nouns=_by_kind(dossier.nouns),
         risk=risk_of(dossier),
-        silent=not dossier.deploys and not any(one.kind in {"rule", "person"} for one in dossier.nouns),
-        minutes=round(sum(one.seconds for one in dossier.proofs) / 60 + 0.5),
+        risks=_RISKS,
+        silent=is_silent(dossier),
+        minutes=round(sum(proof.seconds for proof in dossier.proofs) / 60 + 0.5),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+def is_silent(dossier: Dossier) -> bool:
+    """Say whether there is nothing to decide: nothing is deployed, and nobody may authorise more than before."""
+    return not dossier.deploys and not any(noun.kind in {"rule", "person"} for noun in dossier.nouns)
+
+
 def risk_of(dossier: Dossier) -> str:
     """Return the greatest risk of all environments, as the order of judgements goes: none where nothing is planned."""
-    order = ("none", "low", "moderate", "high")
-    found = [plan.judgement.risk for plan in dossier.plans if plan.judgement]
-    return max(found, key=lambda risk: order.index(risk) if risk in order else len(order), default="none")
+    return max((plan.judgement.risk for plan in dossier.plans if plan.judgement), key=_rank, default="none")
+
+
+def worst_first(dossier: Dossier) -> list[Plan]:
+    """Return the plans that there is something to decide about, those of the greatest risk first."""
+    judged = [(plan, plan.judgement.risk) for plan in dossier.plans if plan.judgement]
+    return [
+        plan
+        for plan, risk in sorted(judged, key=lambda pair: -_rank(pair[1]))
+        if plan.deploys or risk != "none"
+    ]  # fmt: skip
+
+
+def _rank(risk: str) -> int:
+    return _RISKS.index(risk) if risk in _RISKS else len(_RISKS)
 
 
 @cache
-def _templates(name: str) -> Any:
+def _template(name: str) -> Any:
     import jinja2  # noqa: PLC0415
 
     environment = jinja2.Environment(
@@ -57,30 +82,31 @@ def _templates(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=name.endswith(".html.j2"),
+        finalize=None if name.endswith(".html.j2") else plain,
     )
-    filters = {
-        "places": places,
-        "shown": shown,
-        "folded": folded,
-        "seconds": seconds,
-        "approvals": approvals,
-        "cell": cell,
-    }
-    environment.filters |= filters | {
-        "plural": plural,
-        "direct": direct,
-        "indirect": indirect,
-        "lasting": lasting,
-        "counts": counts,
-    }
+    environment.filters |= {filter_.__name__: filter_ for filter_ in _FILTERS}
     return environment.get_template(name)
 
 
+def plain(value: Any) -> Any:
+    """Return a value of a template as text that is nothing but text to Markdown; what is marked as safe stays.
+
+    A dossier's words come from whoever proposes the change: they make no link, call nobody, and end no table.
+    """
+    if hasattr(value, "__html__"):
+        return value
+    escaped = entities.escape(" ".join(str(value).split()), quote=False)
+    return _MENTION.sub(lambda match: f"{match[0]}&#8203;", escaped).translate(_MARKUP)
+
+
 def _by_kind(nouns: Iterable[Noun]) -> dict[str, list[Noun]]:
-    found: dict[str, list[Noun]] = defaultdict(list)
-    for one in nouns:
-        found[one.kind].append(one)
-    return dict(found)
+    kinds: dict[str, list[Noun]] = defaultdict(list)
+    for noun in nouns:
+        kinds[noun.kind].append(noun)
+    return dict(kinds)
+
+
+# -- filters -------------------------------------------------------------------------------------------------------------
 
 
 def places(names: tuple[str, ...]) -> str:
@@ -97,17 +123,26 @@ def shown(diff: str) -> str:
     return "\n".join([*lines[:_LINES], *more])
 
 
+def fenced(diff: str) -> Any:
+    """Return a difference as a block of Markdown that no line of it can end."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    longest = max((len(run) for run in re.findall(r"`+", diff)), default=0)
+    fence = "`" * max(4, longest + 1)
+    return Markup(f"{fence}diff\n{shown(diff)}\n{fence}")  # noqa: S704 - in the fence nothing is markup
+
+
 def folded(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
     """Return steps in rows, those of one kind on numbered hosts of one function and site in one, in the order of steps."""
-    rows: dict[tuple[str, str, str], list[Step]] = {}
-    for one in steps:
-        rows.setdefault((one.verb, one.kind, _NUMBER.sub("*", one.name)), []).append(one)
-    found = []
-    for (verb, kind, _), group in rows.items():
-        changes = list(dict.fromkeys(change for one in group for change in one.changes))
+    groups: dict[tuple[str, str, str], list[Step]] = {}
+    for step in steps:
+        groups.setdefault((step.verb, step.kind, _NUMBER.sub("*", step.name)), []).append(step)
+    rows = []
+    for (verb, kind, _), group in groups.items():
+        changes = list(dict.fromkeys(change for step in group for change in step.changes))
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-        names = places(tuple(one.name for one in group))
-        found.append(
+        names = places(tuple(step.name for step in group))
+        rows.append(
             {
                 "verb": verb,
                 "kind": kind.rpartition(":")[2],
@@ -115,7 +150,7 @@ def folded(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
                 "changes": ", ".join(changes[:_SHOWN]) + more,
             }
         )
-    return found
+    return rows
 
 
 def seconds(value: int | None) -> str:
@@ -125,13 +160,13 @@ def seconds(value: int | None) -> str:
 
 def lasting(plan: Plan) -> str:
     """Return for how long something of a plan is away at most, in words."""
-    found = [one.seconds for one in plan.effects if one.verb not in {"converges", "is made"}]
-    known = [one for one in found if one is not None]
+    spans = [effect.seconds for effect in plan.effects if effect.verb not in {"converges", "is made"}]
+    known = [span for span in spans if span is not None]
     most = max(known, default=0)
     longest = seconds(most) if most else "nothing is away"
     return (
-        f"{longest}; of {plural(len(found) - len(known), 'effect')} it is not declared"
-        if len(known) < len(found)
+        f"{longest}; of {plural(len(spans) - len(known), 'effect')} it is not declared"
+        if len(known) < len(spans)
         else longest
     )
 
@@ -148,19 +183,25 @@ def plural(count: int, noun: str) -> str:
 
 def counts(nouns: dict[str, list[Noun]]) -> str:
     """Return how many of each kind of noun there are, in words."""
-    return ", ".join(plural(len(found), kind) for kind, found in nouns.items()) or "nothing"
+    return ", ".join(plural(len(group), kind) for kind, group in nouns.items()) or "nothing"
 
 
-def cell(text: str) -> str:
-    """Return a text as a table's cell may hold it."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def direct(plan: Plan) -> list[Any]:
+def direct(plan: Plan) -> list[Affected]:
     """Return the services that a plan touches."""
-    return [one for one in plan.services if one.direct]
+    return [service for service in plan.services if service.direct]
 
 
-def indirect(plan: Plan) -> list[Any]:
+def indirect(plan: Plan) -> list[Affected]:
     """Return the services that depend on those."""
-    return [one for one in plan.services if not one.direct]
+    return [service for service in plan.services if not service.direct]
+
+
+def kept(diff: str) -> list[tuple[str, str]]:
+    """Return the lines of a difference, cut where it is long, each with what it is: added, removed, a place, or neither."""
+    kinds = {"+": "added", "-": "removed", "@": "place"}
+    return [(kinds.get(line[:1], "same"), line) for line in shown(diff).splitlines()]
+
+
+_FILTERS: Final[Sequence[Callable[..., Any]]] = (
+    places, shown, fenced, folded, seconds, lasting, approvals, plural, counts, direct, indirect, kept,
+)  # fmt: skip

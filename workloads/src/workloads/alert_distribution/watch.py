@@ -152,6 +152,8 @@ class Watch:
         self._held: dict[Key, _Detector] = {}
         """Those of them of which alerts would come again after a restart."""
         self._next: dict[Where, int] = {}
+        self._floors: dict[Where, float] | None = None
+        """The oldest open messages, found once for all partitions; None when something has changed since."""
 
     @property
     def idle(self) -> bool:
@@ -160,6 +162,7 @@ class Watch:
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Take messages of the stream and of the ledger, each once, however often they are given."""
+        self._floors = None
         for delivery in deliveries:
             message = delivery.message
             if message.offset < self._next.get(message.where, 0):
@@ -194,20 +197,24 @@ class Watch:
         Those are the messages of what is open. And of what was answered, the ledger's stamps as long as some of its alerts
         would come again: without them they would look like alerts of a visit that nobody knows.
         """
-        self._let_go()
-        first = [state.first[where] for state in self._open.values() if where in state.first]
-        stamps = [one.first[where] for one in self._held.values() if where in one.first and where not in one.last]
-        return min([*first, *stamps], default=math.inf)
+        if self._floors is None:
+            self._floors = self._find_floors()
+        return self._floors.get(where, math.inf)
 
-    def _let_go(self) -> None:
-        """Forget the messages of those of which no alert would come again."""
-        floors: dict[Where, int] = {}
+    def _find_floors(self) -> dict[Where, float]:
+        """Return those offsets by partition, and forget the messages of those of which no alert would come again."""
+        floors: dict[Where, float] = {}
         for state in self._open.values():
             for where, offset in state.first.items():
                 floors[where] = min(offset, floors.get(where, offset))
         for key, state in list(self._held.items()):
             if all(offset < floors.get(where, math.inf) for where, offset in state.last.items()):
                 del self._held[key]
+        for state in self._held.values():
+            for where, offset in state.first.items():
+                if where not in state.last:
+                    floors[where] = min(offset, floors.get(where, offset))
+        return floors
 
     def _alert(self, message: Received, origin: Origin) -> None:
         BYTES.inc(len(message.value))
@@ -246,6 +253,7 @@ class Watch:
         return state
 
     def _close(self, key: Key) -> None:
+        self._floors = None
         if (state := self._open.pop(key, None)) is not None:
             self._held[key] = state
         self._answered[key] = None

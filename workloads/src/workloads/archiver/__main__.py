@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from workloads.archiver.device import BUCKET, Archiver, ArchiverConfiguration
+from workloads.archiver.device import BUCKET, CONNECTIONS, Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Journal
 from workloads.common import log
@@ -40,7 +40,8 @@ def main() -> int:
         folder,
         Journal(data / "archiver"),
         CameraClient(settings.service("camera"), site.camera.detectors_off),
-        Store(settings, site.site, BUCKET),
+        Store(settings, site.site, BUCKET, connections=CONNECTIONS),
+        transport.emit_all,
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)

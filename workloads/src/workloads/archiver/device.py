@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workloads.archiver.images import CameraClient, journal_detector, journal_expected
 from workloads.archiver.journal import Entry, Journal
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Delivery
 from workloads.common.device import Device, Emit, SummaryState
-from workloads.common.errors import NonRetriableError, RetriableError, WorkloadError
+from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.log import about
 from workloads.common.names import CAMERA_CODE
 from workloads.common.s3 import Store
@@ -25,6 +26,10 @@ from workloads.common.visit import EndReadout
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
+CONNECTIONS = 64
+"""Connections to the store that are kept open: the most detectors that are put at once."""
+EmitAll = Callable[[str, Sequence[Mapping[str, object]]], None]
+"""Sends several events of one name and waits once until Kafka has them."""
 
 
 class ArchiverConfiguration(BaseModel):
@@ -32,6 +37,7 @@ class ArchiverConfiguration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     parallel_detectors: int = 2
+    parallel_puts: int = Field(8, ge=1, le=CONNECTIONS)
     fetch_attempts: int = 5
     retry_seconds: float = 1.0
     sweep_seconds: float = 60.0
@@ -50,16 +56,29 @@ class Archiver(Device):
         Where images come from.
     store
         The summit's object store.
+    emit_all
+        For the hundreds of files of an exposure; each by `emit` if it is not given.
     """
 
     def __init__(
-        self, emit: Emit, folder: ConfigurationFolder, journal: Journal, camera: CameraClient, store: Store
+        self,
+        emit: Emit,
+        folder: ConfigurationFolder,
+        journal: Journal,
+        camera: CameraClient,
+        store: Store,
+        emit_all: EmitAll | None = None,
     ) -> None:
         super().__init__("archiver", emit, folder)
+        self._emit_all = emit_all or self._emit_each
         self._journal, self._camera, self._store = journal, camera, store
         self._wake = threading.Event()
         self._enabled = threading.Event()
         self._configuration = ArchiverConfiguration()
+
+    def _emit_each(self, event: str, contents: Sequence[Mapping[str, object]]) -> None:
+        for content in contents:
+            self._emit(event, content)
 
     def handle_summary_state(self) -> None:
         """Take images over in ENABLED only."""
@@ -92,14 +111,25 @@ class Archiver(Device):
             with about(obs_id=event.imageName, group=event.group):
                 begun = time.monotonic()
                 sensors = journal_expected(self._journal, self._camera, event)
+                described = self._describe(event)
                 with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
-                    list(pool.map(partial(self._detector, event), sensors))
+                    list(pool.map(partial(self._detector, event, described), sensors))
                 LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
 
-    def _detector(self, event: EndReadout, detector: str) -> None:
+    def _describe(self, event: EndReadout) -> dict[str, Any]:
+        """Return what the camera has of an image, once for all detectors; nothing if it does not say, then each asks again."""
+        try:
+            return self._camera.describe(event.imageName)
+        except RetriableError as error:
+            LOG.warning("%s", error)
+            return {}
+
+    def _detector(self, event: EndReadout, described: Mapping[str, Any], detector: str) -> None:
         for attempt in range(1, self._configuration.fetch_attempts + 1):
             try:
-                journal_detector(self._journal, self._camera, event, detector)
+                journal_detector(
+                    self._journal, self._camera, event, detector, described.get(detector) if attempt == 1 else None
+                )
             except NonRetriableError as error:
                 self._retrieved(event, detector, 1, str(error))
                 return
@@ -138,9 +168,8 @@ class Archiver(Device):
             health.beat("store")
             ending = bool(stop)
             try:
-                for entry, data in self._journal.pending():
-                    health.beat("store")
-                    self._put(entry, data)
+                while self._put_pending(lambda: health.beat("store")):
+                    pass
                 self._tell_set_aside()
                 if time.monotonic() - swept > self._configuration.sweep_seconds:
                     swept = time.monotonic()
@@ -151,7 +180,73 @@ class Archiver(Device):
             if ending:
                 return
             self._wake.wait(0.5)
-            self._wake.clear()
+
+    def _put_pending(self, beat: Callable[[], None]) -> bool:
+        """Put what is journalled into the store, one exposure after the other.
+
+        Return whether a new one came meanwhile: it has its turn before those that wait.
+
+        Raises
+        ------
+        WorkloadError
+            If the store is away, or did not take all of them.
+        """
+        self._wake.clear()
+        error: WorkloadError | None = None
+        for entries in self._journal.exposures():
+            beat()
+            by_detector: dict[str, list[Entry]] = {}
+            for entry in entries:
+                by_detector.setdefault(entry.detector, []).append(entry)
+            lists = by_detector.pop("", [])
+            with ThreadPoolExecutor(self._configuration.parallel_puts) as pool:
+                for wave in ([lists] if lists else [], list(by_detector.values())):  # lists land before all pixels
+                    error = self._put_together(pool, wave, beat) or error
+                    if isinstance(error, AwayError):
+                        raise error
+            if self._wake.is_set():
+                return True
+        if error:
+            raise error
+        return False
+
+    def _put_together(
+        self, pool: ThreadPoolExecutor, groups: list[list[Entry]], beat: Callable[[], None]
+    ) -> WorkloadError | None:
+        """Put groups of entries at once, those of a group in their order, and announce them as they are done.
+
+        What the store refuses keeps no other out; where it is away, nothing new is begun. Return the last error.
+        """
+        waiting = {pool.submit(self._put_group, group) for group in groups}
+        error: WorkloadError | None = None
+        while waiting:
+            over, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            beat()
+            stored = list[Entry]()
+            for future in over:
+                if future.cancelled():
+                    continue
+                done, failure = future.result()
+                stored += done
+                error = failure or error
+            if isinstance(error, AwayError):
+                for future in waiting:
+                    future.cancel()
+            if stored:
+                self._emit_all("imageStored", [self._stored_content(entry) for entry in stored])
+        return error
+
+    def _put_group(self, entries: list[Entry]) -> tuple[list[Entry], WorkloadError | None]:
+        """Put entries in their order, up to the first error; return those that are stored, and the error."""
+        stored = list[Entry]()
+        for entry in entries:
+            try:
+                if (data := self._journal.read(entry)) is not None:
+                    self._put(entry, data)
+                    stored.append(entry)
+            except WorkloadError as error:
+                return stored, error
+        return stored, None
 
     def _put(self, entry: Entry, data: bytes) -> None:
         self._store.put(BUCKET, entry.key, data, entry.sha256)
@@ -159,8 +254,9 @@ class Archiver(Device):
         if found != entry.sha256:
             raise RetriableError(f"{entry.key}: the store has digest {found}, expected {entry.sha256}")
         self._journal.mark_stored(entry)
-        content = {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
-        self._emit("imageStored", content)
+
+    def _stored_content(self, entry: Entry) -> dict[str, object]:
+        return {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
 
     def _tell_set_aside(self) -> None:
         """Report what the journal did not give back: these pixels do not come, and somebody waits for them."""

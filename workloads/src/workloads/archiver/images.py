@@ -19,6 +19,8 @@ from workloads.common.visit import EndReadout, ExpectedSensors
 from workloads.pixels.layout import Amplifier, DetectorLayout
 
 LOG = logging.getLogger(__name__)
+_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+"""As many detectors are fetched at once as are allowed to by the configuration; none opens a connection of its own."""
 
 
 class CameraClient:
@@ -34,7 +36,7 @@ class CameraClient:
 
     def __init__(self, url: str, off: Iterable[str] = ()) -> None:
         self.off = frozenset(off)
-        self._client = httpx.Client(base_url=url, timeout=20.0)
+        self._client = httpx.Client(base_url=url, timeout=20.0, limits=_LIMITS)
 
     def describe(self, obs_id: str) -> dict[str, Any]:
         """Return what the camera has of an image, by detector."""
@@ -111,11 +113,14 @@ def journal_expected(journal: Journal, camera: CameraClient, event: EndReadout) 
     return sensors
 
 
-def journal_detector(journal: Journal, camera: CameraClient, event: EndReadout, detector: str) -> None:
+def journal_detector(
+    journal: Journal, camera: CameraClient, event: EndReadout, detector: str, described: Any = None
+) -> None:
     """Fetch one detector, make its raw file and sidecar, journal both, and release it in the camera.
 
     What was journalled before a restart, by a take-over that was not acknowledged, is only released. Whatever the camera
-    says beside the pixels, they are kept: what is wrong with it is for those who read the file.
+    says beside the pixels, they are kept: what is wrong with it is for those who read the file. `described` is what it said
+    of the detector a moment ago; it is asked if that is nothing.
 
     Raises
     ------
@@ -126,7 +131,7 @@ def journal_detector(journal: Journal, camera: CameraClient, event: EndReadout, 
     if journal.holds(name.key(detector)):
         camera.release(name.obs_id, detector)
         return
-    facts = camera.describe(event.imageName).get(detector)
+    facts = described or camera.describe(event.imageName).get(detector)
     if not isinstance(facts, dict):
         raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")
     cards = primary_cards(event, detector, _cards(facts.get("cards")))

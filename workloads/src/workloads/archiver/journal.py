@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +62,9 @@ class Journal:
         self._pending, self._stored, self._aside = folder / "pending", folder / "stored", folder / "aside"
         self._keep_bytes = keep_bytes
         self._to_tell: list[Aside] = []
+        self._known: dict[Path, tuple[int, Entry]] = {}
+        """Facts that were read, with the time of their file: a backlog is looked through with every new exposure."""
+        self._room = threading.Lock()
         for path in (self._pending, self._stored, self._aside):
             path.mkdir(parents=True, exist_ok=True)
         self._recover()
@@ -94,9 +99,19 @@ class Journal:
         What the disk does not give back is set aside, see `set_aside`; what it cannot read now is left for the next time.
         """
         for entry in self._entries(self._pending):
-            data = self._read(self._pending, entry)
+            data = self.read(entry)
             if data is not None:
                 yield entry, data
+
+    def exposures(self) -> list[list[Entry]]:
+        """Return what is not stored yet, the newest exposure first: somebody waits for it; each in the order of `pending`."""
+        entries = self._entries(self._pending)
+        exposures = [list(group) for _, group in itertools.groupby(entries, lambda entry: entry.obs_id)]
+        return sorted(exposures, key=lambda group: group[0].obs_id.split("_")[2:], reverse=True)
+
+    def read(self, entry: Entry) -> bytes | None:
+        """Return the bytes of an entry that is not stored yet; None if the disk does not give them, see `pending`."""
+        return self._read(self._pending, entry)
 
     def stored(self) -> Iterator[Entry]:
         """Yield what is stored and still kept here."""
@@ -110,6 +125,10 @@ class Journal:
     def mark_stored(self, entry: Entry) -> None:
         """Note that the store has proved to hold an entry, and make room."""
         self._move(entry, self._pending, self._stored)
+        with self._room:
+            self._make_room()
+
+    def _make_room(self) -> None:
         kept = sorted(self._stored.glob(f"*{_FACTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
         total = 0
         for facts in kept:
@@ -133,15 +152,20 @@ class Journal:
 
     def _entries(self, folder: Path) -> list[Entry]:
         found = list[tuple[int, Entry]]()
+        known, there = self._known, dict[Path, tuple[int, Entry]]()
         for path in folder.glob(f"*{_FACTS}"):
             try:
-                found.append((path.stat().st_mtime_ns, _entry(path)))
+                written = path.stat().st_mtime_ns
+                there[path] = known[path] if path in known and known[path][0] == written else (written, _entry(path))
+                found.append(there[path])
             except FileNotFoundError:
                 continue  # moved by another thread meanwhile
             except (ValueError, TypeError) as error:
                 self._put_aside(folder, _guess(path), f"its facts cannot be read: {error}")
             except OSError as error:
                 LOG.error("journal %s: %s not read, again later: %s", folder, path.name, error)  # noqa: TRY400 - the text says it all
+        if folder == self._pending:
+            self._known = there
         return [
             entry
             for _, entry in sorted(found, key=lambda item: (item[1].obs_id, not item[1].key.endswith(".json"), item[0]))

@@ -50,14 +50,19 @@ class Transport:
 
     def emit(self, event: str, content: Mapping[str, object]) -> None:
         """Send one event and wait until Kafka has it."""
+        self.emit_all(event, [content])
+
+    def emit_all(self, event: str, contents: Sequence[Mapping[str, object]]) -> None:
+        """Send events of one name, in their order, and wait until Kafka has all of them."""
         with self._lock:
-            self._number += 1
-            now = tai_now()
-            record = sal_header(self.index, self._number, self.identity, now) | {
-                "event": event,
-                "content": {name: str(value) for name, value in content.items()},
-            }
-            self.bus.publish(self._sender, self.event_topic, record, key=self.identity)
+            for content in contents:
+                self._number += 1
+                now = tai_now()
+                record = sal_header(self.index, self._number, self.identity, now) | {
+                    "event": event,
+                    "content": {name: str(value) for name, value in content.items()},
+                }
+                self.bus.publish(self._sender, self.event_topic, record, key=self.identity)
             self._sender.flush()
 
     def assert_alone(self) -> None:

@@ -17,6 +17,7 @@ from workloads.pixels import fits_io
 from workloads.pixels.errors import PixelError
 from workloads.pixels.fits_cards import parse_header
 from workloads.pixels.fits_fitting import fitted
+from workloads.pixels.fits_tiles import read_tiling
 from workloads.pixels.layout import Amplifier, DetectorLayout
 
 LOG = logging.getLogger(__name__)
@@ -90,8 +91,34 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
     NonRetriableError
         If the file is damaged, cut short or lacks a keyword.
     """
+    frames, layout, header = _opened(data, name, images=True)
+    _require(name, layout, [(frame.data.shape, str(frame.data.dtype)) for frame in frames if frame.data is not None])
+    return np.stack([np.asarray(frame.data, np.uint16) for frame in frames]), layout, header
+
+
+def check_raw(data: bytes, name: str = "raw file") -> Header:
+    """Verify a raw file as `decode_raw` does, without its pixels, whose code the checksums cover; return the primary header.
+
+    Raises
+    ------
+    NonRetriableError
+        As of `decode_raw`.
+    """
+    frames, layout, header = _opened(data, name, images=False)
     try:
-        _, *frames = fits_io.decode(data, name, threads=1, sealed=True)
+        images = [_declared(frame.cards, f"{name}, {frame.cards.get('EXTNAME')}") for frame in frames]
+    except (PixelError, KeyError, TypeError, ValueError) as error:
+        raise NonRetriableError(f"{name}: damaged or no raw file: {error}") from error
+    if None in images:  # of another kind than the archiver writes
+        return decode_raw(data, name)[2]
+    _require(name, layout, [image for image in images if image])
+    return header
+
+
+def _opened(data: bytes, name: str, *, images: bool) -> tuple[list[fits_io.Hdu], DetectorLayout, Header]:
+    """Return the amplifiers, the layout and the primary header of a raw file."""
+    try:
+        _, *frames = fits_io.decode(data, name, threads=1, sealed=True, images=images)
         header = Header.fromstring(data[: parse_header(data, 0)[1]])
     except (PixelError, ValueError) as error:
         raise NonRetriableError(f"{name}: damaged or no raw file: {error}") from error
@@ -105,13 +132,25 @@ def decode_raw(data: bytes, name: str = "raw file") -> tuple[RawPixels, Detector
         raise NonRetriableError(f"{name}: header without {error}") from error
     except (TypeError, ValueError) as error:
         raise NonRetriableError(f"{name}: damaged or no raw file: {len(frames)} amplifiers: {error}") from error
-    shapes = [None if frame.data is None else frame.data.shape for frame in frames]
+    return frames, layout, header
+
+
+def _declared(cards: dict[str, Any], name: str) -> tuple[tuple[int, ...], str] | None:
+    """Return shape and type of the pixels of a compressed image by its keywords; None if it is of another kind."""
+    unsigned = (cards.get("BZERO"), cards.get("BSCALE", 1)) == (32768, 1) and not {"BLANK", "ZBLANK"} & cards.keys()
+    if cards.get("ZIMAGE") is not True or not unsigned:
+        return None
+    tiling = read_tiling(cards, name)
+    return ((tiling.rows, tiling.columns), "uint16") if tiling.width == 2 else None
+
+
+def _require(name: str, layout: DetectorLayout, images: list[tuple[tuple[int, ...], str]]) -> None:
+    """Refuse amplifiers of other shapes or types than the header says."""
+    shapes, kinds = [shape for shape, _ in images], {kind for _, kind in images}
     if shapes != [layout.raw_shape[1:]] * layout.raw_shape[0]:
         raise NonRetriableError(f"{name}: amplifiers of shapes {shapes}, expected {layout.raw_shape} by its header")
-    kinds = {str(frame.data.dtype) for frame in frames if frame.data is not None}
     if kinds != {"uint16"}:
         raise NonRetriableError(f"{name}: amplifiers of {', '.join(sorted(kinds))}, expected uint16")
-    return np.stack([np.asarray(frame.data, np.uint16) for frame in frames]), layout, header
 
 
 @lru_cache(1024)

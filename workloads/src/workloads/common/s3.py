@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,13 @@ AWAY = (UnreachableError, HTTPClientError, IncompleteReadError)
 _CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 5, 30, 16
 
 
-def _marking_session(dscp: int, verify: str | None) -> Any:
+def _marking_session(dscp: int, verify: str | None, connections: int) -> Any:
     """Return what sends requests with marked packets: the client's configuration has no word for socket options."""
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)]
     return URLLib3Session(
         verify=verify or True,
         timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-        max_pool_connections=_CONNECTIONS,
+        max_pool_connections=connections,
         socket_options=options,
     )
 
@@ -64,9 +64,14 @@ class Store:
         Which of its buckets are used; `ContractError` where the contract does not name one of them.
     dscp
         Mark of all that is sent to it (RFC 2474, 0 to 63), by which routers know its class; 0 leaves that to them.
+    connections
+        How many are kept open: as many as threads use it at once. What goes beyond is opened and closed for each request,
+        which over a long way costs several round trips.
     """
 
-    def __init__(self, settings: Settings, site: str, bucket: str, *more: str, dscp: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, site: str, bucket: str, *more: str, dscp: int = 0, connections: int = _CONNECTIONS
+    ) -> None:
         for one in (bucket, *more):
             settings.require_bucket(one, site)
         self.site, self._settings = site, settings
@@ -83,12 +88,12 @@ class Store:
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,
                 retries={"max_attempts": 2},
-                max_pool_connections=_CONNECTIONS,
+                max_pool_connections=connections,
                 s3={"addressing_style": "path"},
             ),
         )
         if dscp:
-            marked = _marking_session(dscp, verify)
+            marked = _marking_session(dscp, verify, connections)
             self._client.meta.events.register("before-send.s3", lambda request, **_: marked.send(request))
 
     def put(self, bucket: str, key: str, data: bytes, digest: str = "") -> str:
@@ -103,7 +108,11 @@ class Store:
         return digest
 
     def get(self, bucket: str, key: str) -> bytes:
-        """Return the bytes of an object.
+        """Return the bytes of an object; errors as of `read`."""
+        return self.read(bucket, key)[0]
+
+    def read(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """Return the bytes of an object and the digest that they have.
 
         Raises
         ------
@@ -114,12 +123,10 @@ class Store:
         with self._errors(bucket, key):
             response = self._client.get_object(Bucket=bucket, Key=key)
             data = bytes(response["Body"].read())
-        stored = response.get("Metadata", {}).get("sha256", "")
-        if stored and stored != sha256(data):
-            raise NonRetriableError(
-                f"{self.site}:{bucket}/{key}: digest {sha256(data)} of what was read, expected {stored}"
-            )
-        return data
+        stored, found = response.get("Metadata", {}).get("sha256", ""), sha256(data)
+        if stored and stored != found:
+            raise NonRetriableError(f"{self.site}:{bucket}/{key}: digest {found} of what was read, expected {stored}")
+        return data, found
 
     def digest(self, bucket: str, key: str) -> str | None:
         """Return the digest that an object was stored with; None if there is no such object."""
@@ -136,16 +143,25 @@ class Store:
         self._require(bucket, "list")
         with self._errors(bucket, prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for entry in page.get("Contents", []):
-                    yield Item(entry["Key"], int(entry["Size"]), entry["LastModified"].timestamp())
+                yield from map(_item, page.get("Contents", []))
 
     def folders(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the folders directly below `prefix`, which ends with a slash; so do they."""
+        for page in self._level(bucket, prefix):
+            for entry in page.get("CommonPrefixes", []):
+                yield str(entry["Prefix"])
+
+    def directly(self, bucket: str, prefix: str) -> Iterator[Item]:
+        """Yield the objects directly below `prefix`, which ends with a slash, and none of what is in folders there."""
+        for page in self._level(bucket, prefix):
+            yield from map(_item, page.get("Contents", []))
+
+    def _level(self, bucket: str, prefix: str) -> Iterator[Any]:
+        self._require(bucket, "list")
         with self._errors(bucket, prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-            for page in pages:
-                for entry in page.get("CommonPrefixes", []):
-                    yield str(entry["Prefix"])
+            yield from self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, Delimiter="/"
+            )
 
     def move_unchecked(self, bucket: str, key: str, target: str) -> str:
         """Move an object inside a bucket as it is, even if its bytes do not have their digest; return the one they have."""
@@ -168,6 +184,10 @@ class Store:
 
     def _errors(self, bucket: str, key: str) -> _Translate:
         return _Translate(f"{self.site}:{bucket}/{key}")
+
+
+def _item(entry: Mapping[str, Any]) -> Item:
+    return Item(entry["Key"], int(entry["Size"]), entry["LastModified"].timestamp())
 
 
 class MissingObjectError(NonRetriableError):

@@ -10,7 +10,7 @@ from functools import partial
 from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro
-from workloads.common.errors import RetriableError
+from workloads.common.errors import RetriableError, WorkloadError
 from workloads.common.kafka import Bus, Sender
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger
@@ -23,6 +23,8 @@ from workloads.data_backbone.memory import remember
 from workloads.data_backbone.writer import BUCKET
 
 SWEEP_SECONDS = 20.0
+_PAUSES_PER_COST = 9.0
+"""How many times as long as a sweep took the next one waits."""
 _NOTIFICATIONS, _EVENTS = 200, 500
 """How many are taken at once."""
 LOG = log.configure(SERVICE)
@@ -53,23 +55,36 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
 
 
 def _ingest(backbone: Backbone, stop: Stop, health: Health) -> None:
-    """Take in what notifications name and, now and then, what a sweep finds; what is away is waited for."""
-    swept = time.monotonic()
+    """Take in what notifications name and what a sweep has found; what is away is waited for."""
 
-    def sweep() -> None:
-        nonlocal swept
-        if loop.waiting or time.monotonic() - swept <= SWEEP_SECONDS:
+    def swept() -> None:
+        if loop.waiting:
             return
         try:
             backbone.take_swept()
         except RetriableError as error:
             LOG.warning("sweep: %s; again later", error)
-        swept = time.monotonic()
 
     decode = {ARRIVALS: lambda message: parse_notification(message.value, BUCKET)}
     aside = ToTopic(backbone.bus, backbone.arrivals, backbone.sender, backbone.ledger, backbone.subjects)
     loop = Loop(backbone.arrivals, decode, backbone.take, aside, most=_NOTIFICATIONS, commits=False)
-    loop.run(stop, health, "ingest", beside=sweep, timeout=0.2)
+    loop.run(stop, health, "ingest", beside=swept, timeout=0.2)
+
+
+def _sweep(backbone: Backbone, stop: Stop, health: Health) -> None:
+    """Look for what no notification has named, at most a tenth of the time."""
+    pause = SWEEP_SECONDS
+    while not stop.wait(1.0):
+        health.beat("sweep")
+        pause -= 1.0
+        if pause > 0.0:
+            continue
+        begun = time.monotonic()
+        try:
+            backbone.look(partial(health.beat, "sweep"))
+        except WorkloadError as error:
+            LOG.warning("sweep: %s; again later", error)
+        pause = max(SWEEP_SECONDS, _PAUSES_PER_COST * (time.monotonic() - begun))
 
 
 def main() -> int:
@@ -84,6 +99,7 @@ def main() -> int:
     health.ready()
     loops = {
         "ingest": partial(_ingest, backbone, stop, health),
+        "sweep": partial(_sweep, backbone, stop, health),
         "keeper": partial(_keep, keeper_bus, keeper, sender, stop, health),
     }
     return run_together(stop, loops)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +16,10 @@ from lsst.daf.butler import Butler, DataCoordinate, DatasetIdGenEnum, DatasetRef
 from prometheus_client import Counter, Histogram
 
 from workloads.common.errors import AwayError, NonRetriableError, WorkloadError
+from workloads.common.names import INSTRUMENT
 from workloads.common.peers import asking
-from workloads.common.raw import decode_raw
-from workloads.common.s3 import MissingObjectError, Store, sha256
+from workloads.common.raw import check_raw
+from workloads.common.s3 import MissingObjectError, Store
 from workloads.common.times import iso, tai_now
 from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.formatters import RawFormatter
@@ -75,7 +78,7 @@ class Bad:
 
 
 class Writer:
-    """Writes raw files into the Butler.
+    """Writes raw files into the Butler. Files are verified by threads of its own, beside what is written.
 
     Parameters
     ----------
@@ -87,17 +90,29 @@ class Writer:
 
     def __init__(self, butler: Butler, store: Store) -> None:
         self._butler, self._store = butler, store
+        self._reading = butler.clone()
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "verify")
         self._type = butler.get_dataset_type("raw")
         self._exposures: set[int] = set()
         self._visits: set[int] = set()
 
-    def known(self) -> set[tuple[int, int]]:
-        """Return exposure and detector of all raws in the repository."""
-        found = self._butler.query_datasets("raw", collections=RAW_RUN, limit=None, explain=False)
-        return {(int(ref.dataId["exposure"]), int(ref.dataId["detector"])) for ref in found}
+    def known(self, day: int) -> set[tuple[int, int]]:
+        """Return exposure and detector of all raws of an observing day in the repository; another thread may ask."""
+        with asking("registry"), self._reading.query() as query:
+            raws = query.where(instrument=INSTRUMENT, day_obs=day).join_dataset_search("raw", RAW_RUN)
+            return {(int(one["exposure"]), int(one["detector"])) for one in raws.data_ids(("exposure", "detector"))}
+
+    def verify(self, arrivals: Iterable[Arrival]) -> list[Future[Verified | Bad]]:
+        """Begin to verify files, as many at once as there are cores; the results come in their order."""
+        return [self._pool.submit(self._verify, arrival) for arrival in arrivals]
 
     def write(self, arrivals: list[Arrival]) -> tuple[list[Verified], list[Bad]]:
-        """Verify and ingest; what is there already is a success.
+        """Verify and ingest; see `ingest`."""
+        different = {arrival.key: arrival for arrival in arrivals}
+        return self.ingest([future.result() for future in self.verify(different.values())])
+
+    def ingest(self, results: Sequence[Verified | Bad]) -> tuple[list[Verified], list[Bad]]:
+        """Ingest what is good and put the rest aside; what is there already is a success.
 
         Raises
         ------
@@ -105,8 +120,6 @@ class Writer:
             If the store cannot answer, `AwayError` if it or the registry is away; nothing is put aside for that.
         """
         begun = time.monotonic()
-        with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(self._verify, {arrival.key: arrival for arrival in arrivals}.values()))
         good = [result for result in results if isinstance(result, Verified)]
         bad = [result for result in results if isinstance(result, Bad)]
         try:
@@ -125,14 +138,14 @@ class Writer:
     def _verify(self, arrival: Arrival) -> Verified | Bad:
         arrived = tai_now()
         try:
-            data = self._store.get(BUCKET, arrival.key)
-            _, _, header = decode_raw(data, arrival.key)
+            data, digest = self._store.read(BUCKET, arrival.key)
+            header = check_raw(data, arrival.key)
             check_header(header, arrival.name)
         except MissingObjectError:
             return Bad(arrival, "announced by a notification, but not in the store")
         except NonRetriableError as error:
             return Bad(arrival, str(error))
-        return Verified(arrival, header, sha256(data), len(data), arrived, tai_now())
+        return Verified(arrival, header, digest, len(data), arrived, tai_now())
 
     def _one_by_one(self, files: list[Verified]) -> tuple[list[Verified], list[Bad]]:
         good, bad = [], []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,9 +24,10 @@ from workloads.common.settings import Settings
 from workloads.forwarder import replacements
 from workloads.forwarder.forward import BUCKET, Forwarder
 from workloads.forwarder.journal import TransferJournal
+from workloads.forwarder.sweep import Sweep
 
 LOG = log.configure("forwarder")
-SWEEP_SECONDS = 30.0
+_TELL_SECONDS = 0.2
 _MOST = 500
 """Events that are taken at once."""
 PROMPT_DSCP = 34
@@ -44,10 +44,16 @@ def main() -> int:
     bus = Bus(settings)
     transport = Transport(bus, "archiver")
     transport.identity = f"forwarder:{site}"
-    destinations = [Store(settings, name, BUCKET, dscp=PROMPT_DSCP if name == prompt else 0) for name in sites]
+    # One for each worker, the proof and who asks for replacements; from the source, for those of all sites and the sweep.
+    connections = workers + 2
+    source = Store(settings, site, BUCKET, connections=connections * len(sites) + 1)
+    destinations = [
+        Store(settings, name, BUCKET, dscp=PROMPT_DSCP if name == prompt else 0, connections=connections)
+        for name in sites
+    ]
     data = Path(os.environ.get("DPP_DATA", "/var/lib/dpp"))
     forwarder = Forwarder(
-        Store(settings, site, BUCKET),
+        source,
         destinations,
         TransferJournal(data / "forwarder" / "journal.db", sites),
         transport.emit,
@@ -80,7 +86,9 @@ def main() -> int:
         ToTopic(bus, requests, bus.sender(SET_ASIDE)),
     )
     others = {
-        "news": partial(_news, forwarder, loop, stop, health),
+        "news": partial(loop.run, stop, health, "news", timeout=0.2),
+        "tell": partial(_tell, forwarder, stop, health),
+        "sweep": partial(Sweep(source, forwarder).run, stop, health, "sweep"),
         replacements.TOPIC: partial(wanted.run, stop, health, replacements.TOPIC),
     }
     health.ready()
@@ -93,18 +101,12 @@ def _note(forwarder: Forwarder, deliveries: Sequence[Delivery]) -> None:
     forwarder.note([event["content"]["key"] for event in events if event["event"] == "imageStored"])
 
 
-def _news(forwarder: Forwarder, loop: Loop, stop: Stop, health: Health) -> None:
-    """Hear what is new, or find it by a sweep; tell what has arrived."""
-    swept = -1e9
-    while not stop:
-        health.beat("news")
-        loop.turn(timeout=0.2)
+def _tell(forwarder: Forwarder, stop: Stop, health: Health) -> None:
+    """Announce what has arrived: one event after the other, so that nothing new waits for it."""
+    while not stop.wait(_TELL_SECONDS):
+        health.beat("tell")
         try:
-            forwarder.tell()
-            if time.monotonic() - swept > SWEEP_SECONDS:
-                swept = time.monotonic()
-                if found := forwarder.sweep():
-                    LOG.info("sweep found %d transfers to make", found)
+            forwarder.tell(partial(health.beat, "tell"))
         except WorkloadError as error:
             LOG.warning("%s; again later", error)
 

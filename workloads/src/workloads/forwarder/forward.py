@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
@@ -17,8 +16,6 @@ from workloads.forwarder.journal import Sent, Transfer, TransferJournal
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
-_SWEPT = 200
-"""Keys that a sweep gives to the journal at once."""
 SENT = Counter("forwarder_bytes", "Bytes that a site took", ["site"])
 FAILED = Counter("forwarder_failures", "Failed attempts", ["site"])
 WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
@@ -53,19 +50,17 @@ class Forwarder:
                 self._wake.notify_all()
         return new
 
-    def sweep(self) -> int:
-        """Note all that the source store holds, because an event can be lost; return how many transfers were unknown.
+    def keep_only(self, folders: set[str]) -> int:
+        """Forget what is over of all folders but these, those that the source store has; return how many transfers that was.
 
-        Some at a time, so that nobody waits long for the journal, whatever the store holds.
+        The journal is then as large as the store, and not as all nights that ever were.
         """
-        keys = (item.key for item in self._source.list(BUCKET, "LSSTCam/"))
-        found = 0
-        while batch := list(itertools.islice(keys, _SWEPT)):
-            found += self.note(batch)
-        return found
+        return sum(self._journal.forget(folder) for folder in sorted(self._journal.folders() - folders))
 
-    def tell(self) -> None:
+    def tell(self, beat: Callable[[], None] = lambda: None) -> None:
         """Announce every raw image that was read back from a site; one that could not be announced is the next time.
+
+        `beat` is called as it goes on.
 
         Raises
         ------
@@ -73,6 +68,7 @@ class Forwarder:
             If the announcements do not get through.
         """
         while (arrival := self._journal.untold()) is not None:
+            beat()
             if (raw := arrival.transfer.raw) is not None:
                 content = {
                     "obsid": raw.exposure.obs_id, "detector": raw.detector, "key": arrival.transfer.key, "sha256": arrival.sha256,

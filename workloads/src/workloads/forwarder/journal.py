@@ -33,6 +33,8 @@ _COLUMNS = "site, key, class, exposure, state, sha256, size, attempts, not_befor
 _DUE, _PAUSING = "state = 'waiting' AND not_before = 0", "state = 'waiting' AND not_before > 0"
 _WOKEN = 20
 """How many paused transfers one take makes due: more than it takes away, few enough to take no time."""
+_FORGOTTEN = 200
+"""How many rows are deleted at once."""
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -257,6 +259,39 @@ class TransferJournal:
             )
             self._taken[transfer.site].discard(transfer.key)
         return pause
+
+    def folders(self) -> set[str]:
+        """Return the folders, of an instrument and a day, of all that is known, with a closing slash."""
+        found = set[str]()
+        for site in self._sites:
+            last = ""
+            while (key := self._first(site, last)) is not None:
+                folder = "/".join(key.split("/")[:2]) + "/"
+                found.add(folder)
+                last = max(f"{folder[:-1]}0", f"{key}\0")  # the sign after the slash
+        return found
+
+    def _first(self, site: str, from_key: str) -> str | None:
+        query = "SELECT key FROM transfers WHERE site = ? AND key >= ? ORDER BY key LIMIT 1"
+        with self._lock:
+            row = self._database.execute(query, (site, from_key)).fetchone()
+        return str(row[0]) if row else None
+
+    def forget(self, folder: str) -> int:
+        """Forget what is over of a folder that the source store does not have any more; return how many rows that was.
+
+        Some at a time, so that nobody waits long for the journal. What is still owed to a site is not forgotten.
+        """
+        rows = f"""DELETE FROM transfers WHERE site = ? AND key IN (SELECT key FROM transfers
+            WHERE site = ? AND key >= ? AND key < ? AND state IN ('told', 'refused') LIMIT {_FORGOTTEN})"""  # noqa: S608 - a constant
+        number = 0
+        for site in self._sites:
+            more = _FORGOTTEN
+            while more == _FORGOTTEN:
+                with self._lock:
+                    more = self._database.execute(rows, (site, site, folder, f"{folder[:-1]}0")).rowcount
+                number += more
+        return number
 
     def waiting(self) -> dict[str, int]:
         """Return how many objects wait for each site."""

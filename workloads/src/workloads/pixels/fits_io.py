@@ -157,8 +157,10 @@ def read(path: Path, threads: int | None = None, *, sealed: bool = False) -> lis
     return decode(Path(path).read_bytes(), str(path), threads, sealed=sealed)
 
 
-def decode(data: bytes, name: str = "FITS file", threads: int | None = None, *, sealed: bool = False) -> list[Hdu]:
-    """Read the HDUs of a file's bytes; see `read`."""
+def decode(
+    data: bytes, name: str = "FITS file", threads: int | None = None, *, sealed: bool = False, images: bool = True
+) -> list[Hdu]:
+    """Read the HDUs of a file's bytes; see `read`. Without `images` all is verified and no pixel decoded: their data are None."""
     if len(data) == 0 or len(data) % BLOCK:
         raise CorruptFileError(name, f"{len(data)} bytes", f"a multiple of {BLOCK}: it is truncated")
     raw = np.frombuffer(bytearray(data), np.uint8)
@@ -178,7 +180,8 @@ def decode(data: bytes, name: str = "FITS file", threads: int | None = None, *, 
         if end > len(data):
             raise CorruptFileError(name, f"HDU {len(hdus)} ends beyond the file", f"{end} bytes")
         _verify(raw, at, begin, end, cards, f"{name}, HDU {len(hdus)}", sealed=sealed)
-        hdus.append(Hdu(cards, _image(raw[begin:end], cards, f"{name}, HDU {len(hdus)}", threads), tuple(bad)))
+        image = _image(raw[begin:end], cards, f"{name}, HDU {len(hdus)}", threads) if images else None
+        hdus.append(Hdu(cards, image, tuple(bad)))
         at = end
     return hdus
 

@@ -19,10 +19,14 @@ from workloads.data_backbone.repository import Products
 
 LOG = logging.getLogger(__name__)
 _REFRESH_SECONDS = 600.0
+_ROOM = {"calibration": 2, "template": 4}
+"""How many of a kind are kept, the last used: a field is announced before its visit, a night has a hundred fields, and what is
+kept of one in full size is a third of a gigabyte."""
 
 
 @dataclass
 class _Kept:
+    kind: str
     value: Any
     dataset: Any
     checked: float
@@ -87,8 +91,8 @@ class Inputs:
             ]
 
     def preload(self) -> None:
-        """Load all there is, so that the first visit finds it in memory."""
-        for field in FIELDS:
+        """Load what there is room for, so that the first visit finds it in memory."""
+        for field in FIELDS[: _ROOM["template"]]:
             try:
                 self.calibration(field)
                 self.template(field)
@@ -97,7 +101,9 @@ class Inputs:
                 return
 
     def _get(self, name: str, dataset_type: str, data_id: dict[str, Any], collection: str) -> Any:
-        kept = self._kept.get(name)
+        kept = self._kept.pop(name, None)
+        if kept:
+            self._kept[name] = kept  # the last used stands last
         if kept and time.monotonic() - kept.checked < _REFRESH_SECONDS:
             return kept.value
         what = f"{name} of {self._detector.name}"
@@ -112,10 +118,18 @@ class Inputs:
         if kept and kept.dataset == dataset.id:
             kept.checked = time.monotonic()
             return kept.value
+        kept = self._kept.pop(name, None) and None  # what replaces it may be as large
+        self._make_room(dataset_type)
         try:
             with asking(what):
                 value = self._butler.get(dataset)
         except (DatasetNotFoundError, FileNotFoundError) as error:
             raise RetriableError(f"{what}: {error}") from error
-        self._kept[name] = _Kept(value, dataset.id, time.monotonic())
+        self._kept[name] = _Kept(dataset_type, value, dataset.id, time.monotonic())
         return value
+
+    def _make_room(self, kind: str) -> None:
+        """Let go of what was used longest ago, before another one of its kind is loaded: both at once would be the peak."""
+        names = [name for name, kept in self._kept.items() if kept.kind == kind]
+        for name in names[: max(0, len(names) - _ROOM[kind] + 1)]:
+            del self._kept[name]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from workloads.common.plan import SKY_PREFIX
 from workloads.report import figures
-from workloads.report.facts import Facts
+from workloads.report.facts import Facts, Row
 from workloads.report.page import render
 
 _COMMON = (
@@ -46,17 +47,17 @@ REPLAYED_REQUIREMENTS = (
 
 
 def build(folder: Path) -> dict[str, Any]:
-    """Write report.json and report.html into a night's folder and return the report."""
+    """Write report.json and report.html into a night's folder and return the report but for its visits."""
     facts = Facts.read(folder)
     report: dict[str, Any] = {
         "schema": "report/1", "night": facts.night["night"], "plan": facts.night, "exposures": figures.exposures(facts), "alerts": figures.alerts(facts),
-        "latency": figures.latency(facts), "waterfall": figures.waterfall(facts), "transients": figures.transients(facts), "visits": _visits(facts),
+        "latency": figures.latency(facts), "waterfall": figures.waterfall(facts), "transients": figures.transients(facts),
     }  # fmt: skip
     requirements = REPLAYED_REQUIREMENTS if facts.night["sky"].startswith(SKY_PREFIX) else REQUIREMENTS
     report["requirements"] = [_judge(report, *requirement) for requirement in requirements]
     report["passed"] = all(requirement["met"] for requirement in report["requirements"])
-    _write(folder / "report.json", json.dumps(report, indent=1, sort_keys=False))
-    _write(folder / "report.html", render(report, folder))
+    _write(folder / "report.json", _json(report, facts))
+    _write(folder / "report.html", [render(report, folder, Visits(facts))])
     return report
 
 
@@ -68,51 +69,61 @@ def _judge(report: dict[str, Any], title: str, path: str, comparison: str, limit
     return {"title": title, "value": value, "comparison": comparison, "limit": limit, "judged_by": judge, "met": met}
 
 
-def _visits(facts: Facts) -> list[dict[str, Any]]:
-    """Return, per visit and detector, the ledger's time stamps and figures."""
-    announced = {row["group"]: row for row in facts.visits if not row["cancelled"]}
-    cancelled = {row["group"] for row in facts.visits if row["cancelled"]}
-    stamps: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in facts.ledger:
-        if row["detector"]:
-            detector = stamps.setdefault((row["obsId"], row["detector"]), {"steps": {}, "figures": {}, "reasons": []})
-            detector["steps"].setdefault(row["step"], row["time"])
-            detector["figures"] |= row["figures"]
-            if row["reason"]:
-                detector["reasons"].append(f"{row['step']}: {row['reason']}")
-    visits = []
-    for readout in facts.readouts:
-        of_visit = {
-            detector: content for (obs_id, detector), content in sorted(stamps.items()) if obs_id == readout["obsId"]
-        }
-        known = announced.get(readout["group"], {})
-        visits.append(
-            {
-                "obsId": readout["obsId"],
-                "group": readout["group"],
-                "field": known.get("field", ""),
-                "announced": known.get("announced"),
-                "endOfReadout": readout["endOfReadout"],
-                "detectors": of_visit,
-            }
-        )
-    return visits + [
-        {
-            "obsId": "",
-            "group": group,
-            "field": announced.get(group, {}).get("field", ""),
-            "announced": announced.get(group, {}).get("announced"),
-            "endOfReadout": None,
-            "detectors": {},
-        }
-        for group in sorted(cancelled)
-    ]
+def _json(report: dict[str, Any], facts: Facts) -> Iterator[str]:
+    """Yield the text of the report, a visit at a time: a full night has two hundred thousand images."""
+    head = json.dumps(report, indent=1, sort_keys=False)
+    yield f'{head.removesuffix("}").rstrip()},\n "visits": ['
+    before = "\n"
+    for visit in Visits(facts):
+        yield f"{before}{json.dumps(visit)}"
+        before = ",\n"
+    yield "\n ]\n}"
 
 
-def _write(path: Path, text: str) -> None:
+class Visits:
+    """Per visit and detector, the ledger's time stamps and figures; gone through, not kept.
+
+    Parameters
+    ----------
+    facts
+        The night's.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts, self._detectors = facts, facts.stamps.by_exposure()
+        self.images = sum(map(len, self._detectors.values()))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        announced = {row["group"]: row for row in self._facts.visits if not row["cancelled"]}
+        for readout in self._facts.readouts:
+            detectors = {name: self._content(image) for name, image in self._detectors.get(readout["obsId"], [])}
+            yield _visit(readout["obsId"], readout["group"], announced, readout["endOfReadout"], detectors)
+        for group in sorted({row["group"] for row in self._facts.visits if row["cancelled"]}):
+            yield _visit("", group, announced, None, {})
+
+    def _content(self, image: int) -> dict[str, Any]:
+        stamps = self._facts.stamps
+        return {
+            "steps": stamps.times.of(image),
+            "figures": stamps.figures.of(image),
+            "reasons": stamps.reasons.get(image, []),
+        }
+
+
+def _visit(
+    obs_id: str, group: str, announced: dict[str, Row], end: float | None, detectors: dict[str, Any]
+) -> dict[str, Any]:
+    known = announced.get(group, {})
+    return {
+        "obsId": obs_id, "group": group, "field": known.get("field", ""), "announced": known.get("announced"),
+        "endOfReadout": end, "detectors": detectors,
+    }  # fmt: skip
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
     aside = path.with_suffix(f"{path.suffix}.part")
     with aside.open("w") as file:
-        file.write(text)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)

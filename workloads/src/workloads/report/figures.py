@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.spatial import cKDTree
 
 from workloads.broker.groups import GROUPS
-from workloads.common.ledger import ANSWERED, Step
-from workloads.common.names import ExposureName
+from workloads.report.batches import Array, batches, numbers, prefixes
 from workloads.report.facts import Facts, Row
 
 STEPS = ("expected", "arrived", "verified", "ingested", "processed", "alerted", "archived")
 VARIABLE = 3
 MINIMUM_SNR = 8.0
 LIMIT_SECONDS = 60.0
+_MISSED = 200
+"""How many of the transients that were missed are named."""
+_TREE = 1 << 15
+"""Pairs from which on a tree finds the nearest sooner than all distances do."""
+_RECEIPT = pa.schema([("group", pa.string()), ("sha256", pa.string())])
 
 
 def exposures(facts: Facts) -> dict[str, Any]:
@@ -25,44 +30,56 @@ def exposures(facts: Facts) -> dict[str, Any]:
 
     Lost is whatever the camera read out and any store lacks, or holds with other pixels or another digest than the rest.
     """
-    by_step = Counter(row["step"] for row in _firsts(facts))
-    lost = [f"{row['obsId']}_{row['detector']}: {reason}" for row in facts.stores if (reason := _loss(row))]
-    answered = {(row["obsId"], row["detector"]) for row in facts.ledger if row["step"] in ANSWERED}
-    unanswered = [row for row in facts.exposures if (row["obsId"], row["detector"]) not in answered]
-    read = {(row["obsId"], row["detector"]) for row in facts.stores}
-    lost += [
-        f"{row['obsId']}_{row['detector']}: not looked for"
-        for row in facts.exposures
-        if (row["obsId"], row["detector"]) not in read
-    ]
+    stamps, losses, read = facts.stamps, list[str](), set[tuple[str, str]]()
+    for row in facts.stores:
+        read.add((row["obsId"], row["detector"]))
+        if reason := _loss(row):
+            losses.append(f"{row['obsId']}_{row['detector']}: {reason}")
+    expected, unanswered = 0, 0
+    for row in facts.exposures:
+        image = row["obsId"], row["detector"]
+        expected, unanswered = expected + 1, unanswered + int(not stamps.answered(image))
+        if image not in read:
+            losses.append(f"{row['obsId']}_{row['detector']}: not looked for")
+    counts = {step: stamps.count(step) for step in ("arrived", "verified", "ingested", "processed", "archived")}
     return {
-        "expected": len(facts.exposures), "arrived": by_step["arrived"], "verified": by_step["verified"], "ingested": by_step["ingested"],
-        "processed": by_step["processed"], "archived": by_step["archived"], "unanswered": len(unanswered), "given_up": by_step["failed"],
-        "lost": len(lost), "losses": lost, "off": _off(facts),
-        "failures": [_sentence(row) for row in facts.ledger if row["step"] in ("quarantined", "failed", "lost", "late", "cancelled")],
+        "expected": expected, **counts, "unanswered": unanswered, "given_up": stamps.count("failed"),
+        "lost": len(losses), "losses": losses, "off": _off(facts), "failures": stamps.failures,
     }  # fmt: skip
 
 
 def _off(facts: Facts) -> list[str]:
     """Return the camera's detectors that it did not read out, each once, with the reason that the ledger has."""
-    read = set(facts.night.get("detectors", []))
-    reasons = {row["detector"]: row["reason"] for row in facts.ledger if row["step"] == Step.OFF}
-    names = [name for name in facts.night.get("detectorNumbers", {}) if name not in read]
+    read, reasons = set(facts.night.get("detectors", [])), facts.stamps.off
+    names = [name for name in facts.detectors if name not in read]
     return [f"{name}: {reasons.get(name, 'not read out by the camera')}" for name in dict.fromkeys([*names, *reasons])]
 
 
 def alerts(facts: Facts) -> dict[str, Any]:
     """Compare alerts made (by the ledger's stamps) with those that the independent consumer and each broker received."""
-    made = sum(int(row["figures"].get("alerts", 0)) for row in _firsts(facts) if row["step"] == "processed")
-    decoded = [row for row in facts.alerts if "error" not in row]
-    distinct = {row["diaSourceId"] for row in decoded}
-    sent = {row["sha256"] for row in decoded}
-    kept = {group: {row["sha256"] for row in facts.receipts if row["group"] == group} for group in GROUPS}
+    found = facts.found
+    made = int(facts.stamps.processed.known("alerts")[1].astype(np.int64).sum())
+    decoded, distinct = len(found.image), len(np.unique(found.columns["source"]))
     return {
-        "made": made, "received": len(facts.alerts), "decoded": len(decoded), "undecodable": len(facts.alerts) - len(decoded),
-        "duplicates": len(decoded) - len(distinct), "missing": max(0, made - len(distinct)),
-        "not_at_brokers": sum(len(sent - digests) for digests in kept.values()), "bytes": sum(row["bytes"] for row in facts.alerts),
+        "made": made, "received": found.received, "decoded": decoded, "undecodable": found.undecodable,
+        "duplicates": decoded - distinct, "missing": max(0, made - distinct),
+        "not_at_brokers": _not_at_brokers(facts), "bytes": found.size,
     }  # fmt: skip
+
+
+def _not_at_brokers(facts: Facts) -> int:
+    """Return how many alerts the brokers lack, of each what was sent and is not among its receipts."""
+    sent = np.unique(facts.found.columns["digest"])
+    if not len(sent):
+        return 0
+    kept = np.zeros((len(GROUPS), len(sent)), np.bool_)
+    groups = pa.array(GROUPS)
+    for batch in batches(facts.receipts, _RECEIPT):
+        digests, group = prefixes(batch["sha256"]), numbers(pc.index_in(batch["group"], groups), np.int64, -1)
+        places = np.searchsorted(sent, digests).clip(max=len(sent) - 1)
+        own = (sent[places] == digests) & (group >= 0)
+        kept[group[own], places[own]] = True
+    return int((~kept).sum())
 
 
 def latency(facts: Facts) -> dict[str, Any]:
@@ -71,30 +88,26 @@ def latency(facts: Facts) -> dict[str, Any]:
     The first visit finds everything cold and does not count for the growth, which is the median of the growths between any two
     others: no single visit decides it. It takes three of them.
     """
-    ends = facts.end_of_readout()
-    visits = {
-        ExposureName.from_obs_id(obs_id).exposure_id: (number, end)
-        for number, (obs_id, end) in enumerate(sorted(ends.items(), key=lambda item: item[1]))
-    }
-    pairs = [
-        (visits[row["visit"]][0], row["received"] - visits[row["visit"]][1])
-        for row in facts.alerts
-        if "error" not in row
-    ]
-    if not pairs:
+    found = facts.found
+    if not len(found.image):
         return {"count": 0}
-    seconds = np.array([pair[1] for pair in pairs])
-    per_visit = defaultdict(list)
-    for number, value in pairs:
-        per_visit[number].append(value)
-    worst = [(number, float(np.quantile(values, 0.98))) for number, values in sorted(per_visit.items())]
+    ends = np.array([facts.ends[facts.obs_ids[int(visit)]] for visit in found.visits])
+    visit = found.visit
+    seconds = found.columns["received"] - ends[visit]
+    bounds = np.searchsorted(visit, np.arange(len(ends) + 1))
+    worst = [
+        (number, float(np.quantile(seconds[bounds[place] : bounds[place + 1]], 0.98)))
+        for number, place in enumerate(np.argsort(ends, kind="stable"))
+        if bounds[place + 1] > bounds[place]
+    ]
     growths = [
         (later - sooner) / (after - before) for (before, sooner), (after, later) in itertools.combinations(worst[1:], 2)
     ]
     slope = float(np.median(growths)) if len(growths) > 1 else 0.0
     counts, edges = np.histogram(seconds, bins=np.arange(0.0, max(62.0, float(seconds.max()) + 2.0), 2.0))
+    p50, p90, p98 = (float(value) for value in np.quantile(seconds, (0.5, 0.9, 0.98)))
     return {
-        "count": len(pairs), "p50_s": float(np.quantile(seconds, 0.5)), "p90_s": float(np.quantile(seconds, 0.9)), "p98_s": float(np.quantile(seconds, 0.98)),
+        "count": len(seconds), "p50_s": p50, "p90_s": p90, "p98_s": p98,
         "max_s": float(seconds.max()), "within_60_s": float((seconds <= LIMIT_SECONDS).mean()), "slope_s_per_visit": slope,
         "per_visit_p98_s": [value for _, value in worst], "histogram": {"edges_s": edges.tolist(), "counts": counts.tolist()},
     }  # fmt: skip
@@ -102,25 +115,20 @@ def latency(facts: Facts) -> dict[str, Any]:
 
 def waterfall(facts: Facts) -> list[dict[str, Any]]:
     """Return when, after the end of readout, each step was done: median and 98 % over all detectors, seconds."""
-    ends, received = facts.end_of_readout(), _received(facts)
-    moments: dict[str, list[float]] = defaultdict(list)
-    for row in _firsts(facts):
-        if row["step"] in STEPS and row["obsId"] in ends:
-            moments[row["step"]].append(row["time"] - ends[row["obsId"]])
-    for (obs_id, _), moment in received.items():
-        if obs_id in ends:
-            moments["received"].append(moment - ends[obs_id])
-    parts: dict[str, list[float]] = defaultdict(list)
-    for row in _firsts(facts):
-        for name, value in row["figures"].items() if row["step"] == "processed" else ():
-            if name.endswith("_s") and name != "latency_s":
-                parts[name.removesuffix("_s")].append(value)
+    stamps, ends = facts.stamps, facts.ends
+    moments = {step: list(stamps.after(step, ends)) for step in STEPS}
+    latest = facts.found.latest().items()
+    moments["received"] = [moment - ends[facts.obs_ids[visit]] for (visit, _), moment in latest]
     steps = [
         {"step": step, "kind": "moment", **_spread(moments[step])}
         for step in (*STEPS[1:-1], "received", "archived")
         if moments[step]
     ]
-    return steps + [{"step": name, "kind": "duration", **_spread(values)} for name, values in parts.items()]
+    parts = [name for name in stamps.processed.columns if name.endswith("_s") and name != "latency_s"]
+    return steps + [
+        {"step": name.removesuffix("_s"), "kind": "duration", **_spread(stamps.processed.known(name)[1])}
+        for name in parts
+    ]
 
 
 def transients(facts: Facts) -> dict[str, Any]:
@@ -129,43 +137,37 @@ def transients(facts: Facts) -> dict[str, Any]:
     False alerts of an object that alerts over more than one exposure of the sky are counted as repeating as well: a
     replayed sky has changing things of its own, and stars that subtract badly do so again.
     """
-    found = _alerts_by_image(facts)
-    truth: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in facts.truth:
-        truth[row["obsId"], row["detector"]].append(row)
-    wanted, got, masked, missed = 0, 0, 0, list[str]()
-    false: list[tuple[int, Row]] = []
+    found, truth, numbers_of = facts.found, facts.injected, {name: number for number, name in facts.obs_ids.items()}
+    wanted, got, masked, images, missed = 0, 0, 0, 0, list[str]()
+    false: list[Array] = []
+    skies: list[Array] = []
     for fact in facts.exposures:
-        key = (fact["obsId"], fact["detector"])
-        hits, rows = _places(found[key]), truth[key]
-        bright = [row for row in rows if row["kind"] != VARIABLE and row["snr"] >= MINIMUM_SNR]
-        counted = [row for row in bright if not row["masked"]]
-        near = _nearest(_places(counted), hits)
-        wanted, got, masked = wanted + len(counted), got + int((near <= 1.0).sum()), masked + len(bright) - len(counted)
-        missed += [
-            f"{key[0]}_{key[1]} ({row['x']:.1f}, {row['y']:.1f}) {row['snr']:.1f} sigma"
-            for row, gap in zip(counted, near, strict=True)
-            if gap > 1.0
-        ]
-        gaps = _nearest(hits, _places(rows))
-        false += [(_exposure_of_sky(facts, fact), row) for row, gap in zip(found[key], gaps, strict=True) if gap > 3.0]
-    images = max(1, len(facts.exposures))
-    repeating = _repeating(false)
+        obs_id, detector = fact["obsId"], fact["detector"]
+        images += 1
+        own = found.of(numbers_of.get(obs_id, -1), facts.detectors.get(detector, -1))
+        rows = truth.of(obs_id, detector)
+        hits, places = found.places(own), truth.places(rows)
+        kind, snr, hidden = (truth.columns[name][rows] for name in ("kind", "snr", "masked"))
+        bright = (kind != VARIABLE) & (snr >= MINIMUM_SNR)
+        counted = np.flatnonzero(bright & ~hidden)
+        near = _nearest(places[counted], hits)
+        wanted, got, masked = (
+            wanted + len(counted),
+            got + int((near <= 1.0).sum()),
+            masked + int((bright & hidden).sum()),
+        )
+        for number in counted[near > 1.0][: max(0, _MISSED - len(missed))]:
+            x, y = places[number]
+            missed.append(f"{obs_id}_{detector} ({x:.1f}, {y:.1f}) {snr[number]:.1f} sigma")
+        false.append(own.start + np.flatnonzero(_nearest(hits, places) > 3.0))
+        skies.append(np.full(len(false[-1]), _exposure_of_sky(facts, fact)))
+    which, sky = (np.concatenate([np.empty(0, np.int64), *parts]) for parts in (false, skies))
+    repeating = _repeating(found.columns["object"][which], sky)
     return {
-        "injected": wanted, "recovered": got, "completeness": got / wanted if wanted else 1.0, "masked": masked, "missed": missed[:200],
-        "false": len(false), "false_per_image": len(false) / images,
-        "false_repeating": repeating, "false_once_per_image": (len(false) - repeating) / images,
+        "injected": wanted, "recovered": got, "completeness": got / wanted if wanted else 1.0, "masked": masked, "missed": missed,
+        "false": len(which), "false_per_image": len(which) / max(1, images),
+        "false_repeating": repeating, "false_once_per_image": (len(which) - repeating) / max(1, images),
     }  # fmt: skip
-
-
-def _alerts_by_image(facts: Facts) -> dict[tuple[str, str], list[Row]]:
-    names = _detector_numbers(facts)
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in facts.alerts:
-        if "error" not in row:
-            obs_id, number = _image(facts, row)
-            found[obs_id, names.get(number, str(number))].append(row)
-    return found
 
 
 def _exposure_of_sky(facts: Facts, fact: Row) -> int:
@@ -174,48 +176,22 @@ def _exposure_of_sky(facts: Facts, fact: Row) -> int:
     return int(fact["visit"]) % len(replayed) if replayed else int(fact["visit"])
 
 
-def _repeating(false: list[tuple[int, Row]]) -> int:
-    exposures: dict[Any, set[int]] = defaultdict(set)
-    for number, row in false:
-        exposures[row.get("diaObjectId", row["diaSourceId"])].add(number)
-    return sum(len(exposures[row.get("diaObjectId", row["diaSourceId"])]) > 1 for _, row in false)
+def _repeating(objects: Array, skies: Array) -> int:
+    """Return how many of these alerts are of objects that alert over more than one exposure of the sky."""
+    names, place = np.unique(objects, return_inverse=True)
+    pairs = np.unique(np.stack([place, skies]), axis=1)
+    seen = np.bincount(pairs[0], minlength=len(names))
+    return int((seen[place] > 1).sum())
 
 
-def _places(rows: list[Row]) -> Any:
-    return np.array([[row["x"], row["y"]] for row in rows]).reshape(-1, 2)
-
-
-def _firsts(facts: Facts) -> list[Row]:
-    """Return the first stamp of each step of each detector."""
-    found: dict[tuple[str, str, str], Row] = {}
-    for row in facts.ledger:
-        if row["obsId"] and row["detector"]:
-            found.setdefault((row["obsId"], row["detector"], row["step"]), row)
-    return list(found.values())
-
-
-def _received(facts: Facts) -> dict[tuple[str, int], float]:
-    latest: dict[tuple[str, int], float] = {}
-    for row in facts.alerts:
-        if "error" not in row:
-            image = _image(facts, row)
-            latest[image] = max(latest.get(image, 0.0), row["received"])
-    return latest
-
-
-def _image(facts: Facts, alert: Row) -> tuple[str, int]:
-    number = int(alert["visit"])
-    return facts.obs_ids.get(number, str(number)), int(alert["detector"])
-
-
-def _detector_numbers(facts: Facts) -> dict[int, str]:
-    return {int(number): name for name, number in facts.night.get("detectorNumbers", {}).items()}
-
-
-def _nearest(points: Any, others: Any) -> Any:
+def _nearest(points: Array, others: Array) -> Array:
+    """Return the distance of each point to the nearest of others, all as pairs."""
     if len(points) == 0 or len(others) == 0:
         return np.full(len(points), np.inf)
-    return cKDTree(others).query(points)[0]
+    if len(points) * len(others) > _TREE:
+        return np.asarray(cKDTree(others).query(points)[0])
+    gaps = points[:, None, :] - others[None, :, :]
+    return np.asarray(np.sqrt(np.einsum("ijk,ijk->ij", gaps, gaps).min(axis=1)))
 
 
 def _loss(row: Row) -> str:
@@ -227,10 +203,5 @@ def _loss(row: Row) -> str:
     return f"other pixels than the camera read out at {', '.join(wrong)}" if wrong else ""
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def _spread(values: Any) -> dict[str, float]:
     return {"median_s": float(np.median(values)), "p98_s": float(np.quantile(values, 0.98))}
-
-
-def _sentence(row: Row) -> str:
-    where = "_".join(part for part in (row["obsId"] or row["groupId"], row["detector"]) if part)
-    return f"{row['step']}: {where}: {row['reason']}"

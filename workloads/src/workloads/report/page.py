@@ -6,8 +6,9 @@ import base64
 import html
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from astropy.io import fits
@@ -20,7 +21,20 @@ figure{display:inline-block;margin:.4rem;text-align:center;font-size:12px}h1{fon
 """
 
 
-def render(report: dict[str, Any], folder: Path) -> str:
+_ROWS = 2000
+"""Rows of a table or list that a page has at most."""
+
+
+class Visits(Protocol):
+    """The visits of a night, to be gone through, and how many images they have."""
+
+    images: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield them."""
+
+
+def render(report: dict[str, Any], folder: Path, visits: Visits) -> str:
     """Return the page."""
     verdict = "all requirements met" if report["passed"] else "not all requirements met"
     sections = [
@@ -44,7 +58,7 @@ def render(report: dict[str, Any], folder: Path) -> str:
         "<h2>Where the time goes</h2>",
         _waterfall(report["waterfall"]),
         "<h2>Visits</h2>",
-        _visits(report["visits"]),
+        _visits(visits),
         _list("Detectors that were off", report["exposures"]["off"]),
         _list("Losses", report["exposures"]["losses"]),
         _list("What went wrong", report["exposures"]["failures"]),
@@ -133,22 +147,36 @@ def _waterfall(steps: list[dict[str, Any]]) -> str:
     return f'<p>Median and 98 %; first moments after the end of readout, then durations inside processing.</p><svg viewBox="0 0 960 {len(steps) * row + 6}">{"".join(rows)}</svg>'
 
 
-def _visits(visits: list[dict[str, Any]]) -> str:
-    rows = []
+def _visits(visits: Visits) -> str:
+    """Return a table with a row for each image; in a night of very many, for each visit, with its slowest detector."""
+    each = visits.images <= _ROWS
+    rows: list[tuple[Any, ...]] = []
     for visit in visits:
         if visit["endOfReadout"] is None:
             rows.append((visit["group"], visit["field"], "cancelled", "", "", "", ""))
-        for name, detector in visit["detectors"].items():
-            after = {step: moment - visit["endOfReadout"] for step, moment in detector["steps"].items()}
-            times = [after.get(step) for step in ("ingested", "processed", "alerted", "archived")]
-            rows.append((visit["obsId"], visit["field"], name, int(detector["figures"].get("alerts", 0)), *times))
+        images = [_times(visit, name) for name in visit["detectors"]]
+        if each or not images:
+            rows += images
+            continue
+        _, _, _, counts, *moments = zip(*images, strict=True)
+        slowest = [max((moment for moment in column if moment is not None), default=None) for column in moments]
+        rows.append((visit["obsId"], visit["field"], f"{len(images)} detectors", sum(counts), *slowest))
     return _table(
         ("exposure", "field", "detector", "alerts", "ingested s", "processed s", "alerted s", "archived s"), rows
     )
 
 
+def _times(visit: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """Return the row of one image: the seconds from the end of its readout to each step."""
+    detector = visit["detectors"][name]
+    after = {step: moment - visit["endOfReadout"] for step, moment in detector["steps"].items()}
+    times = [after.get(step) for step in ("ingested", "processed", "alerted", "archived")]
+    return (visit["obsId"], visit["field"], name, int(detector["figures"].get("alerts", 0)), *times)
+
+
 def _list(title: str, lines: list[str]) -> str:
-    return f"<h2>{title}</h2><ul>{''.join(f'<li>{_text(line)}</li>' for line in lines)}</ul>" if lines else ""
+    shown = [*lines[:_ROWS], *([f"and {len(lines) - _ROWS} more, see report.json"] if len(lines) > _ROWS else [])]
+    return f"<h2>{title}</h2><ul>{''.join(f'<li>{_text(line)}</li>' for line in shown)}</ul>" if lines else ""
 
 
 def _cutouts(folder: Path) -> str:

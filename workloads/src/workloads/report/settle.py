@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from workloads.common.ledger import ANSWERED, ARCHIVED
-from workloads.report.facts import lines
+from workloads.report.facts import Growing
 
 PATIENCE_SECONDS = 240.0
 
@@ -17,18 +17,35 @@ def settle(folder: Path, patience: float = PATIENCE_SECONDS) -> int:
 
     Exposures that have not settled by then are the report's to name, no failure of this step.
     """
-    deadline = time.monotonic() + patience
+    deadline, settling = time.monotonic() + patience, Settling(folder)
     while True:
-        done, wanted = settled(folder)
+        done, wanted = settling.look()
         print(json.dumps({"settled": done, "of": wanted}), flush=True)
         if done == wanted or time.monotonic() > deadline:
             return 0
         time.sleep(1.0)
 
 
-def settled(folder: Path) -> tuple[int, int]:
-    """Return how many exposures of the camera's records are archived and answered, and how many there are."""
-    wanted = {(row["obsId"], row["detector"]) for row in lines(folder / "exposures.jsonl")}
-    stamps = [(row["obsId"], row["detector"], row["step"]) for row in lines(folder / "ledger.jsonl")]
-    done = [{(obs_id, detector) for obs_id, detector, step in stamps if step in ends} for ends in (ARCHIVED, ANSWERED)]
-    return len(wanted & done[0] & done[1]), len(wanted)
+class Settling:
+    """How many exposures of the camera's records are archived and answered; each look reads what is new.
+
+    Parameters
+    ----------
+    folder
+        The night's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._exposures, self._ledger = (Growing(folder / f"{name}.jsonl") for name in ("exposures", "ledger"))
+        self._wanted = set[tuple[str, str]]()
+        self._ends: dict[tuple[str, str], int] = {}
+
+    def look(self) -> tuple[int, int]:
+        """Return how many have settled, and how many there are."""
+        self._wanted |= {(row["obsId"], row["detector"]) for row in self._exposures.new()}
+        for row in self._ledger.new():
+            image = row["obsId"], row["detector"]
+            end = 1 * (row["step"] in ARCHIVED) + 2 * (row["step"] in ANSWERED)
+            if end:
+                self._ends[image] = self._ends.get(image, 0) | end
+        return sum(self._ends.get(image) == 3 for image in self._wanted), len(self._wanted)

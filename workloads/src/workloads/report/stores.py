@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from workloads.broker.groups import BUCKET, GROUPS, receipts
 from workloads.common.errors import WorkloadError
@@ -20,6 +20,7 @@ from workloads.common.raw import decode_raw
 from workloads.common.s3 import Item, MissingObjectError, Store, sha256
 from workloads.common.settings import Settings
 from workloads.common.times import tai_to_utc
+from workloads.report.facts import lines
 
 RAW = "raw"
 SITES = ("summit", "base", "ncsa")
@@ -40,24 +41,35 @@ def read_stores(folder: Path) -> int:
 
 
 def read_receipts(store: Store, folder: Path) -> None:
-    """Write `receipts.jsonl`: one line per broker and alert of the night that it has checked and kept."""
-    alerts = [json.loads(line) for line in (folder / "alerts.jsonl").read_text().splitlines()]
-    visits = {row["visit"] for row in alerts if "error" not in row}
+    """Write `receipts.jsonl`: one line per broker and alert of the night that it has checked and kept.
+
+    A receipt may be there twice, as an alert may be delivered twice.
+    """
+    visits, wanted = set[int](), 0
+    for row in lines(folder / "alerts.jsonl"):
+        wanted += len(GROUPS)
+        if "error" not in row:
+            visits.add(row["visit"])
     begun = float(json.loads((folder / "night.json").read_text())["begun"])
     deadline = time.monotonic() + _RECEIPTS_SECONDS
-    read: dict[Item, list[dict[str, Any]]] = {}
-    while True:
-        for group, item in _objects(store, begun):
-            if item not in read:
-                lines = store.get(BUCKET, item.key).decode().splitlines()
-                read[item] = [{"group": group, **json.loads(line)} for line in lines]
-        kept = {
-            (row["group"], row["sha256"]): row for rows in read.values() for row in rows if row.get("visit") in visits
-        }
-        if len(kept) >= len(GROUPS) * len(alerts) or time.monotonic() > deadline:
-            break
-        time.sleep(2.0)
-    (folder / "receipts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept.values()))
+    read, kept = set[Item](), 0
+    with (folder / "receipts.jsonl").open("w") as output:
+        while True:
+            before = kept
+            for group, item in _objects(store, begun):
+                if item not in read:
+                    read.add(item)
+                    kept += _keep(store.get(BUCKET, item.key), group, visits, output)
+            if (kept >= wanted and kept == before) or time.monotonic() > deadline:
+                break
+            time.sleep(0.0 if kept >= wanted else 2.0)
+
+
+def _keep(data: bytes, group: str, visits: set[int], output: TextIO) -> int:
+    """Write the receipts of these visits in an object, and return how many those are."""
+    rows = [row for row in map(json.loads, data.splitlines()) if row.get("visit") in visits]
+    output.writelines(f"{json.dumps({'group': group, **row})}\n" for row in rows)
+    return len(rows)
 
 
 def _objects(store: Store, begun: float) -> Iterator[tuple[str, Item]]:
