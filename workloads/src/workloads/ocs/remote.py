@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -71,12 +72,6 @@ class Sample:
     fields: Mapping[str, Any]
 
 
-@dataclass
-class _Sent:
-    number: int
-    answers: list[Answer] = field(default_factory=list)
-
-
 class Remote:
     """One device, or one instance of it.
 
@@ -106,11 +101,13 @@ class Remote:
         """The offset up to which each topic was read."""
         self._history: dict[str, int] = {}
         """Topics of which something stands before the end that they had at the start: that end."""
+        self._answers: dict[int, deque[Answer]] = {}
+        """Acknowledgements that nobody has asked for yet, by the number of the command."""
         self.last: dict[str, Sample] = {}
         """The last sample of each event, by its short name."""
         options = {"bootstrap.servers": surroundings.brokers, **surroundings.security, "log_level": 0}
         self._producer = Producer(options | {"acks": 1, "linger.ms": 0})
-        group = f"ocs-{surroundings.identity}-{random.getrandbits(40):010x}"
+        group = f"{surroundings.group}-{surroundings.identity}-{random.getrandbits(40):010x}"
         self._consumer = Consumer(
             options
             | {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True, "fetch.wait.max.ms": 100}
@@ -150,7 +147,7 @@ class Remote:
         places = []
         for name in self._readers:
             place = TopicPartition(self._topics[name], 0)
-            low, high = self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)
+            low, high = self._ends(place)
             back = (_HISTORY if self.interface.indexed else 1) if name.startswith("logevent_") else 0
             place.offset = max(low, high - back)
             self._reached[place.topic] = place.offset
@@ -158,6 +155,19 @@ class Remote:
                 self._history[name] = high
             places.append(place)
         self._consumer.assign(places)
+
+    def _ends(self, place: TopicPartition) -> tuple[int, int]:
+        """Return the first offset of a topic and the one after its last; a broker that is busy is asked again."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                found: tuple[int, int] = self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)
+            except KafkaException as error:
+                if time.monotonic() > end:
+                    raise RemoteError(f"Kafka {self._at.brokers}: {error.args[0].str()}") from error
+                time.sleep(0.5)
+            else:
+                return found
 
     def _read_history(self) -> None:
         """Read what stood there, to the end of each topic: there may be less than its offsets say."""
@@ -200,13 +210,11 @@ class Remote:
 
     def acknowledgements(self, name: str, *words: str, timeout: float = 60.0) -> Iterator[Answer]:
         """Send a command and yield its acknowledgements as they come, the last one included; see `command`."""
-        sent = _Sent(self.send(name, *words))
+        number = self.send(name, *words)
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            for sample in self.samples(min(0.2, timeout)):
-                answer = self._answer(sample, sent.number)
-                if answer is None:
-                    continue
+            self.samples(min(0.2, timeout))
+            for answer in self.answers(number):
                 if answer.final:
                     self._catch_up()
                     yield answer
@@ -214,6 +222,10 @@ class Remote:
                 yield answer
                 end = max(end, time.monotonic() + answer.timeout + timeout)
         yield Answer(-301, f"no answer in {timeout:g} s; is {self.interface.name} running?")
+
+    def answers(self, number: int) -> list[Answer]:
+        """Return the acknowledgements of a command that have come since the last call."""
+        return list(self._answers.pop(number, ()))
 
     def send(self, name: str, *words: str) -> int:
         """Send a command and return its number, without waiting; errors as of `command`."""
@@ -254,7 +266,7 @@ class Remote:
     def _catch_up(self) -> None:
         """Read what the device told before it acknowledged: records of other topics may come later than the acknowledgement."""
         places = [TopicPartition(self._topics[f"logevent_{name}"], 0) for name in ("errorCode", "summaryState")]
-        ends = [self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)[1] for place in places]
+        ends = [self._ends(place)[1] for place in places]
         end = time.monotonic() + _PATIENCE_SECONDS
         while any(self._reached[place.topic] < after for place, after in zip(places, ends, strict=True)):
             if time.monotonic() > end:
@@ -263,13 +275,10 @@ class Remote:
                 if message.error() is None:
                     self._take(message, old=False)
 
-    def _answer(self, sample: Sample, number: int) -> Answer | None:
-        one = sample.fields
-        if sample.topic != "ackcmd" or one["private_seqNum"] != number:
-            return None
-        if (one["identity"], one["origin"]) != (self._at.identity, self._origin):
-            return None
-        return Answer(one["ack"], one["result"], one["error"], one["timeout"])
+    def _keep_answer(self, fields: Mapping[str, Any]) -> None:
+        if (fields["identity"], fields["origin"]) == (self._at.identity, self._origin):
+            answer = Answer(fields["ack"], fields["result"], fields["error"], fields["timeout"])
+            self._answers.setdefault(fields["private_seqNum"], deque()).append(answer)
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -279,11 +288,10 @@ class Remote:
         sample = self.last.get("summaryState")
         return STATES.get(sample.fields["summaryState"], "?") if sample else ""
 
-    def samples(self, seconds: float) -> Iterator[Sample]:
-        """Yield what comes within some seconds."""
-        for message in self._consume(seconds):
-            if message.error() is None and (sample := self._take(message, old=False)) is not None:
-                yield sample
+    def samples(self, seconds: float) -> list[Sample]:
+        """Return what comes within some seconds."""
+        taken = [self._take(message, old=False) for message in self._consume(seconds) if message.error() is None]
+        return [sample for sample in taken if sample is not None]
 
     def watch(self, *names: str) -> Iterator[Sample]:
         """Yield what comes of some events and telemetry topics, or of all, without end; `UsageError` for unknown names."""
@@ -312,7 +320,17 @@ class Remote:
                 raise RemoteError(
                     f"{self.interface.name} {name}: found {found}; expected {fields} within {seconds:g} s"
                 )
-            list(self.samples(0.2))
+            self.samples(0.2)
+
+    def wait_for_next(self, name: str, seconds: float) -> Sample:
+        """Return the next sample of an event that comes from now on; `RemoteError` if none does in time."""
+        self.interface.watched(name)
+        before, end = self.last.get(name), time.monotonic() + seconds
+        while self.last.get(name) is before:
+            if time.monotonic() > end:
+                raise RemoteError(f"{self.interface.name}: no {name} in {seconds:g} s")
+            self.samples(0.2)
+        return self.last[name]
 
     def _consume(self, seconds: float) -> list[Message]:
         try:
@@ -335,6 +353,8 @@ class Remote:
         if not isinstance(fields, dict) or (self.interface.indexed and fields["salIndex"] not in (0, self.index)):
             return None
         sample = Sample(_short(self.interface.subjects[name]), old, fields)
+        if name == "ackcmd":
+            self._keep_answer(fields)
         before = self.last.get(sample.topic)
         if name.startswith("logevent_"):
             if before is not None and fields["private_sndStamp"] <= before.fields["private_sndStamp"]:
