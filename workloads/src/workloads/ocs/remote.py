@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,11 @@ CODES = {
 }  # fmt: skip
 """Of acknowledgements; NOACK is not sent by anybody: there was none."""
 _GO_ON = (300, 301)
+_UNREADABLE = (
+    *(SchemaRegistryError, SerializationError, httpx2.HTTPError),
+    *(ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError, struct.error),
+)
+"""What is raised at bytes that are no record of a topic: such a message is passed over, as the observatory's client does."""
 _HISTORY = 500
 """Records of an indexed component's event that are looked through for the last of one index."""
 _TAI_MINUS_UTC = 37.0
@@ -348,7 +354,7 @@ class Remote:
         name, value = self._names[topic], message.value()
         try:
             fields: Any = self._readers[name](value, SerializationContext(topic, MessageField.VALUE))
-        except (SchemaRegistryError, SerializationError, ValueError, EOFError, LookupError, TypeError):
+        except _UNREADABLE:
             return None
         if not isinstance(fields, dict) or (self.interface.indexed and fields["salIndex"] not in (0, self.index)):
             return None
