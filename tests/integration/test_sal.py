@@ -88,7 +88,7 @@ class Observatory:
         end = time.monotonic() + HUNG_SECONDS
         while remote.last.get("summaryState") is before or remote.state != "STANDBY":
             assert time.monotonic() < end, self.logs()
-            list(remote.samples(0.2))
+            remote.samples(0.2)
 
     def logs(self) -> str:
         return "\n".join(
@@ -248,13 +248,13 @@ def test_overrides_are_applied_refused_and_may_fail_a_transition(device: Remote)
     assert device.command("enable") == DONE
 
 
-def test_its_log_is_told(device: Remote) -> None:
+def test_its_log_is_told(observatory: Observatory, device: Remote) -> None:
     assert device.command("setLogLevel", "level=10") == DONE
     assert device.wait_for("logLevel", 60.0, level=10)
     assert device.command("start") == DONE
     assert device.command("enable") == DONE
     device.command("fail", "reason=for the log")
-    message = device.wait_for("logMessage", 60.0, level=40).fields
+    message = device.wait_for("logMessage", 60.0, level=40, process=observatory.miniature._processes["one"].pid).fields
     assert "for the log" in message["traceback"]
 
 
@@ -301,9 +301,8 @@ def test_a_restart_begins_in_standby_and_old_commands_are_not_carried_out(observ
         answers: dict[int, Answer] = {}
         end = time.monotonic() + HUNG_SECONDS
         while set(old) - set(answers) and time.monotonic() < end:
-            for sample in remote.samples(0.2):
-                found = {number: answer for number in old if (answer := remote._answer(sample, number))}
-                answers |= found
+            remote.samples(0.2)
+            answers |= {number: answer for number in old for answer in remote.answers(number)}
         assert {answers[number].name for number in old} == {"FAILED"}
         assert all("before this device began" in answers[number].result for number in old)
         observatory.standby(remote, before)

@@ -182,6 +182,7 @@ def outside(environment: Environment, principal: str, site: str, told: dict[str,
         "LSST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "LSST_KAFKA_SECURITY_MECHANISM": "SCRAM-SHA-512",
         "LSST_KAFKA_BROKER_CLIENT_CONFIGURATION": str(options),
+        "DPP_GROUP": "ocs-observer",
         "DPP_IDENTITY": f"{getpass.getuser()}@{platform.node().partition('.')[0]}",
     }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -26,6 +28,11 @@ CODES = {
 }  # fmt: skip
 """Of acknowledgements; NOACK is not sent by anybody: there was none."""
 _GO_ON = (300, 301)
+_UNREADABLE = (
+    *(SchemaRegistryError, SerializationError, httpx2.HTTPError),
+    *(ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError, struct.error),
+)
+"""What is raised at bytes that are no record of a topic: such a message is passed over, as the observatory's client does."""
 _HISTORY = 500
 """Records of an indexed component's event that are looked through for the last of one index."""
 _TAI_MINUS_UTC = 37.0
@@ -71,12 +78,6 @@ class Sample:
     fields: Mapping[str, Any]
 
 
-@dataclass
-class _Sent:
-    number: int
-    answers: list[Answer] = field(default_factory=list)
-
-
 class Remote:
     """One device, or one instance of it.
 
@@ -102,13 +103,17 @@ class Remote:
         self._writers: dict[str, AvroSerializer] = {}
         self._readers: dict[str, AvroDeserializer] = {}
         self._numbers: dict[str, int] = {}
+        self._reached: dict[str, int] = {}
+        """The offset up to which each topic was read."""
         self._history: dict[str, int] = {}
         """Topics of which something stands before the end that they had at the start: that end."""
+        self._answers: dict[int, deque[Answer]] = {}
+        """Acknowledgements that nobody has asked for yet, by the number of the command."""
         self.last: dict[str, Sample] = {}
         """The last sample of each event, by its short name."""
         options = {"bootstrap.servers": surroundings.brokers, **surroundings.security, "log_level": 0}
         self._producer = Producer(options | {"acks": 1, "linger.ms": 0})
-        group = f"ocs-{surroundings.identity}-{random.getrandbits(40):010x}"
+        group = f"{surroundings.group}-{surroundings.identity}-{random.getrandbits(40):010x}"
         self._consumer = Consumer(
             options
             | {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True, "fetch.wait.max.ms": 100}
@@ -148,13 +153,27 @@ class Remote:
         places = []
         for name in self._readers:
             place = TopicPartition(self._topics[name], 0)
-            low, high = self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)
+            low, high = self._ends(place)
             back = (_HISTORY if self.interface.indexed else 1) if name.startswith("logevent_") else 0
             place.offset = max(low, high - back)
+            self._reached[place.topic] = place.offset
             if place.offset < high:
                 self._history[name] = high
             places.append(place)
         self._consumer.assign(places)
+
+    def _ends(self, place: TopicPartition) -> tuple[int, int]:
+        """Return the first offset of a topic and the one after its last; a broker that is busy is asked again."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                found: tuple[int, int] = self._consumer.get_watermark_offsets(place, _PATIENCE_SECONDS)
+            except KafkaException as error:
+                if time.monotonic() > end:
+                    raise RemoteError(f"Kafka {self._at.brokers}: {error.args[0].str()}") from error
+                time.sleep(0.5)
+            else:
+                return found
 
     def _read_history(self) -> None:
         """Read what stood there, to the end of each topic: there may be less than its offsets say."""
@@ -197,18 +216,22 @@ class Remote:
 
     def acknowledgements(self, name: str, *words: str, timeout: float = 60.0) -> Iterator[Answer]:
         """Send a command and yield its acknowledgements as they come, the last one included; see `command`."""
-        sent = _Sent(self.send(name, *words))
+        number = self.send(name, *words)
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            for sample in self.samples(min(0.2, timeout)):
-                answer = self._answer(sample, sent.number)
-                if answer is None:
-                    continue
-                yield answer
+            self.samples(min(0.2, timeout))
+            for answer in self.answers(number):
                 if answer.final:
+                    self._catch_up()
+                    yield answer
                     return
+                yield answer
                 end = max(end, time.monotonic() + answer.timeout + timeout)
         yield Answer(-301, f"no answer in {timeout:g} s; is {self.interface.name} running?")
+
+    def answers(self, number: int) -> list[Answer]:
+        """Return the acknowledgements of a command that have come since the last call."""
+        return list(self._answers.pop(number, ()))
 
     def send(self, name: str, *words: str) -> int:
         """Send a command and return its number, without waiting; errors as of `command`."""
@@ -246,13 +269,22 @@ class Remote:
         self._numbers[name] = first + (before + 1 - first) % size
         return self._numbers[name]
 
-    def _answer(self, sample: Sample, number: int) -> Answer | None:
-        one = sample.fields
-        if sample.topic != "ackcmd" or one["private_seqNum"] != number:
-            return None
-        if (one["identity"], one["origin"]) != (self._at.identity, self._origin):
-            return None
-        return Answer(one["ack"], one["result"], one["error"], one["timeout"])
+    def _catch_up(self) -> None:
+        """Read what the device told before it acknowledged: records of other topics may come later than the acknowledgement."""
+        places = [TopicPartition(self._topics[f"logevent_{name}"], 0) for name in ("errorCode", "summaryState")]
+        ends = [self._ends(place)[1] for place in places]
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while any(self._reached[place.topic] < after for place, after in zip(places, ends, strict=True)):
+            if time.monotonic() > end:
+                return
+            for message in self._consume(0.2):
+                if message.error() is None:
+                    self._take(message, old=False)
+
+    def _keep_answer(self, fields: Mapping[str, Any]) -> None:
+        if (fields["identity"], fields["origin"]) == (self._at.identity, self._origin):
+            answer = Answer(fields["ack"], fields["result"], fields["error"], fields["timeout"])
+            self._answers.setdefault(fields["private_seqNum"], deque()).append(answer)
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -262,11 +294,10 @@ class Remote:
         sample = self.last.get("summaryState")
         return STATES.get(sample.fields["summaryState"], "?") if sample else ""
 
-    def samples(self, seconds: float) -> Iterator[Sample]:
-        """Yield what comes within some seconds."""
-        for message in self._consume(seconds):
-            if message.error() is None and (sample := self._take(message, old=False)) is not None:
-                yield sample
+    def samples(self, seconds: float) -> list[Sample]:
+        """Return what comes within some seconds."""
+        taken = [self._take(message, old=False) for message in self._consume(seconds) if message.error() is None]
+        return [sample for sample in taken if sample is not None]
 
     def watch(self, *names: str) -> Iterator[Sample]:
         """Yield what comes of some events and telemetry topics, or of all, without end; `UsageError` for unknown names."""
@@ -295,13 +326,27 @@ class Remote:
                 raise RemoteError(
                     f"{self.interface.name} {name}: found {found}; expected {fields} within {seconds:g} s"
                 )
-            list(self.samples(0.2))
+            self.samples(0.2)
+
+    def wait_for_next(self, name: str, seconds: float) -> Sample:
+        """Return the next sample of an event that comes from now on; `RemoteError` if none does in time."""
+        self.interface.watched(name)
+        before, end = self.last.get(name), time.monotonic() + seconds
+        while self.last.get(name) is before:
+            if time.monotonic() > end:
+                raise RemoteError(f"{self.interface.name}: no {name} in {seconds:g} s")
+            self.samples(0.2)
+        return self.last[name]
 
     def _consume(self, seconds: float) -> list[Message]:
         try:
-            return list(self._consumer.consume(200, seconds))
+            messages = list(self._consumer.consume(200, seconds))
         except KafkaException as error:
             raise RemoteError(f"Kafka {self._at.brokers}: {error.args[0].str()}") from error
+        for message in messages:
+            if message.error() is None:
+                self._reached[str(message.topic())] = int(message.offset() or 0) + 1
+        return messages
 
     def _take(self, message: Message, *, old: bool) -> Sample | None:
         """Return the sample of a message; None if it is of another instance, older than the last one, or cannot be read."""
@@ -309,11 +354,13 @@ class Remote:
         name, value = self._names[topic], message.value()
         try:
             fields: Any = self._readers[name](value, SerializationContext(topic, MessageField.VALUE))
-        except (SchemaRegistryError, SerializationError, ValueError, EOFError, LookupError, TypeError):
+        except _UNREADABLE:
             return None
         if not isinstance(fields, dict) or (self.interface.indexed and fields["salIndex"] not in (0, self.index)):
             return None
         sample = Sample(_short(self.interface.subjects[name]), old, fields)
+        if name == "ackcmd":
+            self._keep_answer(fields)
         before = self.last.get(sample.topic)
         if name.startswith("logevent_"):
             if before is not None and fields["private_sndStamp"] <= before.fields["private_sndStamp"]:

@@ -29,6 +29,8 @@ class Surroundings:
         How it logs in to Kafka, in the words of its client library.
     identity
         Who commands.
+    group
+        What the names of its consumer groups begin with.
     """
 
     brokers: str
@@ -36,6 +38,7 @@ class Surroundings:
     subname: str = "sal"
     security: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""
+    group: str = "ocs"
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Surroundings:
@@ -65,6 +68,7 @@ class Surroundings:
             variables.get("LSST_TOPIC_SUBNAME", "sal"),
             security,
             variables.get("DPP_IDENTITY") or f"{getpass.getuser()}@{platform.node().partition('.')[0]}",
+            variables.get("DPP_GROUP", "ocs"),
         )
 
 
