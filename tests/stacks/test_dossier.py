@@ -40,15 +40,7 @@ def dossier_of(reviewed: Reviewed, workshop: Path) -> Dossier:
 
 
 def expect(name: str, dossier: Dossier) -> None:
-    _expect(PAGES / f"{name}.md", markdown(dossier))
-
-
-def expect_page(name: str, dossier: Dossier) -> None:
-    _expect(PAGES / f"{name}.html", html(dossier))
-
-
-def _expect(golden: Path, text: str) -> None:
-    page = without_hashes(text)
+    page, golden = without_hashes(markdown(dossier)), PAGES / f"{name}.md"
     if os.environ.get("DPP_UPDATE"):
         golden.write_text(page)
     assert page == golden.read_text(), f"{golden} says otherwise; if that is meant, run with DPP_UPDATE=1"
