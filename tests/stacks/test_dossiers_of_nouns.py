@@ -13,7 +13,7 @@ import pytest
 
 from dpp.build.tools import tool
 from stacks.reviewed import Reviewed
-from stacks.test_dossier import dossier_of, expect, reviewed, workshop
+from stacks.test_dossier import dossier_of, expect, reviewed, steps, workshop
 
 __all__ = ["reviewed", "workshop"]
 pytestmark = pytest.mark.slow
@@ -80,6 +80,20 @@ def test_a_seeded_change(name: str, reviewed: Reviewed, workshop: Path) -> None:
         if seed.direct and plan.deploys:
             assert {one.name for one in plan.services if one.direct} == seed.direct
     expect(f"seed.{name}", found)
+
+
+def test_a_harmless_change_of_one_host_of_production(reviewed: Reviewed, workshop: Path) -> None:
+    about = "# Its logs are read where they are, and it has the room."
+    settings = f"---\n{about}\nbase_system_journal_megabytes: 2048\n"
+    reviewed.write("inventories/production/host_vars/ops02.slac.yml", settings)
+    reviewed.commit("Keep more of the journal at SLAC")
+    found = dossier_of(reviewed, workshop)
+    [plan] = found.plans
+    assert plan.judgement is not None
+    assert (plan.environment, plan.judgement.risk) == ("production", "moderate")
+    assert steps(found) == {("update", "Convergence", "slac-services")}
+    critical = {"authentication-and-authorization", "itc-provisioning", "monitoring"}
+    assert {service.name for service in plan.services if service.direct} == {*critical, "miscellaneous", "satellite-itc"}
 
 
 def test_tools_are_there() -> None:

@@ -218,11 +218,20 @@ def test_a_run_that_failed_leaves_a_comment_that_says_so_and_no_label(desk: Desk
         [],
         [forges.pull("c" * 40)],
         [forges.pull(HEAD, fork="other/dpp-ops")],
+        [forges.pull(HEAD, fork="somebody/another")],
         [forges.pull(HEAD, branch="another")],
         [forges.pull(HEAD, base="release")],
         [forges.pull(HEAD) | {"state": "closed"}],
     ],
-    ids=["none", "moved on", "another fork", "another branch", "into another branch", "closed"],
+    ids=[
+        "none",
+        "moved on",
+        "another fork",
+        "another of the same owner",
+        "another branch",
+        "into another branch",
+        "closed",
+    ],
 )
 def test_only_the_pull_request_at_the_commit_of_the_run_is_written_to(desk: Desk, base: str, pulls: list[Any]) -> None:
     desk.leave(dossier(base).model_dump_json())
