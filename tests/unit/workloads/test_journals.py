@@ -332,8 +332,8 @@ class Bucket:
     def __init__(self, **objects):
         self.objects, self.digests = dict(objects), {}
 
-    def list(self, _bucket, _prefix):
-        return iter([SimpleNamespace(key=key) for key in self.objects])
+    def list(self, _bucket, prefix):
+        return iter([SimpleNamespace(key=key) for key in self.objects if key.startswith(prefix)])
 
     def get(self, _bucket, key):
         if key not in self.objects:

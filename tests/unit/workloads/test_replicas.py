@@ -55,6 +55,10 @@ class Copies:
         self.puts += 1
         self.hold(data, digest or sha256(data), key)
 
+    def list(self, _bucket, prefix):
+        self._ask()
+        return iter([SimpleNamespace(key=key) for key in list(self.objects) if key.startswith(prefix)])
+
     def delete(self, _bucket, key):
         self._ask()
         self.objects.pop(key, None)
@@ -273,12 +277,36 @@ def test_a_lost_journal_brings_back_nothing_that_was_deleted(way, tmp_path):
     way.summit.hold(GOOD, key=other)
     way.journal = TransferJournal(tmp_path / "anew.db", ["ncsa", "base"])
     way.forwarder = Forwarder(way.summit, [way.ncsa, way.base], way.journal, way._announce)
-    way.summit.list = lambda _bucket, _prefix: iter([SimpleNamespace(key=one) for one in (KEY, other)])
     for _ in range(2):
         way.forwarder.sweep()
         way.send()
         way.prove()
     assert (KEY in way.base.objects, other in way.base.objects, KEY in way.ncsa.objects) == (False, True, True)
+
+
+def test_a_site_that_is_away_holds_up_no_other_and_says_later_what_it_has_deleted(way):
+    other = key_of(2)
+    for key in (KEY, other):
+        way.summit.hold(GOOD, key=key)
+    deletions.delete(way.base, "raw", KEY, "not wanted")
+    way.base.away = True
+    assert (way.forwarder.sweep(), way.journal.waiting()) == (2, {"ncsa": 2, "base": 0})
+    way.base.away = False
+    assert (way.forwarder.sweep(), way.journal.waiting()) == (1, {"ncsa": 2, "base": 1})
+    assert way.forwarder.sweep() == 0
+    way.send()
+    assert (KEY in way.base.objects, other in way.base.objects, KEY in way.ncsa.objects) == (False, True, True)
+
+
+def test_a_sweep_asks_a_site_once_however_much_is_new(way):
+    for number in range(1000):
+        way.summit.hold(GOOD, key=key_of(number))
+    asked, listing = [], way.ncsa.list
+    way.ncsa.list = lambda bucket, prefix: asked.append(prefix) or listing(bucket, prefix)
+    assert way.forwarder.sweep() == 2000
+    assert asked == [deletions.PREFIX]
+    assert way.forwarder.sweep() == 0
+    assert asked == [deletions.PREFIX], "and not at all where nothing is"
 
 
 def test_a_deletion_is_about_the_bytes_that_were_there(way):

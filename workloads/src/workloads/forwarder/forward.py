@@ -6,11 +6,11 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from workloads.common.deletions import why_deleted
+from workloads.common.deletions import deleted_keys, why_deleted
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.serve import Health
@@ -46,9 +46,9 @@ class Forwarder:
         self._source, self._destinations, self._journal, self._announce = source, destinations, journal, announce
         self._wake = threading.Condition()
 
-    def note(self, keys: list[str]) -> int:
-        """Take new objects up; return how many were new."""
-        new = self._journal.add(keys)
+    def note(self, keys: list[str], later: Container[tuple[str, str]] = ()) -> int:
+        """Take new objects up, but not those sites and objects that come `later`; return how many were new."""
+        new = self._journal.add(keys, later)
         if new:
             with self._wake:
                 self._wake.notify_all()
@@ -58,21 +58,36 @@ class Forwarder:
         """Note all that the source store holds, because an event can be lost; return how many transfers were unknown.
 
         Some at a time, so that nobody waits long for the journal, whatever the store holds. What was deleted at a site is
-        not brought back there, if the journal was lost and all is compared again.
+        not brought back there, if the journal was lost and all is compared again; what a site that is away has deleted, it
+        says at a later sweep.
 
         Raises
         ------
         RetriableError
-            If a store does not answer.
+            If the source store does not answer.
         """
+        deleted: dict[str, frozenset[str] | None] = {}
         keys = (item.key for item in self._source.list(BUCKET, "LSSTCam/"))
         found = 0
         while batch := list(itertools.islice(keys, _SWEPT)):
-            for site, key in self._journal.unknown(batch):
-                if why := why_deleted(self._at(site), BUCKET, key):
-                    self._refuse(site, key, why)
-            found += self.note(batch)
+            new = self._journal.unknown(batch)
+            for site in {site for site, _ in new} - deleted.keys():
+                deleted[site] = self._deleted(site)
+            later = {(site, key) for site, key in new if deleted[site] is None}
+            for site, key in new:
+                if key in (deleted[site] or ()):
+                    self._refuse(site, key, f"deleted at {site}")
+            if new:
+                found += self.note(list(dict.fromkeys(key for _, key in new)), later)
         return found
+
+    def _deleted(self, site: str) -> frozenset[str] | None:
+        """Return what was deleted at a site; None if it does not answer."""
+        try:
+            return frozenset(deleted_keys(self._at(site), BUCKET))
+        except RetriableError as error:
+            LOG.warning("%s: %s; what is new goes there later", site, error)
+            return None
 
     def _at(self, site: str) -> Store:
         return next(store for store in self._destinations if store.site == site)
