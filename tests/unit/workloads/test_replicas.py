@@ -30,11 +30,12 @@ from workloads.forwarder.sweep import Sweep
 KEY, GOOD, DAMAGED = key_of(1), b"pixels", b"pixelz"
 
 
-class Copies:
+class Copies(Bucket):
     """A site's store in memory that keeps, like a real one, the digest that an object was stored with."""
 
     def __init__(self, site):
-        self.site, self.objects, self.digests, self.away, self.puts = site, {}, {}, False, 0
+        super().__init__(site)
+        self.away, self.puts = False, 0
 
     def hold(self, data, digest=None, key=KEY):
         self.objects[key], self.digests[key] = data, sha256(data) if digest is None else digest
@@ -58,6 +59,10 @@ class Copies:
         self._ask()
         self.puts += 1
         self.hold(data, digest or sha256(data), key)
+
+    def list(self, _bucket, prefix):
+        self._ask()
+        return super().list(_bucket, prefix)
 
     def delete(self, _bucket, key):
         self._ask()
@@ -277,12 +282,40 @@ def test_a_lost_journal_brings_back_nothing_that_was_deleted(way, tmp_path):
     way.summit.hold(GOOD, key=other)
     way.journal = TransferJournal(tmp_path / "anew.db", ["ncsa", "base"])
     way.forwarder = Forwarder(way.summit, [way.ncsa, way.base], way.journal, way._announce)
-    sweep = Sweep(Bucket(**{KEY: GOOD, other: GOOD}), way.forwarder)
+    sweep = Sweep(way.summit, way.forwarder)
     for _ in range(2):
         sweep.once()
         way.send()
         way.prove()
     assert (KEY in way.base.objects, other in way.base.objects, KEY in way.ncsa.objects) == (False, True, True)
+
+
+def test_a_site_that_is_away_holds_up_no_other_and_says_later_what_it_has_deleted(way):
+    other = key_of(2)
+    for key in (KEY, other):
+        way.summit.hold(GOOD, key=key)
+    deletions.delete(way.base, "raw", KEY, "not wanted")
+    sweep = Sweep(way.summit, way.forwarder)
+    way.base.away = True
+    assert (sweep.once(), way.journal.waiting()) == (2, {"ncsa": 2, "base": 0})
+    way.base.away = False
+    assert (sweep.once(), way.journal.waiting()) == (1, {"ncsa": 2, "base": 1})
+    assert sweep.once() == 0
+    way.send()
+    assert (KEY in way.base.objects, other in way.base.objects, KEY in way.ncsa.objects) == (False, True, True)
+
+
+def test_a_sweep_asks_a_site_once_for_a_folder_however_much_is_new(way):
+    for number in range(1000):
+        way.summit.hold(GOOD, key=key_of(number))
+    asked, listing = [], way.ncsa.list
+    way.ncsa.list = lambda bucket, prefix: asked.append(prefix) or listing(bucket, prefix)
+    sweep, beats = Sweep(way.summit, way.forwarder), []
+    assert sweep.once(lambda: beats.append(1)) == 2000
+    assert asked == [f"{deletions.PREFIX}LSSTCam/20261122/"]
+    assert len(beats) == 5, "it goes on"
+    assert sweep.once() == 0
+    assert len(asked) == 1, "and not at all where nothing is"
 
 
 def test_a_deletion_is_about_the_bytes_that_were_there(way):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from workloads.common.errors import NonRetriableError
@@ -28,6 +29,12 @@ def delete(store: Store, bucket: str, key: str, reason: str) -> None:
     record = {"key": key, "sha256": store.digest(bucket, key) or "", "reason": reason, "time": iso(tai_now())}
     store.put(bucket, record_key(key), json.dumps(record, indent=1).encode())
     store.delete(bucket, key)
+
+
+def deleted_keys(store: Store, bucket: str, folder: str) -> Iterator[str]:
+    """Yield the keys of all objects that were deleted in a folder of a store, whose name ends with a slash."""
+    for item in store.list(bucket, f"{PREFIX}{folder}"):
+        yield item.key.removeprefix(PREFIX).removesuffix(".json")
 
 
 def why_deleted(store: Store, bucket: str, key: str, digest: str = "") -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from workloads.common.deletions import why_deleted
+from workloads.common.deletions import deleted_keys, why_deleted
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.s3 import MissingObjectError, Store, sha256
 from workloads.common.serve import Health
@@ -17,6 +18,8 @@ from workloads.forwarder.journal import Sent, Transfer, TransferJournal
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
+_SWEPT = 200
+"""Keys that a sweep gives to the journal at once."""
 SENT = Counter("forwarder_bytes", "Bytes that a site took", ["site"])
 FAILED = Counter("forwarder_failures", "Failed attempts", ["site"])
 WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
@@ -43,29 +46,43 @@ class Forwarder:
         self._source, self._destinations, self._journal, self._announce = source, destinations, journal, announce
         self._wake = threading.Condition()
 
-    def note(self, keys: list[str]) -> int:
-        """Take new objects up; return how many were new."""
-        new = self._journal.add(keys)
+    def note(self, keys: list[str], later: Container[tuple[str, str]] = ()) -> int:
+        """Take new objects up, but not those sites and objects that come `later`; return how many were new."""
+        new = self._journal.add(keys, later)
         if new:
             with self._wake:
                 self._wake.notify_all()
         return new
 
-    def note_swept(self, keys: list[str], beat: Callable[[], None] = lambda: None) -> int:
-        """Take up what a sweep has found, as `note` does, but for what was deleted at a site: it is not brought back there.
+    def note_swept(self, folder: str, keys: Iterable[str], beat: Callable[[], None] = lambda: None) -> int:
+        """Note what a sweep finds in a folder, because an event can be lost; return how many transfers were unknown.
 
-        Else it would be if the journal was lost and all is compared again. `beat` is called as it goes on.
-
-        Raises
-        ------
-        RetriableError
-            If a store does not answer.
+        Some at a time, so that nobody waits long for the journal, whatever the store holds, and `beat` is called with each.
+        What was deleted at a site is not brought back there, if the journal was lost and all is compared again; what a site
+        that is away has deleted, it says at a later sweep.
         """
-        for site, key in self._journal.unknown(keys):
+        deleted: dict[str, frozenset[str] | None] = {}
+        number, left = 0, iter(keys)
+        while batch := list(itertools.islice(left, _SWEPT)):
             beat()
-            if why := why_deleted(self._at(site), BUCKET, key):
-                self._refuse(site, key, why)
-        return self.note(keys)
+            new = self._journal.unknown(batch)
+            for site in {site for site, _ in new} - deleted.keys():
+                deleted[site] = self._deleted(site, folder)
+            later = {(site, key) for site, key in new if deleted[site] is None}
+            for site, key in new:
+                if key in (deleted[site] or ()):
+                    self._refuse(site, key, f"deleted at {site}")
+            if new:
+                number += self.note(list(dict.fromkeys(key for _, key in new)), later)
+        return number
+
+    def _deleted(self, site: str, folder: str) -> frozenset[str] | None:
+        """Return what was deleted at a site of a folder; None if it does not answer."""
+        try:
+            return frozenset(deleted_keys(self._at(site), BUCKET, folder))
+        except RetriableError as error:
+            LOG.warning("%s: %s; what is new goes there later", site, error)
+            return None
 
     def keep_only(self, folders: set[str]) -> int:
         """Forget what is over of all folders but these, those that the source store has; return how many transfers that was.

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,8 +137,11 @@ class TransferJournal:
         self._database.execute(f"INSERT OR IGNORE INTO transfers ({_COLUMNS}) SELECT {columns} FROM former")  # noqa: S608 - constants
         self._database.execute("DROP TABLE former")
 
-    def add(self, keys: list[str]) -> int:
-        """Note objects that must reach every site; known ones are left as they are. Return how many were new."""
+    def add(self, keys: list[str], later: Container[tuple[str, str]] = ()) -> int:
+        """Note objects that must reach every site, but for those that come `later`; known ones are left as they are.
+
+        Return how many were new.
+        """
         rows = [(key, class_of(key), exposure_of(key)) for key in keys]
         insert = "INSERT OR IGNORE INTO transfers (site, key, class, exposure, state) VALUES (?, ?, ?, ?, 'waiting')"
         with self._lock:
@@ -147,7 +151,7 @@ class TransferJournal:
                 self._database.execute("BEGIN")
                 for site in self._sites:
                     so_far = self._database.total_changes
-                    self._database.executemany(insert, [(site, *row) for row in rows])
+                    self._database.executemany(insert, [(site, *row) for row in rows if (site, row[0]) not in later])
                     new[site] = self._database.total_changes - so_far
             for site, number in new.items():
                 self._waiting[site] += number

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from workloads.common.errors import WorkloadError
@@ -19,15 +18,13 @@ LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 30.0
 _PAUSES_PER_COST = 9.0
 """How many times as long as a sweep took the next one waits: a night of 400,000 objects takes a minute to list."""
-_BATCH = 200
-"""Keys that are given to the journal at once, so that nobody waits long for it."""
 
 
 class Notes(Protocol):
     """Where what is found goes."""
 
-    def note_swept(self, keys: list[str], beat: Callable[[], None]) -> int:
-        """Take new objects up; return how many were new. `beat` is called as it goes on."""
+    def note_swept(self, folder: str, keys: Iterable[str], beat: Callable[[], None]) -> int:
+        """Take up what is new of a folder; return how many transfers that is. `beat` is called as it goes on."""
 
     def keep_only(self, folders: set[str]) -> int:
         """Forget what is over of all folders but these; return how many transfers that was."""
@@ -78,12 +75,10 @@ class Sweep:
         """Sweep once and return how many transfers were unknown; `beat` is called as it goes on."""
         root = f"{INSTRUMENT}/"
         recent = [f"{root}{day_obs(tai_now() - 86400 * days)}/" for days in (0, 1)]
-        found = self._forwarder.note_swept([item.key for item in self._source.directly(BUCKET, root)], beat)
+        found = self._forwarder.note_swept(root, (item.key for item in self._source.directly(BUCKET, root)), beat)
         for folder in (*recent, *self._another(root, recent)):
             keys = (item.key for item in self._source.list(BUCKET, folder))
-            while batch := list(itertools.islice(keys, _BATCH)):
-                beat()
-                found += self._forwarder.note_swept(batch, beat)
+            found += self._forwarder.note_swept(folder, keys, beat)
         return found
 
     def _another(self, root: str, recent: list[str]) -> list[str]:
