@@ -130,7 +130,7 @@ EDITS: dict[str, set[str]] = {
     "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *CHANGES, *ON_A_LAB},
     "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", "dossiers"},
     "changes/rules.yml": {*CHANGES, "authorised-changes"},
-    "changes/freezes.yml": {"applied-changes", "authorised-changes"},
+    "changes/freezes.yml": {*CHANGES, "authorised-changes"},
     "tests/lab/test_reboot.py": {"reboot"},
     "tests/network/topology.py": NETWORK,
     "tests/unit/test_layers.py": set(),
