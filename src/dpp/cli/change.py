@@ -115,6 +115,7 @@ def new(
 ) -> None:
     """Record a change with its plan; approvals of another plan than this one count no more."""
     from dpp.operations.change.records import Record, Records, planned  # noqa: PLC0415
+    from dpp.operations.change.who import here  # noqa: PLC0415
 
     if kind not in {"normal", "standard", "emergency"}:
         raise UsageError("--kind", kind, "normal, standard or emergency")
@@ -135,7 +136,7 @@ def new(
         pattern=pattern,
         request=request,
         reason=reason,
-        authors=dossier.authors,
+        authors=dossier.authors or (here(_root()).person,),
         base=dossier.base,
         head=dossier.head,
         created=known.created if known else now,
@@ -180,6 +181,8 @@ def show(identifier: Identifier, between: Range = "", as_json: JsonOption = Fals
         )
         if not verdicts:
             print("  it deploys nothing: nobody need agree")
+        for environment, outcome in record.outcomes.items():
+            print(f"  {environment}: {outcome.result} on {outcome.ended:%Y-%m-%d %H:%M} UTC by {outcome.person} at {outcome.machine}{f': {outcome.why}' if outcome.why else ''}")  # fmt: skip
         for environment, verdict in verdicts.items():
             print(f"  {environment}: {'authorised' if verdict['valid'] else 'not authorised'}: {verdict['why']}")
         for one in approvals:

@@ -371,6 +371,8 @@ def test_another_plan_of_what_is_half_applied_waits(make: Callable[..., Office])
     office.rewrite(recorded=NOW + timedelta(days=1))
     assert "another plan of it is half applied to lab: dpp change abort 2026-0001" in office.case().apply().refusals[0]
     assert office.case().abort("the other is better").result == "aborted"
+    assert office.record.outcomes == {}, "that end is not of the plan that is recorded now"
+    assert office.case().apply().result == "applied"
 
 
 def test_what_was_not_begun_is_withdrawn(make: Callable[..., Office]) -> None:

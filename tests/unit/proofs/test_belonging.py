@@ -131,7 +131,7 @@ EDITS: dict[str, set[str]] = {
     "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *CHANGES, *ON_A_LAB},
     "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", "dossiers", "workflows"},
     "changes/rules.yml": {*CHANGES, "authorised-changes"},
-    "changes/freezes.yml": {"workflows", "applied-changes", "authorised-changes"},
+    "changes/freezes.yml": {*CHANGES, "authorised-changes"},
     "tests/lab/test_reboot.py": {"reboot"},
     "tests/lab/test_lost_worker.py": {"lost-worker"},
     "tests/network/topology.py": NETWORK,

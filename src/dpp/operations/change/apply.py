@@ -119,8 +119,23 @@ def opened(order: Order) -> Iterator[Case]:
         side = sides.base if environment in sides.base.environments else sides.head
         folders = folders_of(side.root)[environment]
         permit = Permit(environment=environment, change=record.id, person=order.who.person, reason=record.reason, begun=order.now())  # fmt: skip
-        with permits.held(permit, folders):
-            yield Case(order, record, environment, sides, folders)
+        with (
+            permits.held(permit, folders),
+            _as_begun(order.workshop, record, Journal(folders, record.id), sides) as mine,
+        ):
+            yield Case(order, record, environment, mine, folders)
+
+
+@contextmanager
+def _as_begun(workshop: Workshop, record: Record, journal: Journal, sides: Sides) -> Iterator[Sides]:
+    """Have the trees of what is half applied, where the record is of others by now: that is what is gone back from."""
+    attempt = journal.attempt()
+    begun = (attempt.begun.base, attempt.begun.head) if attempt and attempt.open else (sides.base.name, sides.head.name)
+    if begun == (sides.base.name, sides.head.name):
+        yield sides
+        return
+    with workshop.applied(f"{record.id}-begun", *begun) as others:
+        yield others
 
 
 @contextmanager
@@ -239,8 +254,9 @@ class Case:
 
     def withdraw(self, attempt: Attempt | None, why: str) -> Report:
         """Record that a change that was never begun is not to be; what has ended is let be."""
-        outcome = attempt.outcome if attempt and attempt.begun.recorded == self.record.recorded else None
-        if outcome or self.record.result != "open":
+        mine = attempt.outcome if attempt and attempt.begun.recorded == self.record.recorded else None
+        outcome = mine or self.record.outcomes.get(self.environment)
+        if outcome or self.record.result in _OVER:
             ended = outcome.result if outcome else self.record.result
             raise UsageError(f"change {self.record.id}", f"{ended} already", "one that was begun, or is open", "the way back from what was applied is a change of its own: revert its commits")  # fmt: skip
         now, who = self._now(), self.order.who
@@ -261,9 +277,11 @@ class Case:
             self.write("stuck", why=trouble)
             return self._stuck(trouble)
         self.write("ended", result=self._attempt().ends_as)
-        outcome = self._attempt().outcome
-        assert outcome is not None  # noqa: S101 - it has just been written
-        return self.recorded(outcome)
+        attempt = self._attempt()
+        assert attempt.outcome is not None  # noqa: S101 - it has just been written
+        if attempt.begun.recorded != self.record.recorded:  # of another plan than the record is of now
+            return self.report(attempt.outcome.result, why=attempt.outcome.why, outcome=attempt.outcome)
+        return self.recorded(attempt.outcome)
 
     def _forth(self, attempt: Attempt) -> str:
         """Apply the change's programs to what is left; return what went wrong."""

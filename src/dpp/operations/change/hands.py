@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from dpp.adapters.process import lines, run
+from dpp.adapters.process import CommandFailedError, lines, run
 from dpp.model.errors import DppError
 from dpp.operations.change.journal import Side as Name
 from dpp.operations.change.live import LivePreviewer
@@ -23,6 +23,10 @@ _PAUSE_SECONDS: Final = 20.0
 _ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 """Whoever applies is killed: then nothing of it goes on, and the engine settles what was cut short when it is continued."""
 _DPP: Final = "from dpp.cli import main; raise SystemExit(main())"
+
+
+_WRONG: Final = ("✗ ", "dpp: ")
+"""How `dpp` begins the lines that say what went wrong."""
 
 
 class Hands(Protocol):
@@ -61,9 +65,13 @@ class OwnHands:
         """Apply the programs of a side to a stack, by that side's own ``dpp up``."""
         unit, tree = stack.partition(".")[2], self._sides[side]
         words = self._dpp("up", self._environment, "--yes", f"--only={unit}")
+        said: list[str] = []
         try:
             for line in lines(words, timeout=_HUNG_SECONDS, env=own_variables(tree), cwd=tree.root):
                 self._tell(line)
+                said.append(line.strip())
+        except CommandFailedError as error:
+            return _reason(said) or str(error)
         except DppError as error:
             return str(error)
         return ""
@@ -95,3 +103,9 @@ class OwnHands:
     @staticmethod
     def _dpp(*words: str) -> list[str]:
         return [*_ENDS_WITH_US, sys.executable, "-P", "-c", _DPP, *words]
+
+
+def _reason(said: list[str]) -> str:
+    """Return what a command said went wrong, or what it said last."""
+    wrong = [line.removeprefix(word) for line in said for word in _WRONG if line.startswith(word)]
+    return "; ".join(dict.fromkeys(wrong)) or " ".join(said[-3:])
