@@ -12,7 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import astropy.time
 import numpy as np
+import pandas as pd
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, FileDataset
 
 from workloads.common.filters import band_of
@@ -21,6 +23,8 @@ from workloads.common.plan import Field
 from workloads.common.raw import decode_raw
 from workloads.common.settings import Camera
 from workloads.data_backbone.fields import SKYMAP
+from workloads.data_backbone.instrument import detector_region
+from workloads.prompt_processing.association import associate
 from workloads.data_backbone.formatters import ArchiveFormatter, pack
 from workloads.data_backbone.repository import PROMPT_RUN, Products, prepare, repository_config
 from workloads.data_backbone.types import RawExposure
@@ -112,6 +116,17 @@ def _template(size: int) -> Any:
     return coadd.build_template([science, science], given.exposure.wcs)
 
 
+class _New:
+    """An alert database that knows no object yet."""
+
+    @staticmethod
+    def getDiaObjects(_region: Any) -> pd.DataFrame:  # noqa: N802 - the stock name
+        return pd.DataFrame({"diaObjectId": [], "ra": [], "dec": []})
+
+
+_NEW: Any = _New()
+
+
 class Worker:
     """What a worker does of an exposure, and how long each part takes."""
 
@@ -135,9 +150,9 @@ class Worker:
             found = self._task.run([raw], calibration, template)
             sources = dia_sources(found.result, raw.header, 90)
         with self.packets:
-            rows = sources.assign(diaObjectId=sources["diaSourceId"])
-            objects = rows[["diaObjectId", "ra", "dec"]].assign(validityStartMjdTai=61000.0, nDiaSources=1)
-            self.alerts = len(self._maker.make(rows, objects, {}, found.result, field.name))
+            when = astropy.time.Time(float(raw.header["MJD-BEG"]), format="mjd", scale="tai")
+            rows = associate(_NEW, sources, detector_region(raw.header), when, lambda _: pd.DataFrame())
+            self.alerts = len(self._maker.make(rows.sources, rows.objects, rows.history, found.result, field.name))
 
 
 def run(*, quick: bool, threads: int) -> list[Verdict]:
