@@ -6,14 +6,17 @@ took more than a twentieth of the time is marked, and left out while enough othe
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import re
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,6 +90,68 @@ def bootstrap(values: np.ndarray, level: float = 0.95, rounds: int = 4000) -> tu
     medians = np.median(rng.choice(values, (rounds, len(values))), axis=1)
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+class Values:
+    """Measured values of one figure; ``with`` measures the seconds of its body."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+        self.cpu = list[float]()
+        """Processor time of this process for each body: what is left of a figure where others use the machine."""
+        self._begun = (0.0, 0.0)
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu = self._begun
+        self.values.append(time.perf_counter() - wall)
+        self.cpu.append(time.process_time() - cpu)
+
+
+class Footprint:
+    """Memory of this process from now on: how much it grows, and the most that it has."""
+
+    def __init__(self) -> None:
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed before and kept would hide what is taken now
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        self._begin = memory_mib("VmRSS")
+
+    def notes(self) -> dict[str, float]:
+        """Return growth and peak, MiB."""
+        return {"grown_mib": round(memory_mib("VmRSS") - self._begin, 1), "peak_mib": round(memory_mib("VmHWM"), 1)}
+
+
+def memory_mib(name: str) -> float:
+    """Return what the kernel counts of this process's memory under a name, MiB."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found
+    return int(found.group(1)) / 1024
+
+
+def against(bench: str, what: str, values: Values, limit: float, *, at_least: bool = False, **notes: Any) -> Verdict:
+    """Compare measured values with a figure of production: its ratio to theirs is to be 1 or more.
+
+    `limit` is the most that the value may be, or, with `at_least`, the least.
+    """
+    found = np.array(values.values)
+    ratios = found / limit if at_least else limit / np.maximum(found, 1e-9)
+    low, high = bootstrap(ratios) if len(ratios) > 1 else (float(ratios[0]), float(ratios[0]))
+    spread = {"median": float(np.median(found)), "p98": float(np.quantile(found, 0.02 if at_least else 0.98))}
+    worst = float(found.min() if at_least else found.max())
+    cpu = {"cpu_median": float(np.median(values.cpu))} if values.cpu else {}
+    own = {"what": what, "limit": limit, **spread, "worst": worst, "count": len(found), **cpu, **notes}
+    peer = f"{what} {'>=' if at_least else '<='} {limit:g}"
+    verdict = Verdict(bench, peer, float(np.median(ratios)), low, high, 1.0, 1.0, len(found), own)
+    print(json.dumps(asdict(verdict) | {"reached": verdict.reached}), flush=True)
+    return verdict
+
+
+def skipped(bench: str, why: str) -> list[Verdict]:
+    """Say that a bench cannot run here, and return no verdicts."""
+    print(json.dumps({"bench": bench, "skipped": f"this machine lacks {why}"}), flush=True)
+    return []
 
 
 def versions(*names: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import multiprocessing
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,24 +12,17 @@ from typing import Any
 
 import numpy as np
 from tests.bench.detector import ccd, ours
-from tests.bench.harness import Verdict, bootstrap
+from tests.bench.harness import Verdict, bootstrap, memory_mib
 from tests.bench.inputs import detector
-
-
-def _status(name: str) -> float:
-    """MiB of this process, by the kernel's count."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found
-    return int(found.group(1)) / 1024
 
 
 def _child(function: Callable[[], Any], answer: Any) -> None:
     # What the parent has freed and kept would be taken for inputs.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status("VmRSS")
+    before = memory_mib("VmRSS")
     function()
-    answer.put(_status("VmHWM") - before)
+    answer.put(memory_mib("VmHWM") - before)
 
 
 def _peak(function: Callable[[], Any]) -> float:

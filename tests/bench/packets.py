@@ -7,10 +7,11 @@ from typing import Any
 
 import fastavro
 from lsst.alert.packet import Schema
-from tests.bench.harness import Verdict, compare, versions
-from tests.pixels.test_alerts import make_batch
 
+from pixels.test_alerts import make_batch
 from workloads.pixels.alerts import Encoder
+
+from .harness import Verdict, compare, versions
 
 
 def run(*, quick: bool, threads: int) -> list[Verdict]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import fastavro
 from lsst.alert.packet import Schema
-from tests.bench.harness import Verdict, compare, versions
-from tests.pixels.test_alerts import make_batch
 
+from pixels.test_alerts import make_batch
 from workloads.alert_distribution.watch import OriginReader, Watch
 from workloads.common.consume import Delivery
 from workloads.pixels.alerts import Encoder
+
+from .harness import Verdict, compare, versions
 
 _HISTORY = 50
 """Earlier detections in a packet: a year of visits of a field."""

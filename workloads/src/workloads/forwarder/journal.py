@@ -32,10 +32,12 @@ _INDEXES = ("waiting", "untold", "due", "pausing", "arrived", "places")
 """Those of older versions, whose names are free before the table is made anew."""
 _COLUMNS = "site, key, class, exposure, state, sha256, size, attempts, not_before, error"
 _DUE, _PAUSING = "state = 'waiting' AND not_before = 0", "state = 'waiting' AND not_before > 0"
+_COUNTS = "SELECT site, count(*) FROM transfers WHERE {} GROUP BY site"
 _WOKEN = 20
 """How many paused transfers one take makes due: more than it takes away, few enough to take no time."""
 _FORGOTTEN = 200
 """How many rows are deleted at once."""
+_WAKE = "UPDATE transfers SET not_before = 0 WHERE site = ? AND key = ? AND not_before <= ?"
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -107,9 +109,14 @@ class TransferJournal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._make()
+        self._queue = threading.Lock()
+        self._reading = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        """For takes, which wait for nobody's disk: whoever notes something syncs it under the other lock."""
         self._taken: dict[str, set[str]] = {site: set() for site in sites}
-        counts = "SELECT site, count(*) FROM transfers WHERE state = 'waiting' GROUP BY site"
-        self._waiting = dict.fromkeys(sites, 0) | dict(self._database.execute(counts))
+        self._waiting = dict.fromkeys(sites, 0)
+        for part in (_DUE, _PAUSING):  # each has an index; of both together all rows would be read
+            for site, number in self._database.execute(_COUNTS.format(part)):
+                self._waiting[site] = self._waiting.get(site, 0) + number
 
     def _make(self) -> None:
         """Make the tables; rows of an older version are copied, and one that was cut short at that goes on."""
@@ -176,10 +183,10 @@ class TransferJournal:
         query = (
             f"SELECT key, attempts FROM transfers WHERE site = ? AND {_DUE} ORDER BY exposure DESC, class, key LIMIT ?"  # noqa: S608 - a constant
         )
-        with self._lock:
-            self._wake(site)
+        self._wake(site)
+        with self._queue:  # until it has its place: what is sent meanwhile is let go of afterwards
             taken = self._taken[site]
-            for key, attempts in self._database.execute(query, (site, len(taken) + 1)):
+            for key, attempts in self._reading.execute(query, (site, len(taken) + 1)):
                 if key not in taken:
                     taken.add(key)
                     return Transfer(site, key, attempts)
@@ -188,11 +195,17 @@ class TransferJournal:
     def _wake(self, site: str) -> None:
         """Let those be due again whose pause is over, some at a time."""
         over = f"SELECT key FROM transfers WHERE site = ? AND {_PAUSING} AND not_before <= ? LIMIT {_WOKEN}"  # noqa: S608 - constants
-        due = [(site, key) for (key,) in self._database.execute(over, (site, time.time()))]
+        now = time.time()
+        with self._queue:
+            due = [(site, key, now) for (key,) in self._reading.execute(over, (site, now))]
         if due:
-            with self._database:
+            with self._lock, self._database:
                 self._database.execute("BEGIN")
-                self._database.executemany("UPDATE transfers SET not_before = 0 WHERE site = ? AND key = ?", due)
+                self._database.executemany(_WAKE, due)
+
+    def _let_go(self, transfer: Transfer) -> None:
+        with self._queue:
+            self._taken[transfer.site].discard(transfer.key)
 
     def sent(self, transfer: Transfer, sha256: str, size: int) -> None:
         """Note that a destination took an object with this digest; it is still to be read back."""
@@ -203,7 +216,7 @@ class TransferJournal:
                 (sha256, size, transfer.site, transfer.key),
             )
             self._waiting[transfer.site] -= done.rowcount
-            self._taken[transfer.site].discard(transfer.key)
+        self._let_go(transfer)
 
     def unproved(self, site: str) -> Sent | None:
         """Return what a site took and was not read back from there, the newest exposure first; None if nothing is due."""
@@ -279,7 +292,7 @@ class TransferJournal:
                 "UPDATE transfers SET attempts = attempts + 1, not_before = ?, error = ? WHERE site = ? AND key = ?",
                 (time.time() + pause, error, transfer.site, transfer.key),
             )
-            self._taken[transfer.site].discard(transfer.key)
+        self._let_go(transfer)
         return pause
 
     def folders(self) -> set[str]:

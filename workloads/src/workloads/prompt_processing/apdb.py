@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import astropy.time
 import pandas as pd
 import sqlalchemy
@@ -12,6 +14,7 @@ from lsst.sphgeom import Region
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError
 from workloads.common.peers import asking, causes, reason
 from workloads.common.settings import Settings
+from workloads.prompt_processing import apdb_tables
 from workloads.prompt_processing.association import VERSION_COLUMNS, Associated, associate
 
 _LOCK = 20160401
@@ -34,14 +37,21 @@ class AlertDatabase:
     def __init__(self, settings: Settings) -> None:
         settings.export_credentials()
         url = settings.database_url("apdb") + _IDLE
-        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        self._open(sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool), url)
+
+    @classmethod
+    def of(cls, engine: sqlalchemy.Engine, url: str) -> Self:
+        """Return the same of a database that is at hand."""
+        made = cls.__new__(cls)
+        made._open(engine, url)  # noqa: SLF001 - its own
+        return made
+
+    def _open(self, engine: sqlalchemy.Engine, url: str) -> None:
         with asking(_NAME), engine.begin() as connection:
             connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            made = connection.execute(sqlalchemy.text("SELECT to_regclass('\"DiaObject\"')")).scalar()
-            if made is None:
-                ApdbSql.init_database(url, dia_object_index="last_object_table")
+            apdb_tables.make(connection, url)
         self._engine = engine
-        self._apdb = ApdbSql(ApdbSqlConfig(db_url=url, dia_object_index="last_object_table"))
+        self._apdb = ApdbSql(ApdbSqlConfig(db_url=url, dia_object_index=apdb_tables.INDEX))
 
     def has(self, visit: int, detector: int) -> bool:
         """Tell whether the sources of a detector of a visit are stored."""
