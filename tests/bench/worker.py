@@ -23,12 +23,12 @@ from workloads.common.plan import Field
 from workloads.common.raw import decode_raw
 from workloads.common.settings import Camera
 from workloads.data_backbone.fields import SKYMAP
-from workloads.data_backbone.instrument import detector_region
-from workloads.prompt_processing.association import associate
 from workloads.data_backbone.formatters import ArchiveFormatter, pack
+from workloads.data_backbone.instrument import detector_region
 from workloads.data_backbone.repository import PROMPT_RUN, Products, prepare, repository_config
 from workloads.data_backbone.types import RawExposure
 from workloads.pixels import chain, coadd
+from workloads.prompt_processing.association import associate
 from workloads.prompt_processing.inputs import Inputs
 from workloads.prompt_processing.packets import PacketMaker
 from workloads.prompt_processing.sources import dia_sources
