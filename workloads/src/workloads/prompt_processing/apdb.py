@@ -19,7 +19,7 @@ from workloads.prompt_processing.association import VERSION_COLUMNS, Associated,
 
 _LOCK = 20160401
 _NAME = "alert database"
-_IDLE = "&options=-c%20idle_in_transaction_session_timeout%3D10000"
+_IDLE = "&options=-c%20idle_in_transaction_session_timeout%3D15000"
 """A worker that is lost while it stores its rows holds up the one that takes over no longer than it takes to miss it."""
 _UNIQUE_VIOLATION = "23505"
 """PostgreSQL's code."""
