@@ -450,12 +450,21 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     assert journal.untold() is None
 
 
+def slow():
+    """Return a clock by which everything takes four seconds."""
+    return itertools.count(0.0, 4.0).__next__
+
+
 def test_a_sweep_takes_at_most_a_tenth_of_the_time_and_finds_what_is_in_any_folder(tmp_path):
     days = [f"LSSTCam/{day}/" for day in (20250101, 20260719, 20261001)]
     source = Bucket(**{f"{day}MC_O_{day[8:16]}_000001/{number}.fits": b"" for day in days for number in range(450)})
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa", "base"])
-    sweep = Sweep(source, Forwarder(source, [Bucket("ncsa"), Bucket("base")], journal, lambda *_: None))
+    forwarder = Forwarder(source, [Bucket("ncsa"), Bucket("base")], journal, lambda *_: None)
+    sweep = Sweep(source, forwarder, slow())
     assert [sweep.once() for _ in range(len(days) + 1)] == [900, 900, 900, 0]
+    assert Sweep(source, forwarder, lambda: 0.0).once() == 0
+    anew = Forwarder(source, [Bucket("ncsa")], TransferJournal(tmp_path / "anew.db", ["ncsa"]), lambda *_: None)
+    assert Sweep(source, anew, lambda: 0.0).once() == 450 * len(days), "a store that is small is looked at as a whole"
     assert [Sweep.pause(cost) for cost in (0.1, 60.0)] == [30.0, 540.0]
 
 
@@ -464,7 +473,7 @@ def test_what_the_store_gave_up_is_forgotten_unless_it_is_owed(tmp_path):
     source, target = Bucket(**dict.fromkeys([*old, *new], b"")), Bucket()
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
     forwarder = Forwarder(source, [target], journal, lambda *_: None)
-    sweep = Sweep(source, forwarder)
+    sweep = Sweep(source, forwarder, slow())
     assert [sweep.once(), sweep.once()] == [1, 450]
     for _ in range(len(old)):
         forwarder._send(journal.take("ncsa"), target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from workloads.common.errors import WorkloadError
@@ -18,6 +18,8 @@ LOG = logging.getLogger(__name__)
 SWEEP_SECONDS = 30.0
 _PAUSES_PER_COST = 9.0
 """How many times as long as a sweep took the next one waits: a night of 400,000 objects takes a minute to list."""
+_FREE_SECONDS = SWEEP_SECONDS / _PAUSES_PER_COST
+"""What a sweep may cost at no price: a store that is small is looked at as a whole each time."""
 
 
 class Notes(Protocol):
@@ -33,7 +35,7 @@ class Notes(Protocol):
 class Sweep:
     """Sweeps the source store.
 
-    Each time this observing day, the last, what lies in no folder, and one of the other folders in turn are looked at: an
+    Each time this observing day, the last, what lies in no folder, and other folders in turn are looked at, at least one: an
     event can be lost, and what it told of is found, whatever its age.
 
     Parameters
@@ -73,13 +75,19 @@ class Sweep:
 
     def once(self, beat: Callable[[], None] = lambda: None) -> int:
         """Sweep once and return how many transfers were unknown; `beat` is called as it goes on."""
-        root = f"{INSTRUMENT}/"
+        begun, root = self._clock(), f"{INSTRUMENT}/"
         recent = [f"{root}{day_obs(tai_now() - 86400 * days)}/" for days in (0, 1)]
         found = self._forwarder.note_swept(root, (item.key for item in self._source.directly(BUCKET, root)), beat)
-        for folder in (*recent, *self._another(root, recent)):
+        for folder in (*recent, *self._others_in_turn(root, recent, begun)):
             keys = (item.key for item in self._source.list(BUCKET, folder))
             found += self._forwarder.note_swept(folder, keys, beat)
         return found
+
+    def _others_in_turn(self, root: str, recent: list[str], begun: float) -> Iterator[str]:
+        """Yield the next of the folders that are not looked at each time: one, and more as long as no pause grows by it."""
+        yield from self._another(root, recent)
+        while self._others and self._clock() - begun < _FREE_SECONDS:
+            yield from self._another(root, recent)
 
     def _another(self, root: str, recent: list[str]) -> list[str]:
         """Return the next of the folders that are not looked at each time, the newest first."""
