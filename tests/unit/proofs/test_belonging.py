@@ -98,6 +98,7 @@ MINIATURE = {
     "peers-away",
     "endings",
     "lost-worker-in-miniature",
+    "language-of-the-control-system",
     "full-store",
     "kept-products",
     "real-sky-in-miniature",
