@@ -108,13 +108,13 @@ def _messages(environment: Environment, folders: Folders) -> Iterator[Piece]:
         try:
             found = heaps(messages.at(site))
         except DppError as error:
-            yield Piece("messages", site, str(error), sound=False)
+            yield Piece("message list", site, str(error), sound=False)
             continue
         if not found:
-            yield Piece("messages", site, "none set aside", sound=True)
+            yield Piece("message list", site, "none set aside", sound=True)
         for heap in found:
             state = f"{heap.count} set aside, the newest: {heap.reason}"
-            yield Piece("messages", f"{site} {heap.group}", state, sound=False)
+            yield Piece("message list", f"{site} {heap.group}", state, sound=False)
 
 
 def _cluster(environment: str, folders: Folders, name: str, owners: list[str]) -> Piece:
