@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,11 @@ from dpp.model.folders import Folders
 from dpp.model.permits import Permit
 from dpp.operations.change.hands import Hands, OwnHands
 from dpp.operations.change.live import LivePreviewer
-from dpp.operations.change.sides import Side, Sides, own_variables
+from dpp.operations.change.sides import Side, Sides, own_command, own_variables
 from stacks.changing import NOON, Changing
 
 PROVIDER: Final = Path(__file__).parent / "data/standing"
 STACKS: Final = ("lab.chilean-itc", "lab.ncsa-itc")
-_DPP: Final = "from dpp.cli import main; raise SystemExit(main())"
 
 
 @dataclass
@@ -70,7 +68,7 @@ class Standing(Changing):
     def dpp(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `dpp` of the repository."""
         tree = Side("main", self.reviewed.root)
-        command = [sys.executable, "-P", "-c", _DPP, *words]
+        command = own_command(*words)
         variables = os.environ | self.variables() | own_variables(tree)
         return subprocess.run(command, cwd=tree.root, env=variables, capture_output=True, text=True, check=False)
 

@@ -106,7 +106,7 @@ class Git:
 
     def remove_worktree(self, folder: Path) -> None:
         """Remove a working tree that `worktree` made."""
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # what is left is made anew, whole, when it is needed
         with suppress(CommandFailedError):
             self._said("git", "worktree", "prune")
 

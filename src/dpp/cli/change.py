@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -31,7 +32,7 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="Id or name of a c
 
 
 EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Where; may be left out where the change has one plan alone.")]  # fmt: skip
-_REFUSED, _DPP = 3, "from dpp.cli import main; raise SystemExit(main())"
+_REFUSED = 3
 _checkout = [REPOSITORY]
 """The checkout whose changes these are: not where this code lies, where it is that of a change's base."""
 
@@ -65,7 +66,7 @@ def _judged_by(base: Side, *, needed: bool) -> None:
     needed
         Refuse a base that cannot judge yet; else this code does.
     """
-    from dpp.operations.change.sides import code_of  # noqa: PLC0415
+    from dpp.operations.change.sides import code_of, own_command, own_variables  # noqa: PLC0415
 
     if _root() != REPOSITORY or code_of(REPOSITORY) == code_of(base.root):  # it is
         return
@@ -73,10 +74,10 @@ def _judged_by(base: Side, *, needed: bool) -> None:
         if not needed:
             return
         raise FatalError(f"base {base.name[:12]}", "older than dpp change apply", "one that can judge", "record the change on a later base")  # fmt: skip
-    words = [sys.executable, "-P", "-c", _DPP, "change", "--checkout", str(_root()), *sys.argv[sys.argv.index("change") + 1 :]]  # fmt: skip
+    words = own_command("change", "--checkout", str(_root()), *sys.argv[sys.argv.index("change") + 1 :])
     sys.stdout.flush()
-    path = os.pathsep.join([str(base.root / "src"), str(base.root / "workloads/src")])
-    os.execve(sys.executable, words, os.environ | {"PYTHONPATH": path})  # noqa: S606 - no shell; the terminal stays ours
+    path = own_variables(base)["PYTHONPATH"]
+    os.execve(words[0], words, os.environ | {"PYTHONPATH": path})  # noqa: S606 - no shell; the terminal stays ours
 
 
 @app.command()
@@ -276,7 +277,7 @@ def _order(identifier: str, environment: str, as_json: bool) -> Order:
     with trees(workshop, record) as sides:
         base = sides.base
     _judged_by(base, needed=True)
-    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    tell = partial(print, file=sys.stderr, flush=True)
     return Order(workshop, record.id, environment, here(_root()), lambda: datetime.now(UTC), tell, quiet=as_json)
 
 

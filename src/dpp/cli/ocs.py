@@ -38,7 +38,7 @@ def show(device: _Device, environment: _Where = "lab", as_json: JsonOption = Fal
     rows = [
         {
             "kind": kind,
-            "name": topic.name.removeprefix("command_").removeprefix("logevent_"),
+            "name": topic.short,
             "fields": [
                 f"{field.name}={field.type}{f'[{field.count}]' if field.count > 1 else ''}" for field in topic.fields
             ],

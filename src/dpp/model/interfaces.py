@@ -80,6 +80,11 @@ class SalTopic:
     fields: tuple[Field, ...] = ()
 
     @property
+    def short(self) -> str:
+        """Its name without what tells of which kind it is."""
+        return self.name.removeprefix(COMMAND_PREFIX).removeprefix(EVENT_PREFIX)
+
+    @property
     def kind(self) -> str:
         """One of ``command``, ``event``, ``ack`` and ``telemetry``."""
         if self.name == ACK:

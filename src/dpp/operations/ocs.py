@@ -188,7 +188,7 @@ def outside(environment: Environment, principal: str, site: str, told: dict[str,
 
 
 def _named(topics: Iterable[SalTopic], name: str, subject: str) -> SalTopic:
-    found = {topic.name.removeprefix("command_").removeprefix("logevent_"): topic for topic in topics}
+    found = {topic.short: topic for topic in topics}
     if name not in found:
         raise UsageError(subject, "its interface has none", f"one of {', '.join(found)}", "see dpp ocs show")
     return found[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -12,7 +11,7 @@ from dpp.adapters.process import CommandFailedError, lines, run
 from dpp.model.errors import DppError
 from dpp.operations.change.journal import Side as Name
 from dpp.operations.change.live import LivePreviewer
-from dpp.operations.change.sides import Side, Sides, own_variables
+from dpp.operations.change.sides import Side, Sides, own_command, own_variables
 
 _HUNG_SECONDS: Final = 4 * 3600.0
 """What still applies a stack then does so no more: nothing takes so long."""
@@ -22,9 +21,6 @@ _PAUSE_SECONDS: Final = 20.0
 """Workloads that roll and brokers that start again answer a little later."""
 _ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 """Whoever applies is killed: then nothing of it goes on, and the engine settles what was cut short when it is continued."""
-_DPP: Final = "from dpp.cli import main; raise SystemExit(main())"
-
-
 _WRONG: Final = ("✗ ", "dpp: ")
 """How `dpp` begins the lines that say what went wrong."""
 
@@ -102,7 +98,7 @@ class OwnHands:
 
     @staticmethod
     def _dpp(*words: str) -> list[str]:
-        return [*_ENDS_WITH_US, sys.executable, "-P", "-c", _DPP, *words]
+        return [*_ENDS_WITH_US, *own_command(*words)]
 
 
 def _reason(said: list[str]) -> str:

@@ -22,7 +22,7 @@ from dpp.model.folders import Folders
 from dpp.operations.change.compare import State
 from dpp.operations.change.findings import Plan, Preview
 from dpp.operations.change.plan import digest_of
-from dpp.operations.change.previews import normalised, steps_of
+from dpp.operations.change.previews import normalised, resource_of, steps_of
 from dpp.operations.change.sides import Side, own_variables
 
 _AT_ONCE: Final = 2
@@ -136,16 +136,12 @@ class LivePreviewer:
             return [["cut short"]], "an operation on it was cut short"
         result = stacks.preview(stack, refresh=True)
         differing = _differing(result)
-        rows = [["differs", one.verb, *_named(one), sorted(one.diff.items())] for one in differing]
+        rows = [["differs", one.verb, *resource_of(one), sorted(one.diff.items())] for one in differing]
         return [*rows, *result.errors], _said(differing, result.errors)
 
 
 def _differing(result: Result) -> list[Event]:
     return [one for one in result.steps if one.verb in CHANGING and one.urn.count("::") == 3]
-
-
-def _named(event: Event) -> tuple[str, str]:
-    return event.urn.split("::")[2].rpartition("$")[2], event.urn.rpartition("::")[2]
 
 
 def _said(differing: list[Event], errors: list[str]) -> str:
@@ -155,7 +151,7 @@ def _said(differing: list[Event], errors: list[str]) -> str:
 
 
 def _in_words(event: Event) -> str:
-    kind, name = _named(event)
+    kind, name = resource_of(event)
     paths = ", ".join(list(event.diff)[:_SHOWN])
     return f"{event.verb} {kind.rpartition(':')[2]} {name}{f' ({paths})' if paths else ''}"
 

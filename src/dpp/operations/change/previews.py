@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from dpp.adapters.pulumi.backend import Backend
-from dpp.adapters.pulumi.events import CHANGING, Result
+from dpp.adapters.pulumi.events import CHANGING, Event, Result
 from dpp.adapters.pulumi.stacks import Stacks
 from dpp.build.tools import tool
 from dpp.model.errors import DppError
@@ -133,7 +133,7 @@ def steps_of(result: Result, stack: str, base: State, head: State) -> tuple[Step
     before, after = resources(base, stack), resources(head, stack)
     verbs: dict[tuple[str, str], str] = {}
     for event in result.steps:
-        key = event.urn.split("::")[2].rpartition("$")[2], event.urn.rpartition("::")[2]
+        key = resource_of(event)
         if event.verb == "update" and before.get(key) == after.get(key):
             continue  # what it waits for is unknown to a preview; once it is known nothing differs
         if event.verb in CHANGING and key in before.keys() | after.keys() and verbs.get(key) != "replace":
@@ -142,6 +142,11 @@ def steps_of(result: Result, stack: str, base: State, head: State) -> tuple[Step
         Step(verb=verb, kind=key[0], name=key[1], changes=changes(before.get(key), after.get(key)))
         for key, verb in verbs.items()
     )
+
+
+def resource_of(event: Event) -> tuple[str, str]:
+    """Return type and name of the resource that a step is about."""
+    return event.urn.split("::")[2].rpartition("$")[2], event.urn.rpartition("::")[2]
 
 
 def in_order(steps: Any) -> tuple[Step, ...]:

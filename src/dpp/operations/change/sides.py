@@ -244,6 +244,11 @@ def own_variables(side: Side) -> dict[str, str]:
     }
 
 
+def own_command(*words: str) -> list[str]:
+    """Return the words that run ``dpp`` of the tree whose variables (`own_variables`) go with them."""
+    return [sys.executable, "-P", "-c", "from dpp.cli import main; raise SystemExit(main())", *words]
+
+
 def lead_to_this_environment(root: Path) -> None:
     """Let a tree find the locked environment where Pulumi.yaml looks for it."""
     link, environment = root / ".venv", Path(sys.executable).parents[1]
