@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-import yaml
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from dpp.model.errors import FatalError
 from dpp.model.types import Kebab, Model
+from dpp.operations.change.declarations import parsed
 
 FILE: Final = "changes/freezes.yml"
 Name = Annotated[str, Field(pattern=r"^[a-z*][a-z0-9*]*$")]
@@ -58,10 +57,7 @@ class Freezes(Model):
         FatalError
             If it is no such declaration.
         """
-        try:
-            return cls.model_validate(yaml.safe_load(text) or {})
-        except (ValidationError, yaml.YAMLError) as error:
-            raise FatalError(origin, " ".join(str(error).split())[:400], "freezes as docs/operators/changes.md says", "correct it") from error  # fmt: skip
+        return parsed(cls, text, origin, "freezes as docs/operators/changes.md says")
 
 
 def refusals(freezes: Iterable[Freeze], environment: str, sites: Collection[str], kind: str, now: datetime) -> list[str]:  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dpp.model.errors import FatalError
 from dpp.model.types import Kebab, Model
+from dpp.operations.change.declarations import parsed
 
 FILE = "changes/people.yml"
 
@@ -37,10 +37,7 @@ class People(Model):
         FatalError
             If it is no such declaration, or somebody has a role that is none.
         """
-        try:
-            found = cls.model_validate(yaml.safe_load(text) or {})
-        except (ValidationError, yaml.YAMLError) as error:
-            raise FatalError(origin, " ".join(str(error).split())[:400], "roles and people", "correct it") from error
+        found = parsed(cls, text, origin, "roles and people")
         for name, person in found.people.items():
             if unknown := set(person.roles) - set(found.roles):
                 raise FatalError(f"{origin}: {name}", f"role {', '.join(sorted(unknown))}", f"one of {', '.join(found.roles)}", "correct it")  # fmt: skip

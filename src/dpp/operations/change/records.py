@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.types import Kebab, Model
+from dpp.operations.change.declarations import parsed
 from dpp.operations.change.findings import Dossier, Plan
 
 FOLDER: Final = "changes"
@@ -148,10 +149,8 @@ class Records:
         match = _FILE.fullmatch(file)
         if not match:
             raise FatalError(file, "a file that is no record's", "changes/YYYY/NNNN-name.yml", "rename it")
-        try:
-            record = Record.model_validate(yaml.safe_load(path.read_text()))
-        except (ValidationError, yaml.YAMLError) as error:
-            raise FatalError(file, " ".join(str(error).split())[:400], "a record of a change", "correct it, or write it by dpp change new") from error  # fmt: skip
+        remedy = "correct it, or write it by dpp change new"
+        record = parsed(Record, path.read_text(), file, "a record of a change", remedy)
         if (record.id, record.name) != (f"{match['year']}-{match['number']}", match["name"]):
             raise FatalError(file, f"id {record.id}, name {record.name}", f"id {match['year']}-{match['number']}, name {match['name']}", "rename it")  # fmt: skip
         return record

@@ -6,11 +6,11 @@ import fnmatch
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dpp.model.errors import FatalError
 from dpp.model.types import Kebab, Model, Positive
+from dpp.operations.change.declarations import parsed
 from dpp.operations.change.findings import Judgement, Noun, Plan
 from dpp.operations.change.windows import Window
 
@@ -79,10 +79,7 @@ class Rules(Model):
         FatalError
             If they are no rules, or name a risk or window that is not declared.
         """
-        try:
-            found = cls.model_validate(yaml.safe_load(text))
-        except (ValidationError, yaml.YAMLError) as error:
-            raise FatalError(origin, " ".join(str(error).split())[:400], "rules as docs/operators/changes.md says", "correct it") from error  # fmt: skip
+        found = parsed(cls, text, origin, "rules as docs/operators/changes.md says")
         for rule in found.rules:
             if rule.risk not in found.risks or rule.window not in found.windows:
                 raise FatalError(f"{origin}: rule {rule.name}", f"risk {rule.risk}, window {rule.window}", "declared ones", "correct it")  # fmt: skip
