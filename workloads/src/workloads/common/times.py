@@ -71,3 +71,9 @@ def day_obs(tai: float) -> int:
     """Return the observing day as YYYYMMDD: the date in UTC-12, so that a night in Chile has one."""
     local = datetime.fromtimestamp(tai_to_utc(tai), UTC) - timedelta(hours=12)
     return local.year * 10000 + local.month * 100 + local.day
+
+
+def recent_nights() -> tuple[int, int]:
+    """Return this observing day and the last: what sweeps look at each time, the others being looked at in turn."""
+    now = tai_now()
+    return day_obs(now), day_obs(now - _DAY)

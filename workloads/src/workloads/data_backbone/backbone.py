@@ -21,7 +21,7 @@ from workloads.common.received import Received, after_all
 from workloads.common.s3 import Store
 from workloads.common.settings import Settings
 from workloads.common.slots import slots
-from workloads.common.times import day_obs, tai_now, utc_to_tai
+from workloads.common.times import recent_nights, tai_now, utc_to_tai
 from workloads.data_backbone.arrivals import Arrival
 from workloads.data_backbone.days import Days
 from workloads.data_backbone.instrument import group_of, on_sky
@@ -150,12 +150,13 @@ class Backbone:
         Each sweep looks at this observing day, the last, and one of the days before in turn: a lost notification is made
         good, whatever its age.
         """
-        recent = {day_obs(tai_now() - 86400 * days) for days in (0, 1)}
+        nights = recent_nights()
+        recent = set(nights)
         self._days.keep(recent)
         for day in set(self._left) - recent:
             del self._left[day]
         found: list[Arrival] = []
-        for day in (*sorted(recent, reverse=True), *self._day_before(recent)):
+        for day in (*nights, *self._day_before(recent)):
             found += self._unknown(day, recent, beat)
         return found
 

@@ -11,7 +11,7 @@ from workloads.common.errors import WorkloadError
 from workloads.common.names import INSTRUMENT
 from workloads.common.s3 import Store
 from workloads.common.serve import Health, Stop
-from workloads.common.times import day_obs, tai_now
+from workloads.common.times import recent_nights
 from workloads.forwarder.forward import BUCKET
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Sweep:
     def once(self, beat: Callable[[], None] = lambda: None) -> int:
         """Sweep once and return how many transfers were unknown; `beat` is called as it goes on."""
         begun, root = self._clock(), f"{INSTRUMENT}/"
-        recent = [f"{root}{day_obs(tai_now() - 86400 * days)}/" for days in (0, 1)]
+        recent = [f"{root}{night}/" for night in recent_nights()]
         found = self._forwarder.note_swept(root, (item.key for item in self._source.directly(BUCKET, root)), beat)
         for folder in (*recent, *self._others_in_turn(root, recent, begun)):
             keys = (item.key for item in self._source.list(BUCKET, folder))
