@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from dpp.adapters.git import Git
 from dpp.adapters.progress import Reporter
 from dpp.cli import change_forge
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import REPOSITORY
+from dpp.operations.change import people, rules
+from dpp.operations.change.dossier import html, markdown
+from dpp.operations.change.records import Record, Records, planned
+from dpp.operations.change.sides import Side, Workshop, code_of, own_command, own_variables
+from dpp.operations.change.who import here
 
 if TYPE_CHECKING:
     from dpp.operations.change.apply import Order, Report
     from dpp.operations.change.findings import Dossier
-    from dpp.operations.change.records import Record
-    from dpp.operations.change.sides import Side, Workshop
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What a change would do, who has authorised it, and what became of it.")  # fmt: skip
 change_forge.register(app)
@@ -47,8 +51,6 @@ def _root() -> Path:
 
 
 def _workshop() -> Workshop:
-    from dpp.operations.change.sides import Workshop  # noqa: PLC0415 - slow to import
-
     return Workshop(_root())
 
 
@@ -66,8 +68,6 @@ def _judged_by(base: Side, *, needed: bool) -> None:
     needed
         Refuse a base that cannot judge yet; else this code does.
     """
-    from dpp.operations.change.sides import code_of, own_command, own_variables  # noqa: PLC0415
-
     if _root() != REPOSITORY or code_of(REPOSITORY) == code_of(base.root):  # it is
         return
     if not (base.root / "src/dpp/operations/change/door.py").is_file():
@@ -88,8 +88,6 @@ def plan(
     output: Annotated[Path | None, typer.Option(help="File to write in place of standard output.")] = None,
 ) -> None:
     """Write the dossier of a change: what it would do, to whom, and who must agree. Needs no machine and no lab."""
-    from dpp.operations.change.dossier import html, markdown  # noqa: PLC0415
-
     if as_json and as_html:
         raise UsageError("--json and --html", "both given", "one of them")
     dossier = _dossier(between)
@@ -115,9 +113,6 @@ def new(
     as_json: JsonOption = False,
 ) -> None:
     """Record a change with its plan; approvals of another plan than this one count no more."""
-    from dpp.operations.change.records import Record, Records, planned  # noqa: PLC0415
-    from dpp.operations.change.who import here  # noqa: PLC0415
-
     if kind not in {"normal", "standard", "emergency"}:
         raise UsageError("--kind", kind, "normal, standard or emergency")
     if covers and kind != "emergency":
@@ -167,13 +162,12 @@ def list_changes(as_json: JsonOption = False) -> None:
 def show(identifier: Identifier, between: Range = "", as_json: JsonOption = False) -> None:
     """Show a change: its plan as it is now beside the recorded one, and whether it is authorised. Exit code 3 if it is not."""
     from dpp.operations.change.authorisation import judge  # noqa: PLC0415
-    from dpp.operations.change.records import Records  # noqa: PLC0415
 
     record, now = Records(_root()).find(identifier), datetime.now(UTC)
     _judged_by(_workshop().sides(between).base, needed=False)
     dossier = _dossier(between)
-    people, verdicts = _verdicts(record, dossier, now)
-    approvals = [{"person": one.person, "role": one.role, "environment": one.environment} | vars(judge(record, one, people, now)) for one in record.approvals]  # fmt: skip
+    persons, verdicts = _verdicts(record, dossier, now)
+    approvals = [{"person": one.person, "role": one.role, "environment": one.environment} | vars(judge(record, one, persons, now)) for one in record.approvals]  # fmt: skip
     if as_json:
         print_json({"record": record, "authorised": verdicts, "approvals": approvals})
     else:
@@ -209,15 +203,14 @@ def approve(
     """Approve the plan of a change for one environment by a signature; refused where the plan has drifted."""
     from dpp.operations.change.authorisation import approve as sign  # noqa: PLC0415
     from dpp.operations.change.authorisation import recorded_plans  # noqa: PLC0415
-    from dpp.operations.change.records import Records  # noqa: PLC0415
 
     records = Records(_root())
     _judged_by(_workshop().sides(between).base, needed=False)
     record, dossier = records.find(identifier), _dossier(between)
-    plans, (people, _) = recorded_plans(dossier), _judges(dossier)
+    plans, (persons, _) = recorded_plans(dossier), _judges(dossier)
     if environment not in plans:
         raise UsageError(f"environment {environment}", "not touched by the change", f"one of {', '.join(plans)}")
-    approved = sign(record, environment, person, role, key, people, plans[environment], datetime.now(UTC))
+    approved = sign(record, environment, person, role, key, persons, plans[environment], datetime.now(UTC))
     path = records.write(approved)
     if as_json:
         print_json(approved)
@@ -255,8 +248,6 @@ def close(
 ) -> None:
     """Write the assessment of a change that was applied, or the retrospective of an emergency."""
     from dpp.operations.change.listing import close as assess  # noqa: PLC0415
-    from dpp.operations.change.records import Records  # noqa: PLC0415
-    from dpp.operations.change.who import here  # noqa: PLC0415
 
     records = Records(_root())
     closed = assess(records, records.find(identifier), found, here(_root()), datetime.now(UTC).replace(microsecond=0))
@@ -270,8 +261,6 @@ def close(
 def _order(identifier: str, environment: str, as_json: bool) -> Order:
     """Return what is to be done, once the base's own code is what runs here."""
     from dpp.operations.change.apply import Order, trees  # noqa: PLC0415
-    from dpp.operations.change.records import Records  # noqa: PLC0415
-    from dpp.operations.change.who import here  # noqa: PLC0415
 
     record, workshop = Records(_root()).find(identifier), _workshop()
     with trees(workshop, record) as sides:
@@ -294,23 +283,20 @@ def _reported(do: Callable[[Order], Report], order: Order, as_json: bool, expect
         raise typer.Exit(_REFUSED if report.result == "refused" else 1)
 
 
-def _judges(dossier: Dossier) -> tuple[Any, Any]:
+def _judges(dossier: Dossier) -> tuple[people.People, rules.Rules]:
     """Return persons and rules of the base of a change: never its own."""
-    from dpp.adapters.git import Git  # noqa: PLC0415
-    from dpp.operations.change import people, rules  # noqa: PLC0415
-
     git = Git(_root())
     texts = {path: git.show(dossier.base, path) for path in (people.FILE, rules.FILE)}
     ruled = texts[rules.FILE] or (_root() / rules.FILE).read_text()
     return people.People.parse(texts[people.FILE] or "", people.FILE), rules.Rules.parse(ruled, rules.FILE)
 
 
-def _verdicts(record: Record, dossier: Dossier, now: datetime) -> tuple[Any, dict[str, dict[str, Any]]]:
+def _verdicts(record: Record, dossier: Dossier, now: datetime) -> tuple[people.People, dict[str, dict[str, Any]]]:
     from dpp.operations.change.authorisation import authorised, recorded_plans  # noqa: PLC0415
 
-    people, rules = _judges(dossier)
+    persons, declared = _judges(dossier)
     plans = recorded_plans(dossier)
     environments = dict.fromkeys([*record.plans, *(name for name, one in plans.items() if one.deploys)])
-    return people, {
-        name: vars(authorised(record, name, people, rules, plans.get(name), dossier.nouns, now)) for name in environments
+    return persons, {
+        name: vars(authorised(record, name, persons, declared, plans.get(name), dossier.nouns, now)) for name in environments
     }  # fmt: skip
