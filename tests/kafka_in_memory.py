@@ -308,8 +308,15 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "rotationSystem": 1, "cameraAngle": 0.0, "filters": "r", "dome": 2, "duration": 30.0, "nimages": 1,
         "instrument": "LSSTCam", "survey": "lab", "totalCheckpoints": 0,
     },
-    "archiver-commands": _SAL | {"command": "start", "parameters": {}},
-    "archiver-events": _SAL | {"event": "imageStored", "content": {"key": "a"}},
+    "readouts": _SAL | {
+        "imageName": "MC_O_20261122_000001", "imageSource": "MC", "imageController": "O", "imageDate": "20261122",
+        "imageNumber": 1, "imageIndex": 1, "imagesInSequence": 1, "requestedExposureTime": 30.0,
+        "timestampAcquisitionStart": 1.0, "timestampEndOfReadout": 2.0, "additionalKeys": "", "additionalValues": "",
+    },
+    "forwarded": {
+        "obsId": "MC_O_20261122_000001", "detector": "R22_S11", "key": "a", "sha256": "0", "size": 1, "site": "base",
+        "everywhere": False, "time": 1.0,
+    },
     "ledger": {
         "groupId": "g", "obsId": "MC_O_20261122_000001", "detector": "R22_S11", "step": "processed", "time": 1.0,
         "service": "prompt-processing", "site": "ncsa", "reason": "", "figures": {},

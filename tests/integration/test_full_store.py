@@ -14,6 +14,7 @@ import yaml
 
 from dpp.build.tools import tool
 from ports import free_port
+from sal_told import Told
 from workloads.archiver.device import Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Entry, Journal
@@ -96,10 +97,10 @@ ENDING: Any = _Ending()
 def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     store = Store(small.settings(tmp_path), "summit", BUCKET)
     _bucket(store)
-    events: list[str] = []
+    told: Any = Told("MTArchiver")
     journal = Journal(tmp_path / "journal")
     folder = ConfigurationFolder(tmp_path, "summit", ArchiverConfiguration)
-    device = Archiver(lambda event, _: events.append(event), folder, journal, CameraClient("http://127.0.0.1:9"), store)
+    device = Archiver(told, folder, journal, CameraClient("http://127.0.0.1:9"), store)
     entry = Entry("LSSTCam/20261122/one.fits", sha256(IMAGE), len(IMAGE), "MC_S_20261122_000001", "R22_S11", "group")
     journal.add(entry, IMAGE)
 
@@ -109,10 +110,10 @@ def test_a_full_store_loses_nothing_and_says_so(small: SmallStore, tmp_path: Pat
     assert "No space left on device.; trying again" in caplog.text
     assert [kept for kept, _ in journal.pending()] == [entry]
     assert store.digest(BUCKET, entry.key) is None
-    assert "imageStored" not in events
+    assert not told.of("imageStored")
 
     small.grow()
     device.store(ENDING, Health())
     assert list(journal.pending()) == []
     assert store.digest(BUCKET, entry.key) == entry.sha256
-    assert events[-1] == "imageStored"
+    assert [one["key"] for one in told.of("imageStored")] == [entry.key]

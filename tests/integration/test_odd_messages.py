@@ -18,8 +18,10 @@ pytestmark = pytest.mark.root
 WORKERS = "prompt-processing"
 GROUPS = {
     "next-visit": ["data-backbone-keeper"],
-    "archiver-commands": ["archiver-commands"],
-    "archiver-events": ["data-backbone-keeper", "forwarder"],
+    "forwarded": ["data-backbone-keeper"],
+    "MTArchiver.command_start": ["MTArchiver-commands"],
+    "MTArchiver.logevent_imageStored": ["forwarder"],
+    "MTArchiver.logevent_imageRetrievalForArchiving": ["data-backbone-keeper"],
     "ledger": ["alert-distribution", "visit-ledger"],
     "ingested": [WORKERS],
 }
@@ -47,7 +49,9 @@ def feed(system: Any) -> None:
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{system.miniature.kafka_port}"})
     for role in GROUPS:
         for value in odd(system, role):
-            producer.produce(system.miniature.name(role), value, partition=0)
+            producer.produce(
+                system.miniature.name(role), value, key=b"odd", partition=0
+            )  # events are compacted, and want one
     assert producer.flush(60.0) == 0
 
 

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from integration.conftest import rows, stamped
-from workloads.common.csc import sal_header
+from workloads.camera.commander import Commander
 from workloads.common.kafka import Bus
 from workloads.common.names import ExposureName
-from workloads.common.times import tai_now
 
 ORDERS = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 7))]
 SEED = int(os.environ.get("DPP_FUZZ_SEED", "0")) or time.time_ns() % 1_000_000_007
@@ -30,12 +29,9 @@ SERVICES = (
 
 def _command_before_the_start(system: Any) -> None:
     """Send the archiver commands while there is none: nobody is to carry them out later."""
-    bus = Bus(system.miniature.told("camera", "summit"))
-    sender = bus.sender("archiver-commands")
-    for number, name in enumerate(("start", "enable", "exitControl")):
-        record = sal_header(0, number, "ocs-of-yesterday", tai_now()) | {"command": name, "parameters": {}}
-        bus.publish(sender, "archiver-commands", record, key="ocs-of-yesterday")
-    sender.flush()
+    yesterday = Commander(Bus(system.miniature.told("camera", "summit")), "MTArchiver")
+    for name in ("start", "enable", "exitControl"):
+        yesterday.remote.send(name)
 
 
 def _listed(system: Any) -> dict[tuple[str, str], str]:

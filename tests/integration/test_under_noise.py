@@ -24,8 +24,8 @@ PAUSE_SECONDS = 0.25
 GROUPS = (
     ("visit-ledger", "ledger"),
     ("alert-distribution", "ledger"),
-    ("data-backbone-keeper", "archiver-events"),
-    ("forwarder", "archiver-events"),
+    ("data-backbone-keeper", "forwarded"),
+    ("forwarder", "MTArchiver.logevent_imageStored"),
 )
 """Who may still be at it when the night is over."""
 STORES = ("summit", "ncsa")

@@ -46,6 +46,11 @@ class Topic:
     compacted_after_hours: int | None = None
 
     @property
+    def kept_for_ever(self) -> bool:
+        """Whether it is a log, of which the newest record of each key must never be lost."""
+        return self.retention_hours is None and self.compacted_after_hours is None
+
+    @property
     def sites(self) -> tuple[str, ...]:
         """All sites that have it."""
         return (*self.homes, *self.mirrors)

@@ -93,7 +93,7 @@ def _kafka_rights(principals: Principals, contract: Contract, site: str) -> Iter
         here = [role for role in contract.publishes if topics[role].written_at(own) == site]
         for role in here:
             yield KafkaRight(user, "topic", topics[role].name, "write")
-            if topics[role].retention_hours is None:  # who writes what must never be lost sees how it is kept
+            if topics[role].kept_for_ever:  # who writes what must never be lost sees how it is kept
                 yield KafkaRight(user, "topic", topics[role].name, "describe_configs")
         for role, groups in contract.consumes.items():
             if topics[role].read_at(own) == site:

@@ -17,7 +17,7 @@ from dpp.lab.doctor import Check
 from dpp.operations.data_plane import DataPlane
 from dpp.operations.status import Piece
 
-LISTED = b"""{"name": "forwarder/a/0/3", "group": "forwarder", "workload": "forwarder", "role": "archiver-events", "topic": "a",
+LISTED = b"""{"name": "forwarder/a/0/3", "group": "forwarder", "workload": "forwarder", "role": "forwarded", "topic": "a",
 "partition": 0, "offset": 3, "timestamp": 1.0, "size": 5, "reason": "no record", "attempts": 1, "time": 2.0,
 "begins": "68 65", "traceback": ""}""".replace(b"\n", b" ")
 

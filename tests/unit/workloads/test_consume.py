@@ -104,8 +104,8 @@ _ODD: dict[str, tuple[Callable[[Site, str], bytes | None], str]] = {
 }
 _CONSUMERS = [
     ("data-backbone", "ncsa", "data-backbone-keeper", "next-visit"),
-    ("archiver", "summit", "archiver-commands", "archiver-commands"),
-    ("forwarder", "summit", "forwarder", "archiver-events"),
+    ("archiver", "summit", "archiver", "readouts"),
+    ("data-backbone", "ncsa", "data-backbone-keeper", "forwarded"),
     ("alert-distribution", "ncsa", "alert-distribution", "ledger"),
     ("prompt-processing", "ncsa", "prompt-processing", "ingested"),
 ]
@@ -133,27 +133,27 @@ def test_odd_messages_are_set_aside_and_the_good_ones_around_them_done(
 
 
 def test_what_is_kept_of_a_message_is_the_whole_of_it(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", b"hello", key=b"k", headers=[("h", b"1")], timestamp=1.7e9)
-    Group(at, "forwarder", "archiver-events").run()
-    (one,) = listed("summit")
+    at = site("data-backbone")
+    at.publish("forwarded", b"hello", key=b"k", headers=[("h", b"1")], timestamp=1.7e9)
+    Group(at, "data-backbone-keeper", "forwarded").run()
+    (one,) = listed()
     assert (one.key, one.headers, one.value, one.size, one.timestamp) == (b"k", {"h": b"1"}, b"hello", 8, 1.7e9)
-    assert (one.topic, one.partition, one.offset, one.attempts) == (at.names["archiver-events"], 0, 0, 1)
+    assert (one.topic, one.partition, one.offset, one.attempts) == (at.names["forwarded"], 0, 0, 1)
 
 
 @pytest.mark.parametrize("part", ["value", "key", "headers"])
 def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site: Any, listed: Any, part: str) -> None:
-    at = site("forwarder", "summit")
-    most = largest(at.bus.settings.site.kafka["summit"].message_bytes)
+    at = site("data-backbone")
+    most = largest(at.bus.settings.site.kafka["ncsa"].message_bytes)
     fitting, taken = b"x" * (most - 2000), b"x" * (most - 10)  # what a broker takes does not fit in with its reason
     more: dict[str, dict[str, Any]] = {
         "value": {}, "key": {"key": taken, "value": b""}, "headers": {"headers": [("h", taken)], "value": b"hello"}
     }  # fmt: skip
-    at.publish("archiver-events", fitting)
-    at.publish("archiver-events", **({"value": taken} | more[part]))
-    Group(at, "forwarder", "archiver-events").run()
-    asides = Asides(site("health", "summit").bus, "health-1")
-    kept, named = listed("summit")
+    at.publish("forwarded", fitting)
+    at.publish("forwarded", **({"value": taken} | more[part]))
+    Group(at, "data-backbone-keeper", "forwarded").run()
+    asides = Asides(site("health").bus, "health-1")
+    kept, named = listed()
     assert kept.value == fitting
     assert (named.value, named.key, named.headers, named.whole) == (b"", None, {}, False)
     assert named.size > most - 20
@@ -190,10 +190,10 @@ def test_a_registry_that_is_away_is_waited_for_and_nothing_is_skipped(site: Any,
 def test_whatever_is_away_is_waited_for_with_a_pause_that_does_not_grow_for_ever(
     site: Any, listed: Any, error: RetriableError
 ) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(3):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events", most=2)
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded", most=2)
     tried = []
 
     def fails(_: Delivery) -> None:
@@ -207,14 +207,14 @@ def test_whatever_is_away_is_waited_for_with_a_pause_that_does_not_grow_for_ever
     pauses = [later - earlier for earlier, later in pairwise(tried[:100])]
     assert max(pauses) < 31.0
     assert pauses[0] < pauses[1] < pauses[2]
-    assert listed("summit") == []
+    assert listed() == []
     assert consumer.place() == (3, ""), "an attempt that something else has spoilt is not the message's"
 
 
 def test_what_cannot_be_set_aside_now_is_set_aside_later(site: Any, listed: Any, broker: Broker) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
 
     def fails(_: Delivery) -> None:
         broker.away = True
@@ -224,7 +224,7 @@ def test_what_cannot_be_set_aside_now_is_set_aside_later(site: Any, listed: Any,
     consumer.run(600.0)
     broker.away = False
     consumer.run()
-    assert [one.reason for one in listed("summit")] == ["never"]
+    assert [one.reason for one in listed()] == ["never"]
     assert consumer.batches == [1]
     assert consumer.place() == (1, "")
 
@@ -257,10 +257,10 @@ def test_many_unknown_ids_are_waited_for_together(site: Any, listed: Any, broker
 
 
 def test_an_error_of_a_handler_is_the_messages_and_kept_with_its_traceback(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(3):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
 
     def fails(delivery: Delivery) -> None:
         if delivery.message.offset == 1:
@@ -269,25 +269,25 @@ def test_an_error_of_a_handler_is_the_messages_and_kept_with_its_traceback(site:
     consumer.fails = fails
     consumer.run()
     assert consumer.done == [0, 2]
-    (one,) = listed("summit")
+    (one,) = listed()
     assert (one.offset, one.reason, one.attempts) == (1, "ZeroDivisionError: of a handler", ATTEMPTS)
     assert "in fails" in one.traceback
 
 
 def test_an_error_that_passes_costs_nothing(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
     consumer.fails = lambda _: None if len(consumer.batches) == ATTEMPTS else json.loads("{")
     consumer.run()
-    assert (consumer.done, listed("summit")) == ([0], [])
+    assert (consumer.done, listed()) == ([0], [])
 
 
 def test_of_a_batch_only_the_bad_one_is_set_aside(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(10):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events", most=500)
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded", most=500)
 
     def fails(delivery: Delivery) -> None:
         if delivery.message.offset == 4:
@@ -296,17 +296,17 @@ def test_of_a_batch_only_the_bad_one_is_set_aside(site: Any, listed: Any) -> Non
     consumer.fails = fails
     consumer.run()
     assert consumer.done == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert [one.offset for one in listed("summit")] == [4]
-    at.publish("archiver-events", at.record("archiver-events"))
-    at.publish("archiver-events", at.record("archiver-events"))
+    assert [one.offset for one in listed()] == [4]
+    at.publish("forwarded", at.record("forwarded"))
+    at.publish("forwarded", at.record("forwarded"))
     consumer.run()
     assert consumer.batches[-1] == 2, "and then they are taken together again"
 
 
 def test_a_client_that_cannot_go_on_ends_the_process_and_blames_no_message(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events", most=500)
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded", most=500)
 
     def fails(_: Delivery) -> None:
         raise FencedError("another has its place")
@@ -314,14 +314,14 @@ def test_a_client_that_cannot_go_on_ends_the_process_and_blames_no_message(site:
     consumer.fails = fails
     with pytest.raises(FencedError):
         consumer.run()
-    assert listed("summit") == []
+    assert listed() == []
 
 
 def test_patience_with_one_message_ends_and_those_behind_it_have_their_turn(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(2):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events", patience=240.0)
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded", patience=240.0)
 
     def fails(delivery: Delivery) -> None:
         if delivery.message.offset == 0:
@@ -329,10 +329,10 @@ def test_patience_with_one_message_ends_and_those_behind_it_have_their_turn(site
 
     consumer.fails = fails
     consumer.run(200.0)
-    assert (consumer.done, listed("summit")) == ([], [])
+    assert (consumer.done, listed()) == ([], [])
     consumer.run(200.0)
     assert consumer.done == [1]
-    assert [one.reason for one in listed("summit")] == ["no template"]
+    assert [one.reason for one in listed()] == ["no template"]
 
 
 # -- a process that dies
@@ -358,13 +358,13 @@ def _dies_at(consumer: Group, offset: int) -> int:
 
 @pytest.mark.parametrize("offset", [0, 3, 9])
 def test_a_message_that_kills_its_process_is_set_aside_after_three(site: Any, listed: Any, offset: int) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(10):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
     assert _dies_at(consumer, offset) == ATTEMPTS
     assert consumer.done == [number for number in range(10) if number != offset]
-    (one,) = listed("summit")
+    (one,) = listed()
     assert (one.offset, one.attempts) == (offset, ATTEMPTS)
     assert "its process has died 3 times" in one.reason
     assert consumer.place() == (10, "")
@@ -372,19 +372,19 @@ def test_a_message_that_kills_its_process_is_set_aside_after_three(site: Any, li
 
 @pytest.mark.parametrize("offset", [0, 3, 9])
 def test_a_batch_that_was_cut_short_is_taken_one_by_one(site: Any, listed: Any, offset: int) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(10):
-        at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events", most=500)
+        at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded", most=500)
     assert ATTEMPTS <= _dies_at(consumer, offset) <= ATTEMPTS + 1
     assert sorted(set(consumer.done)) == [number for number in range(10) if number != offset]
-    assert [one.offset for one in listed("summit")] == [offset]
+    assert [one.offset for one in listed()] == [offset]
 
 
 def test_restarts_while_something_is_away_are_not_the_messages(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
 
     def fails(_: Delivery) -> None:
         raise AwayError("store: away")
@@ -395,17 +395,17 @@ def test_restarts_while_something_is_away_are_not_the_messages(site: Any, listed
         consumer.start()
     consumer.fails = lambda _: None
     consumer.run()
-    assert (consumer.done, listed("summit")) == ([0], [])
+    assert (consumer.done, listed()) == ([0], [])
 
 
 @pytest.mark.parametrize("note", ["", "hello", "[]", '{"first": "x"}', '{"first": null, "until": 1, "attempts": 9}'])
 def test_what_others_wrote_beside_the_offset_is_no_reason_to_stop(site: Any, listed: Any, note: str) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    at.broker.offsets["forwarder", (at.names["archiver-events"], 0)] = 0, note
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    at.broker.offsets["data-backbone-keeper", (at.names["forwarded"], 0)] = 0, note
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
     consumer.run()
-    assert (consumer.done, listed("summit")) == ([0], [])
+    assert (consumer.done, listed()) == ([0], [])
 
 
 # -- transactions
@@ -545,16 +545,16 @@ def test_what_is_given_back_is_its_groups_alone_and_listed_no_longer(site: Any, 
 
 
 def test_what_is_given_back_and_still_cannot_be_handled_is_listed_anew(site: Any, listed: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", b"hello")
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", b"hello")
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
     consumer.run()
-    asides = Asides(site("health", "summit").bus, "health-1")
+    asides = Asides(site("health").bus, "health-1")
     asides.give_back(asides.open())
     consumer.run()
-    assert [one.offset for one in listed("summit")] == [1]
+    assert [one.offset for one in listed()] == [1]
     asides.dismiss(asides.open())
-    assert listed("summit") == []
+    assert listed() == []
 
 
 def test_a_topic_of_the_public_is_not_written_to(site: Any) -> None:
@@ -572,8 +572,8 @@ def test_a_topic_of_the_public_is_not_written_to(site: Any) -> None:
 
 def test_while_it_holds_it_takes_nothing_and_stays_in_its_group(site: Any, broker: Broker) -> None:
     at = site("archiver", "summit")
-    consumer = Group(at, "archiver-commands", "archiver-commands")
-    at.publish("archiver-commands", at.record("archiver-commands"))
+    consumer = Group(at, "archiver", "readouts")
+    at.publish("readouts", at.record("readouts"))
     before = broker.asked[consumer.group]
     for _ in range(100):
         consumer.loop.turn(hold=True)
@@ -585,8 +585,8 @@ def test_while_it_holds_it_takes_nothing_and_stays_in_its_group(site: Any, broke
 
 def test_what_waits_when_it_begins_to_hold_waits_on_without_haste(site: Any, broker: Broker) -> None:
     at = site("archiver", "summit")
-    consumer = Group(at, "archiver-commands", "archiver-commands")
-    at.publish("archiver-commands", at.record("archiver-commands"))
+    consumer = Group(at, "archiver", "readouts")
+    at.publish("readouts", at.record("readouts"))
 
     def fails(_: Delivery) -> None:
         raise AwayError("journal: full")
@@ -603,9 +603,9 @@ def test_what_waits_when_it_begins_to_hold_waits_on_without_haste(site: Any, bro
 
 
 def test_partitions_that_went_to_another_are_forgotten(site: Any) -> None:
-    at = site("forwarder", "summit")
-    at.publish("archiver-events", at.record("archiver-events"))
-    consumer = Group(at, "forwarder", "archiver-events")
+    at = site("data-backbone")
+    at.publish("forwarded", at.record("forwarded"))
+    consumer = Group(at, "data-backbone-keeper", "forwarded")
 
     def fails(_: Delivery) -> None:
         raise AwayError("store: away")
@@ -613,17 +613,17 @@ def test_partitions_that_went_to_another_are_forgotten(site: Any) -> None:
     consumer.fails = fails
     consumer.run(5.0)
     assert consumer.loop.waiting
-    consumer.receiver._lost.add((at.names["archiver-events"], 0))
+    consumer.receiver._lost.add((at.names["forwarded"], 0))
     consumer.loop.turn()
     assert not consumer.loop.waiting
 
 
 def test_the_oldest_open_message_bounds_what_is_committed(site: Any) -> None:
-    at = site("forwarder", "summit")
+    at = site("data-backbone")
     for _ in range(10):
-        at.publish("archiver-events", at.record("archiver-events"))
+        at.publish("forwarded", at.record("forwarded"))
     open_at = [3.0]
-    consumer = Group(at, "forwarder", "archiver-events", oldest_open=lambda _: open_at[0])
+    consumer = Group(at, "data-backbone-keeper", "forwarded", oldest_open=lambda _: open_at[0])
     consumer.run()
     assert consumer.place() == (3, "")
     open_at[0] = float("inf")

@@ -51,9 +51,8 @@ def readout(number, sensors, day=DAY):
 
 def missing(number, detector, day=DAY):
     raft, _, sensor = detector.partition("_")
-    content = {"obsid": ExposureName(day, number).obs_id, "raft": raft, "sensor": sensor, "statusCode": "1",
-               "description": "the camera has no such image"}  # fmt: skip
-    return {"event": "imageRetrievalForArchiving", "private_sndStamp": 1.0, "content": content}
+    return {"obsid": ExposureName(day, number).obs_id, "raft": raft, "sensor": sensor, "statusCode": 1,
+               "description": "the camera has no such image", "groupId": ""}  # fmt: skip
 
 
 def night(keeper, sensors, visits=3, day=DAY):
@@ -70,7 +69,7 @@ def test_a_detector_that_is_declared_off_is_named_once_and_neither_expected_late
     keeper = Keeper(ledger, Camera(detectors_off=["R22_S11"]))
     sensors = [name for name in ALL if named_by_the_camera or name != "R22_S11"]
     night(keeper, sensors)
-    keeper.archiver_event(missing(1, "R22_S11"))
+    keeper.retrieved(missing(1, "R22_S11"))
     assert ledger.of("off") == [("MC_S_20261122_000001", "R22_S11", "declared off")]
     assert len(ledger.of("expected")) == 3 * 8
     assert ledger.of("late") == ledger.of("lost") == []

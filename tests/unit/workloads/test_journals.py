@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sal_told import Told
 from workloads.archiver.device import Archiver
 from workloads.archiver.images import journal_detector
 from workloads.archiver.journal import Entry, Journal
@@ -173,16 +174,17 @@ def test_what_cannot_be_read_now_is_left_for_the_next_time(tmp_path, monkeypatch
 
 
 def test_the_archiver_reports_what_was_set_aside(tmp_path):
-    journal, events = Journal(tmp_path), []
+    journal = Journal(tmp_path)
     journal.add(entry(1, b"whole"), b"whole")
     journal.add(entry(1, b"{}", ".json"), b"{}")
     for path in (tmp_path / "pending").glob("*[ns]"):
         _flip(path)
     folder = SimpleNamespace(names=list)
-    device = Archiver(lambda event, content: events.append((event, content)), folder, journal, None, None)
+    told = Told("MTArchiver")
+    device = Archiver(told, folder, journal, None, None)
     assert list(journal.pending()) == []
     device._tell_set_aside()
-    ((_, content),) = [one for one in events if one[0] == "imageRetrievalForArchiving"]
+    (content,) = told.of("imageRetrievalForArchiving")
     assert (content["obsid"], content["raft"], content["sensor"]) == ("MC_S_20261122_000001", "R22", "S00")
     assert content["statusCode"] != 0
     assert "set aside by the archiver's journal" in content["description"]
@@ -213,9 +215,10 @@ class Parallel:
 
 
 def test_detectors_are_put_at_once_and_pixels_after_what_lies_beside_them(tmp_path):
-    journal, store, said = Journal(tmp_path), Parallel(4), []
+    journal, store = Journal(tmp_path), Parallel(4)
     folder = SimpleNamespace(names=list)
-    device = Archiver(lambda *_: None, folder, journal, None, store, lambda _, contents: said.append(len(contents)))
+    told = Told("MTArchiver")
+    device = Archiver(told, folder, journal, None, store)
     for number in (1, 2):
         name = ExposureName(20261122, number, "SO"[number == 1])
         for detector in ("R22_S00", "R22_S01", "R22_S02", "R22_S10"):
@@ -224,7 +227,7 @@ def test_detectors_are_put_at_once_and_pixels_after_what_lies_beside_them(tmp_pa
         journal.add(Entry(name.expected_sensors_key, sha256(b"x"), 1, name.obs_id), b"x")
     device._put_pending(lambda: None)
     assert list(journal.pending()) == []
-    assert sum(said) == len(store.keys) == 18
+    assert sum(told.reports) == len(told.of("imageStored")) == len(store.keys) == 18
     newest, oldest = store.keys[:9], store.keys[9:]
     for keys, obs_id in ((newest, "MC_S_20261122_000002"), (oldest, "MC_O_20261122_000001")):
         assert all(f"/{obs_id}/" in key for key in keys), "the newest exposure first"
@@ -236,8 +239,7 @@ def test_detectors_are_put_at_once_and_pixels_after_what_lies_beside_them(tmp_pa
 
 
 def test_a_store_that_refuses_one_detector_has_the_others_and_all_are_announced(tmp_path):
-    journal, said = Journal(tmp_path), []
-    store = Parallel(1)
+    journal, store = Journal(tmp_path), Parallel(1)
 
     def put(bucket, key, data, digest, whole=store.put):
         if "R22_S01" in key:
@@ -246,14 +248,15 @@ def test_a_store_that_refuses_one_detector_has_the_others_and_all_are_announced(
 
     store.put = put
     folder = SimpleNamespace(names=list)
-    device = Archiver(lambda _, content: said.append(content["detector"]), folder, journal, None, store)
+    told = Told("MTArchiver")
+    device = Archiver(told, folder, journal, None, store)
     name = ExposureName(20261122, 1)
     for detector in ("R22_S01", "R22_S00"):
         journal.add(Entry(name.key(detector), sha256(b"x"), 1, name.obs_id, detector), b"x")
     with pytest.raises(RetriableError, match="refused"):
         device._put_pending(lambda: None)
     assert [one.detector for one, _ in journal.pending()] == ["R22_S01"]
-    assert said == ["R22_S00"]
+    assert [(one["raft"], one["sensor"]) for one in told.of("imageStored")] == [("R22", "S00")]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
@@ -435,7 +438,7 @@ def test_files_of_every_kind_arrive_as_they_are_and_raws_are_announced(tmp_path)
     keys += ["LSSTCam/20261122/TS_C_20261122_000001/TS_C_20261122_000001_R22_S00.fits", "LSSTCam/readme", "LSSTCam/"]
     source, target = Bucket(**{key: key.encode() for key in keys}), Bucket()
     journal, said = TransferJournal(tmp_path / "journal.db", ["ncsa"]), []
-    forwarder = Forwarder(source, [target], journal, lambda _, content: said.append(content["detector"]))
+    forwarder = Forwarder(source, [target], journal, lambda content: said.append(content["detector"]))
     sweep = Sweep(source, forwarder)
     assert sweep.once() == len(keys)
     assert sweep.once() == 0
@@ -514,10 +517,10 @@ def test_arrivals_are_told_until_somebody_was_told(tmp_path):
     journal.add([key])
     said, deaf = [], True
 
-    def announce(event, content):
+    def announce(content):
         if deaf:
             raise RetriableError("Kafka is away")
-        said.append((event, content["site"], content["sha256"], content["size"], content["everywhere"]))
+        said.append((content["site"], content["sha256"], content["size"], content["everywhere"]))
 
     for site, everywhere in zip(sites, (False, True), strict=True):
         forwarder = Forwarder(None, [], journal, announce)
@@ -529,7 +532,7 @@ def test_arrivals_are_told_until_somebody_was_told(tmp_path):
         deaf, journal = False, TransferJournal(tmp_path / "journal.db", sites)
         for _ in range(2):
             Forwarder(None, [], journal, announce).tell()
-        assert said == [("imageForwarded", site, "ab", 10, everywhere)]
+        assert said == [(site, "ab", 10, everywhere)]
         said.clear()
 
 
@@ -539,5 +542,5 @@ def test_one_announcement_says_that_all_sites_have_it(tmp_path):
     for transfer in [journal.take(site) for site in ("ncsa", "base") for _ in range(2)]:
         journal.sent(transfer, "ab", 10)
         journal.proved(journal.unproved(transfer.site))
-    Forwarder(None, [], journal, lambda _, content: said.append((content["detector"], content["everywhere"]))).tell()
+    Forwarder(None, [], journal, lambda content: said.append((content["detector"], content["everywhere"]))).tell()
     assert said == [("R22_S00", False), ("R22_S00", True), ("R22_S01", False), ("R22_S01", True)]

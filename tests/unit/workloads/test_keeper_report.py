@@ -54,9 +54,8 @@ def steps(keeper, step):
     return [stamp for stamp in keeper._ledger.stamps if stamp[0] == step]
 
 
-def copied(site, event="imageForwarded", *, everywhere=False):
-    content = {"obsid": OBS, "detector": "R22_S00", "site": site, "size": "10", "everywhere": str(everywhere)}
-    return {"event": event, "private_sndStamp": 1010.0, "content": content}
+def copied(site, *, everywhere=False):
+    return {"obsId": OBS, "detector": "R22_S00", "site": site, "size": 10, "everywhere": everywhere, "time": 1010.0}
 
 
 def test_only_science_sensors_are_expected_where_images_are_processed(keeper):
@@ -67,16 +66,15 @@ def test_only_science_sensors_are_expected_where_images_are_processed(keeper):
 def test_archived_means_all_sites(keeper):
     keeper.next_visit(announced())
     keeper.end_readout(readout())
-    keeper.archiver_event(copied("summit", "imageStored"))
-    keeper.archiver_event(copied("base"))
+    keeper.forwarded(copied("base"))
     assert steps(keeper, "archived") == []
-    keeper.archiver_event(copied("ncsa", everywhere=True))
+    keeper.forwarded(copied("ncsa", everywhere=True))
     assert [stamp[1:4] for stamp in steps(keeper, "archived")] == [(OBS, "R22_S00", "g1")]
 
 
 def test_what_a_restart_forgot_is_archived_all_the_same(keeper):
     """The forwarder's journal says that all sites have it; only the group is not known any more."""
-    keeper.archiver_event(copied("ncsa", everywhere=True))
+    keeper.forwarded(copied("ncsa", everywhere=True))
     assert [stamp[1:4] for stamp in steps(keeper, "archived")] == [(OBS, "R22_S00", "")]
 
 
@@ -109,11 +107,11 @@ def test_image_without_announcement_and_missing_detector(keeper):
         "obsid": OBS,
         "raft": "R22",
         "sensor": "S01",
-        "statusCode": "1",
+        "statusCode": 1,
         "description": "the camera has no such image",
         "groupId": "g1",
     }
-    keeper.archiver_event({"event": "imageRetrievalForArchiving", "private_sndStamp": 1.0, "content": content})
+    keeper.retrieved(content)
     assert steps(keeper, "lost")[0][2:] == ("R22_S01", "g1", "the camera has no such image")
 
 

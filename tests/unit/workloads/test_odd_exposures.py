@@ -282,7 +282,7 @@ def test_what_a_sweep_finds_is_ingested_some_at_a_time_and_the_loop_lives():
         ("readouts", {"requestedExposureTime": "long"}, [(NAME.exposure.obs_id, "", "")]),
         ("readouts", {"imageName": "no name"}, []),
         ("next-visit-cancelled", {"groupId": "g1"}, []),
-        ("archiver-events", {"event": "imageForwarded", "content": {"obsid": NAME.exposure.obs_id}}, []),
+        ("forwarded", {"obsId": NAME.exposure.obs_id}, []),
     ],
 )  # fmt: skip
 def test_what_an_event_announces_is_owed_if_it_is_set_aside(role, record, owed):

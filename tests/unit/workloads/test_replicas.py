@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sal_told import Told
 from unit.workloads.test_detectors_off import ALL, Stamps, missing, readout
 from unit.workloads.test_journals import Bucket, key_of
 from unit.workloads.test_odd_exposures import NAME
@@ -88,7 +89,7 @@ class Way:
         self.journal, self.said = TransferJournal(folder / "journal.db", ["ncsa", "base"]), []
         self.forwarder = Forwarder(self.summit, [self.ncsa, self.base], self.journal, self._announce)
 
-    def _announce(self, _, content):
+    def _announce(self, content):
         self.said.append((content["site"], content["everywhere"]))
 
     def send(self):
@@ -354,7 +355,7 @@ def test_the_archiver_stores_again_what_its_store_has_lost_and_not_what_was_dele
         deletions.delete(store, "raw", KEY, "room is needed")
     else:
         del store.objects[KEY]
-    device = Archiver(lambda *_: None, SimpleNamespace(names=list), journal, None, store)
+    device = Archiver(Told("MTArchiver"), SimpleNamespace(names=list), journal, None, store)
     device._sweep()
     assert (len(list(journal.pending())), len(list(journal.stored()))) == ((0, 0) if deleted else (1, 0))
 
@@ -454,7 +455,7 @@ def test_a_restart_forgets_nothing_and_stamps_nothing_twice():
     announce(keeper)
     announce(keeper, "g9")
     keeper.end_readout(readout(1, ALL[:8]))
-    keeper.archiver_event(missing(1, ALL[0]))
+    keeper.retrieved(missing(1, ALL[0]))
     before = list(ledger.rows)
     keeper = restarted(ledger)
     announce(keeper)
@@ -466,8 +467,8 @@ def test_a_restart_forgets_nothing_and_stamps_nothing_twice():
     restarted(ledger).check(now=6_000.0)
     late = ledger.of("late")
     assert sorted(row[1] for row in late) == ["", *ALL[2:8]], "each once, over both"
-    content = {"obsid": "MC_S_20261122_000001", "detector": ALL[1], "everywhere": "True", "size": "10"}
-    restarted(ledger).archiver_event({"event": "imageForwarded", "private_sndStamp": 1.0, "content": content})
+    arrival = {"obsId": "MC_S_20261122_000001", "detector": ALL[1], "everywhere": True, "size": 10, "time": 1.0}
+    restarted(ledger).forwarded(arrival)
     assert ledger.records[-1]["groupId"] == "g1", "the group is known although everything was restarted"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kafka_in_memory import Broker, Clock, Site
-from unit.workloads.test_device_commands import readout
+from sal_told import Told
+from unit.workloads.test_archiver_readouts import readout
 from unit.workloads.test_odd_headers import LAYOUT, PIXELS
 from workloads.archiver.__main__ import _PATIENCE_SECONDS, owing
 from workloads.archiver.device import Archiver, ArchiverConfiguration
@@ -20,8 +21,8 @@ from workloads.camera.frames import Frame
 from workloads.common.aside import Aside, Asides
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Loop, ToTopic, avro
-from workloads.common.device import SummaryState
 from workloads.common.names import ExposureName
+from workloads.sal.states import SummaryState
 
 ONE, TWO = "R22_S10", "R22_S11"
 
@@ -49,12 +50,12 @@ class Summit:
 
     def __init__(self, at: Site, folder: Path) -> None:
         self.at, self.memory, self.beats = at, Memory(), 0
-        self.events: list[tuple[str, str, int]] = []
+        self.told: Any = Told("MTArchiver")
         self.server = serve(self.memory, 0)
         self.port = self.server.server_address[1]
         self.journal = Journal(folder / "journal")
         self.device = Archiver(
-            self._emit,
+            self.told,
             ConfigurationFolder(folder, "summit", ArchiverConfiguration),
             self.journal,
             CameraClient(f"http://127.0.0.1:{self.port}"),
@@ -71,9 +72,11 @@ class Summit:
     def _beat(self) -> None:
         self.beats += 1
 
-    def _emit(self, event: str, content: Any) -> None:
-        if event == "imageRetrievalForArchiving":
-            self.events.append((content["obsid"][-1], f"{content['raft']}_{content['sensor']}", content["statusCode"]))
+    @property
+    def events(self) -> list[tuple[str, str, int]]:
+        """Number, detector and status of each that was reported."""
+        told = self.told.of("imageRetrievalForArchiving")
+        return [(one["obsid"][-1], f"{one['raft']}_{one['sensor']}", one["statusCode"]) for one in told]
 
     def read_out(self, number: int, *detectors: str, named: str = f"{ONE},{TWO}") -> None:
         for detector in detectors:

@@ -8,19 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workloads.archiver.device import BUCKET, CONNECTIONS, Archiver, ArchiverConfiguration
+from workloads.archiver.device import BUCKET, COMPONENT, CONNECTIONS, Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient
 from workloads.archiver.journal import Journal
 from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Loop, SetAside, ToTopic, avro
-from workloads.common.csc import Transport, run_device
 from workloads.common.kafka import Bus
 from workloads.common.received import Received
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, serve_health
 from workloads.common.settings import Settings
+from workloads.sal.interfaces import component
+from workloads.sal.link import Link
+from workloads.sal.run import run_device
 
 READOUTS = "readouts"
 _PATIENCE_SECONDS = 120.0
@@ -45,23 +47,19 @@ def main() -> int:
     site = settings.site
     data = Path(os.environ.get("DPP_DATA", "/var/lib/dpp"))
     bus = Bus(settings)
-    transport = Transport(bus, "archiver")
-    transport.assert_alone()
     folder = ConfigurationFolder(
         Path(os.environ.get("DPP_DEVICE_CONFIG", "/etc/dpp/archiver")), site.site, ArchiverConfiguration
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     device = Archiver(
-        transport.emit,
+        Link(bus, component(COMPONENT)),
         folder,
         Journal(data / "archiver"),
         CameraClient(settings.service("camera"), site.camera.detectors_off),
         Store(settings, site.site, BUCKET, connections=CONNECTIONS),
-        transport.emit_all,
         partial(health.beat, "follow"),
     )
     serve_health(health)
-    commands = bus.receiver("archiver-commands", transport.command_topic, start="latest")
     readouts = bus.receiver("archiver", READOUTS, start="latest")
     aside = owing(device, ToTopic(bus, readouts, bus.sender(SET_ASIDE)))
     loop = Loop(readouts, avro(bus, READOUTS), device.take_over, aside, patience=_PATIENCE_SECONDS)
@@ -69,7 +67,7 @@ def main() -> int:
         "follow": partial(loop.run, stop, health, "follow", hold=lambda: not device.takes_over, timeout=0.2),
         "store": partial(device.store, stop, health),
     }
-    return run_device(device, transport, commands, loops, health, stop)
+    return run_device(device, loops, health, stop)
 
 
 if __name__ == "__main__":

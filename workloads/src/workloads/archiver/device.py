@@ -17,20 +17,21 @@ from workloads.archiver.journal import Entry, Journal
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Delivery
 from workloads.common.deletions import why_deleted
-from workloads.common.device import Device, Emit, SummaryState
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.log import about
 from workloads.common.names import CAMERA_CODE
 from workloads.common.s3 import Store
 from workloads.common.serve import Health, Stop
 from workloads.common.visit import EndReadout
+from workloads.sal.device import Device
+from workloads.sal.link import Link
+from workloads.sal.states import SummaryState
 
 LOG = logging.getLogger(__name__)
 BUCKET = "raw"
 CONNECTIONS = 64
 """Connections to the store that are kept open: the most detectors that are put at once."""
-EmitAll = Callable[[str, Sequence[Mapping[str, object]]], None]
-"""Sends several events of one name and waits once until Kafka has them."""
+COMPONENT = "MTArchiver"
 
 
 class ArchiverConfiguration(BaseModel):
@@ -52,7 +53,7 @@ class Archiver(Device):
 
     Parameters
     ----------
-    emit, folder
+    link, folder
         As every device has them.
     journal
         Where files are safe.
@@ -60,34 +61,27 @@ class Archiver(Device):
         Where images come from.
     store
         The summit's object store.
-    emit_all
-        For the hundreds of files of an exposure; each by `emit` if it is not given.
     beat
         Called as a take-over goes on: one of the whole camera takes minutes.
     """
 
     def __init__(
         self,
-        emit: Emit,
+        link: Link,
         folder: ConfigurationFolder,
         journal: Journal,
         camera: CameraClient,
         store: Store,
-        emit_all: EmitAll | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__("archiver", emit, folder)
-        self._emit_all, self._beat = emit_all or self._emit_each, beat
+        super().__init__(link, folder)
+        self._beat = beat
         self._journal, self._camera, self._store = journal, camera, store
         self._told: set[tuple[str, str]] = set()
         """Image and detector of those of the readout in hand that were reported."""
         self._wake = threading.Event()
         self._enabled = threading.Event()
         self._configuration = ArchiverConfiguration()
-
-    def _emit_each(self, event: str, contents: Sequence[Mapping[str, object]]) -> None:
-        for content in contents:
-            self._emit(event, content)
 
     def handle_summary_state(self) -> None:
         """Take images over in ENABLED only."""
@@ -180,7 +174,7 @@ class Archiver(Device):
             "camera": camera, "obsid": obs_id, "raft": raft, "sensor": sensor, "archiverName": self.name,
             "statusCode": status, "description": description, "groupId": group,
         }  # fmt: skip
-        self._emit("imageRetrievalForArchiving", content)
+        self.link.event("imageRetrievalForArchiving").report([content])
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
@@ -256,7 +250,7 @@ class Archiver(Device):
                 for future in waiting:
                     future.cancel()
             if stored:
-                self._emit_all("imageStored", [self._stored_content(entry) for entry in stored])
+                self.link.event("imageStored").report([self._stored_content(entry) for entry in stored])
         return error
 
     def _put_group(self, entries: list[Entry]) -> tuple[list[Entry], WorkloadError | None]:
@@ -279,7 +273,11 @@ class Archiver(Device):
         self._journal.mark_stored(entry)
 
     def _stored_content(self, entry: Entry) -> dict[str, object]:
-        return {"obsid": entry.obs_id, "detector": entry.detector, "groupId": entry.group, "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site}  # fmt: skip
+        raft, _, sensor = entry.detector.partition("_")
+        return {
+            "camera": CAMERA_CODE, "obsid": entry.obs_id, "raft": raft, "sensor": sensor, "groupId": entry.group,
+            "key": entry.key, "sha256": entry.sha256, "size": entry.size, "site": self._store.site,
+        }  # fmt: skip
 
     def _tell_set_aside(self) -> None:
         """Report what the journal did not give back: these pixels do not come, and somebody waits for them."""

@@ -84,8 +84,8 @@ def main() -> int:
     buffer = ImageBuffer()
     server = serve(buffer, int(os.environ.get("PORT", "8080")))
     bus = Bus(settings)
-    archiver = Commander(bus, "archiver")
     try:
+        archiver = Commander(bus, "MTArchiver")
         archiver.wait_alive(120.0)
         archiver.command("start")
         archiver.command("enable")

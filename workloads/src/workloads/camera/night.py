@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from workloads.camera.daq import ImageBuffer
 from workloads.camera.frames import Frame, Sky
+from workloads.camera.headers import sal_header
 from workloads.camera.records import NightRecords
-from workloads.common.csc import sal_header
 from workloads.common.kafka import Bus
 from workloads.common.log import about
 from workloads.common.names import INSTRUMENT, ExposureName

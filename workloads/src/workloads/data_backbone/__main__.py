@@ -22,12 +22,14 @@ from workloads.data_backbone.backbone import ARRIVALS, SERVICE, Backbone
 from workloads.data_backbone.keeper import Keeper, subjects
 from workloads.data_backbone.memory import remember
 from workloads.data_backbone.writer import BUCKET
+from workloads.sal.reading import decoders
 
 SWEEP_SECONDS = 20.0
 _PAUSES_PER_COST = 9.0
 """How many times as long as a sweep took the next one waits."""
 _NOTIFICATIONS, _EVENTS = 200, 500
 """How many are taken at once."""
+_RETRIEVED = "MTArchiver.logevent_imageRetrievalForArchiving"
 LOG = log.configure(SERVICE)
 
 
@@ -37,7 +39,8 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
         "next-visit": keeper.next_visit,
         "next-visit-cancelled": keeper.cancelled,
         "readouts": keeper.end_readout,
-        "archiver-events": keeper.archiver_event,
+        "forwarded": keeper.forwarded,
+        _RETRIEVED: keeper.retrieved,
     }
 
     def take(deliveries: Sequence[Delivery]) -> None:
@@ -52,8 +55,10 @@ def _keep(bus: Bus, keeper: Keeper, sender: Sender, stop: Stop, health: Health) 
     LOG.info("%d stamps of the last days recalled", remember(keeper, bus, partial(health.beat, "keeper")))
     health.ready()
     receiver = bus.receiver(f"{SERVICE}-keeper", *handlers)
+    own = [role for role in handlers if role != _RETRIEVED]
+    decode = avro(bus, *own) | decoders(bus, _RETRIEVED)
     aside = ToTopic(bus, receiver, sender, Ledger(bus, f"{SERVICE}-keeper", sender), subjects)
-    loop = Loop(receiver, avro(bus, *handlers), take, aside, most=_EVENTS)
+    loop = Loop(receiver, decode, take, aside, most=_EVENTS)
     loop.run(stop, health, "keeper", beside=check)
 
 

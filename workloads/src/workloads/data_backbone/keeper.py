@@ -155,21 +155,19 @@ class Keeper:
             subject = Subject(event.imageName, detector, event.group)
             self._ledger.stamp(Step.OFF, subject, time=event.timestampEndOfReadout, reason=reason)
 
-    def archiver_event(self, record: dict[str, Any]) -> None:
-        """Take note of what the archiver or a forwarder reports."""
-        event, content = record["event"], record["content"]
-        if event == "imageForwarded" and content.get("everywhere") == str(True):
-            self._archived(content["obsid"], content["detector"], record["private_sndStamp"], float(content["size"]))
-        elif event == "imageRetrievalForArchiving" and content["statusCode"] != "0":
-            detector = f"{content['raft']}_{content['sensor']}"
-            if detector in self._camera.detectors_off:
-                return  # nothing was expected of it
-            self._missing.discard((content["obsid"], detector))
-            self._ledger.stamp(
-                Step.LOST,
-                Subject(content["obsid"], detector, content.get("groupId", "")),
-                reason=content["description"],
-            )
+    def forwarded(self, record: dict[str, Any]) -> None:
+        """Take note of a raw file that was read back from another site."""
+        if record["everywhere"]:
+            self._archived(record["obsId"], record["detector"], record["time"], float(record["size"]))
+
+    def retrieved(self, record: dict[str, Any]) -> None:
+        """Take note of what the archiver reports of one sensor of an exposure."""
+        detector = f"{record['raft']}_{record['sensor']}"
+        if record["statusCode"] == 0 or detector in self._camera.detectors_off:
+            return  # nothing was expected of those that are off
+        self._missing.discard((record["obsid"], detector))
+        subject = Subject(record["obsid"], detector, record["groupId"])
+        self._ledger.stamp(Step.LOST, subject, reason=record["description"])
 
     def arrived(self, obs_id: str, detector: str) -> None:
         """Take note that a raw file is here; may be called from another thread."""

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.consume import Delivery, Loop, ToTopic, avro
-from workloads.common.csc import Transport
 from workloads.common.errors import WorkloadError
 from workloads.common.kafka import Bus
+from workloads.common.producer import Sender
 from workloads.common.s3 import Store
 from workloads.common.serve import GRACE_SECONDS, Health, Stop, run_together, serve_health
 from workloads.common.settings import Settings
+from workloads.common.times import tai_now
 from workloads.forwarder import replacements
 from workloads.forwarder.forward import BUCKET, Forwarder
 from workloads.forwarder.journal import TransferJournal
 from workloads.forwarder.sweep import Sweep
+from workloads.sal.reading import decoders
 
 LOG = log.configure("forwarder")
 _TELL_SECONDS = 0.2
+STORED = "MTArchiver.logevent_imageStored"
+FORWARDED = "forwarded"
 _MOST = 500
 """Events that are taken at once."""
 PROMPT_DSCP = 34
@@ -42,8 +46,6 @@ def main() -> int:
     prompt = os.environ.get("FORWARD_PROMPT", "ncsa")
     workers = int(os.environ.get("FORWARD_WORKERS", "3"))
     bus = Bus(settings)
-    transport = Transport(bus, "archiver")
-    transport.identity = f"forwarder:{site}"
     # One for each worker, the proof and who asks for replacements; from the source, for those of all sites and the sweep.
     connections = workers + 2
     source = Store(settings, site, BUCKET, connections=connections * len(sites) + 1)
@@ -56,7 +58,7 @@ def main() -> int:
         source,
         destinations,
         TransferJournal(data / "forwarder" / "journal.db", sites),
-        transport.emit,
+        partial(_announce, bus, bus.sender(FORWARDED)),
     )
     health, stop = Health(), Stop(GRACE_SECONDS)
     serve_health(health)
@@ -69,10 +71,10 @@ def main() -> int:
         f"{store.site}-proof": partial(forwarder.prove, store, stop.__bool__, health, f"{store.site}-proof")
         for store in destinations
     }
-    events = bus.receiver("forwarder", transport.event_topic)
+    events = bus.receiver("forwarder", STORED)
     loop = Loop(
         events,
-        avro(bus, transport.event_topic),
+        decoders(bus, STORED),
         partial(_note, forwarder),
         ToTopic(bus, events, bus.sender(SET_ASIDE)),
         most=_MOST,
@@ -97,8 +99,13 @@ def main() -> int:
 
 def _note(forwarder: Forwarder, deliveries: Sequence[Delivery]) -> None:
     """Take up what the archiver has stored."""
-    events = [delivery.content for delivery in deliveries]
-    forwarder.note([event["content"]["key"] for event in events if event["event"] == "imageStored"])
+    forwarder.note([delivery.content["key"] for delivery in deliveries])
+
+
+def _announce(bus: Bus, sender: Sender, content: Mapping[str, object]) -> None:
+    """Tell of one arrival, and return when Kafka has it."""
+    bus.publish(sender, FORWARDED, {**content, "time": tai_now()})
+    sender.flush()
 
 
 def _tell(forwarder: Forwarder, stop: Stop, health: Health) -> None:

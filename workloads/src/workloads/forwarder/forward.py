@@ -26,7 +26,7 @@ WAITING = Gauge("forwarder_waiting", "Objects that wait", ["site"])
 REPLACED = Counter("forwarder_replaced", "Bad copies that were replaced by a good one", ["site"])
 SECONDS = Histogram("forwarder_seconds", "Seconds of one transfer", ["site"])
 
-Announce = Callable[[str, Mapping[str, object]], None]
+Announce = Callable[[Mapping[str, object]], None]
 
 
 class Forwarder:
@@ -39,7 +39,7 @@ class Forwarder:
     journal
         What is to do and what is done.
     announce
-        Where events go: ``imageForwarded`` for each arrival.
+        Whom each arrival is told.
     """
 
     def __init__(self, source: Store, destinations: list[Store], journal: TransferJournal, announce: Announce) -> None:
@@ -112,10 +112,10 @@ class Forwarder:
             beat()
             if (raw := arrival.transfer.raw) is not None:
                 content = {
-                    "obsid": raw.exposure.obs_id, "detector": raw.detector, "key": arrival.transfer.key, "sha256": arrival.sha256,
+                    "obsId": raw.exposure.obs_id, "detector": raw.detector, "key": arrival.transfer.key, "sha256": arrival.sha256,
                     "size": arrival.size, "site": arrival.transfer.site, "everywhere": arrival.everywhere,
                 }  # fmt: skip
-                self._announce("imageForwarded", content)
+                self._announce(content)
             self._journal.told(arrival)
 
     def work(self, store: Store, stopped: Callable[[], bool], health: Health, name: str) -> None:

@@ -96,7 +96,7 @@ class Running:
             "origin": command.origin, "cmdtype": component.commands.index(command.name), "timeout": float(timeout),
         }  # fmt: skip
         try:
-            self._link.send(component.topics[ACK], command.seq_num, values)
+            self._link.send(component.topics[ACK], (command.seq_num, values))
         except RetriableError as error:
             LOG.warning("%s %s of %s: %s", command.name, ack.name, command.identity, error)
 

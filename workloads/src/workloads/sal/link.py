@@ -80,8 +80,8 @@ class Link:
         self.component.topic(name)
         return self._writers[name]
 
-    def send(self, topic: Topic, number: int, values: Mapping[str, Any]) -> None:
-        """Write one record and return when Kafka has it.
+    def send(self, topic: Topic, *records: tuple[int, Mapping[str, Any]]) -> None:
+        """Write records, each with its number, and return when Kafka has all of them.
 
         Raises
         ------
@@ -90,20 +90,25 @@ class Link:
         RetriableError
             If Kafka has not taken it yet; it may still take it.
         """
-        for field in topic.own:
-            if problem := field.problem(values[field.name]):
-                raise NonRetriableError(f"{topic.role}: field {field.name} is {problem}")
+        for _, values in records:
+            for field in topic.own:
+                if problem := field.problem(values[field.name]):
+                    raise NonRetriableError(f"{topic.role}: field {field.name} is {problem}")
         with self._lock:
-            now = self._last = max(self.clock(), self._last + _TICK_SECONDS)
-            private = {
-                "private_sndStamp": now, "private_rcvStamp": 0.0, "private_efdStamp": tai_to_utc(now),
-                "private_kafkaStamp": now, "private_seqNum": number, "private_revCode": topic.revision,
-                "private_identity": self.identity, "private_origin": self.origin,
-            }  # fmt: skip
-            indexed = {"salIndex": self.index} if topic.indexed else {}
-            record = self._codec.encode(topic.role, indexed | private | dict(values))
-            self._sender.send(topic.role, record, key=topic.key(self.index))
+            for number, values in records:
+                record = self._codec.encode(topic.role, self._private(topic, number) | dict(values))
+                self._sender.send(topic.role, record, key=topic.key(self.index))
             self._sender.flush()
+
+    def _private(self, topic: Topic, number: int) -> dict[str, Any]:
+        """Return what stands in a record before its own fields; stamps of a link only ever grow."""
+        now = self._last = max(self.clock(), self._last + _TICK_SECONDS)
+        indexed = {"salIndex": self.index} if topic.indexed else {}
+        return indexed | {
+            "private_sndStamp": now, "private_rcvStamp": 0.0, "private_efdStamp": tai_to_utc(now),
+            "private_kafkaStamp": now, "private_seqNum": number, "private_revCode": topic.revision,
+            "private_identity": self.identity, "private_origin": self.origin,
+        }  # fmt: skip
 
     def again(self) -> None:
         """Write those events anew that Kafka did not take when they changed."""
@@ -148,8 +153,8 @@ class Writer:
         self._always = not topic.name.startswith(EVENT)
         self._values: dict[str, Any] = {field.name: field.default for field in topic.own}
         self._number = 0
-        self._known = False
-        """Whether Kafka has the last values."""
+        self._known, self._owed = False, False
+        """Whether Kafka has the last values, and whether they are to be written anew because it did not take them."""
         self._lock = threading.RLock()
 
     @property
@@ -188,19 +193,44 @@ class Writer:
             changed = self._values | values
             if self._known and not (force or self._always) and _same(changed, self._values):
                 return False
-            number = self._number % _LAST_NUMBER + 1
+            number = _after(self._number)
             try:
-                self._link.send(self._topic, number, changed)
+                self._link.send(self._topic, (number, changed))
             except RetriableError:
-                self._values, self._number, self._known = changed, number, False
+                self._values, self._number, self._known, self._owed = changed, number, False, not self._always
                 raise
-            self._values, self._number, self._known = changed, number, True
+            self._values, self._number, self._known, self._owed = changed, number, True, False
             return True
+
+    def report(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write an event that tells of things that happened, once for each of them; Kafka is waited for once.
+
+        Raises
+        ------
+        NonRetriableError
+            If a value does not fit its field, or one is missing.
+        RetriableError
+            If Kafka has not taken all of them yet; the caller tells of them again.
+        """
+        names = set(self._values)
+        for row in rows:
+            if set(row) != names:
+                raise NonRetriableError(
+                    f"{self._topic.role}: fields {', '.join(row)}; expected {', '.join(self._values)}"
+                )
+        with self._lock:
+            numbered = list[tuple[int, Mapping[str, Any]]]()
+            for row in rows:
+                self._number = _after(self._number)
+                numbered.append((self._number, row))
+            if numbered:
+                self._link.send(self._topic, *numbered)
+                self._values, self._known = dict(rows[-1]), True
 
     def again(self) -> None:
         """Write the last values if Kafka did not take them."""
         with self._lock:
-            if self._number and not self._known and not self._always:
+            if self._owed:
                 self.write()
 
 
@@ -212,6 +242,11 @@ def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
 
 def _is_none(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+def _after(number: int) -> int:
+    """Return the number after one: they begin again at 1."""
+    return number % _LAST_NUMBER + 1
 
 
 def _is_command(topic: Topic) -> bool:

@@ -54,8 +54,8 @@ def run_device(device: Device, loops: Mapping[str, Callable[[], None]], health: 
             stop,
             {
                 "commands": obey,
-                "heartbeat": partial(_beat, device, twins, stop),
-                "log": partial(_log, logs, stop),
+                "heartbeat": partial(_beat, device, twins, health, stop),
+                "log": partial(_log, logs, health, stop),
                 **loops,
             },
         )
@@ -65,9 +65,10 @@ def run_device(device: Device, loops: Mapping[str, Callable[[], None]], health: 
     return 0 if device.offline and not failed else _FAILED
 
 
-def _beat(device: Device, twins: Twins, stop: Stop) -> None:
+def _beat(device: Device, twins: Twins, health: Health, stop: Stop) -> None:
     heartbeat = device.link.event("heartbeat")
     while not stop:
+        health.beat("heartbeat")
         with suppress(RetriableError):  # Kafka is away: the next one says as much
             heartbeat.write(force=True)
             device.link.again()
@@ -75,6 +76,7 @@ def _beat(device: Device, twins: Twins, stop: Stop) -> None:
         stop.wait(HEARTBEAT_SECONDS)
 
 
-def _log(logs: LogEvents, stop: Stop) -> None:
+def _log(logs: LogEvents, health: Health, stop: Stop) -> None:
     while not stop:
+        health.beat("log")
         logs.write(0.5)
