@@ -319,7 +319,7 @@ class _Reader:
         try:
             return _parsed((self._root / self._file).read_bytes())
         except OSError as error:
-            self._refuse(0, self._file, str(error.strerror), "a file")
+            self._refuse(0, "the file", str(error.strerror), "one that can be read")
         except expat.ExpatError as error:
             self._refuse(error.lineno, self._file, expat.errors.messages[error.code], "well-formed XML")
         return None

@@ -77,7 +77,8 @@ def test_every_service_is_asked_for_its_own_declaration(owners: dict[str, tuple[
 def test_a_service_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
     (tmp_path / "changes").mkdir()
     text = (REPOSITORY / declared.FILE).read_text()
-    (tmp_path / "services").symlink_to(REPOSITORY / "services")
+    for folder in ("services", "interfaces"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
     (tmp_path / declared.FILE).write_text(
         text.replace("/stacks/units/wan.py: wide-area-network", "/stacks/units/wan.py: wan")
     )

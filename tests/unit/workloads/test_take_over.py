@@ -69,6 +69,10 @@ class Summit:
             receiver, avro(at.bus, "readouts"), self.device.take_over, aside, patience=_PATIENCE_SECONDS, clock=at.broker.clock
         )  # fmt: skip
 
+    def goes_to(self, state: SummaryState) -> None:
+        self.device._enter(self.device.state, state)
+        self.device.handle_summary_state()
+
     def _beat(self) -> None:
         self.beats += 1
 
@@ -188,14 +192,14 @@ def test_what_was_read_out_meanwhile_is_taken_over_after_recovery(summit: Summit
     def holds() -> bool:
         return not summit.device.takes_over
 
-    summit.device._enter(SummaryState.ENABLED)
+    summit.goes_to(SummaryState.ENABLED)
     summit.read_out(1, ONE, TWO)
     summit.run(5.0, hold=holds)
-    summit.device._enter(state)
+    summit.goes_to(state)
     summit.read_out(2, ONE, TWO)
     summit.run(600.0, hold=holds)
     assert (summit.committed, summit.holds(2, ONE)) == (1, False)
-    summit.device._enter(SummaryState.ENABLED)
+    summit.goes_to(SummaryState.ENABLED)
     summit.run(5.0, hold=holds)
     assert (summit.committed, summit.holds(2, ONE), summit.left()) == (2, True, [])
 
