@@ -57,7 +57,7 @@ class Summit:
         self.port = self.server.server_address[1]
         self.journal, self.store = Journal(folder / "journal"), Stored()
         self.device = Archiver(
-            self.told,
+            self.told,  # type: ignore[arg-type]
             ConfigurationFolder(folder, "summit", ArchiverConfiguration),
             self.journal,
             CameraClient(f"http://127.0.0.1:{self.port}"),
