@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dpp.model import capacity
 from dpp.model.environment import Environment
 from dpp.model.folders import REPOSITORY
 
@@ -46,13 +47,13 @@ ASSUMED = {
     "alert_bytes": Assumption(82_000.0, "bytes", "of an alert with a year of history (PyPI, `lass`)"),
     "commit": Assumption(0.05, "s", "a Kafka transaction over three brokers with 45 partitions in it"),
     "crowded": Assumption(1.5, "", "how much longer a crowded field takes in the pixel core: the 98 % column"),
-    "put": Assumption(0.2, "s", "the packets of a detector, 4 to 16 MB, durable in the archive's store"),
+    "put": Assumption(capacity.PUT_SECONDS, "s", "the packets of a detector, 4 to 16 MB, durable in the archive's store"),
     "stream_gbps": Assumption(10.0, "Gbit/s", "the way of one of the five full streams to its consumer"),
     "missed": Assumption(10.0, "s", "until a lost worker's slot is another's (docs/decisions/0011-leased-slots.md)"),
-    "journal_hours": Assumption(1.0, "h", "that the summit's store may be away while the archiver's journal takes what is read out"),
+    "journal_hours": Assumption(capacity.JOURNAL_HOURS, "h", "that the summit's store may be away while the archiver's journal takes what is read out"),
     "consumers": Assumption(20e6, "bytes/s", "that a consumer handles of one partition"),
-    "connections": Assumption(3.0, "", "connections of a worker to PostgreSQL at most: Butler, alert database, last versions"),
-    "others": Assumption(100.0, "", "connections of everybody else"),
+    "connections": Assumption(capacity.WORKER_CONNECTIONS, "", "connections of a worker to PostgreSQL at most: Butler, alert database, last versions"),
+    "others": Assumption(capacity.OTHER_CONNECTIONS, "", "connections of everybody else"),
 }  # fmt: skip
 
 
@@ -244,21 +245,29 @@ class Model:
         """Return the figures of production that follow."""
         production, camera = self._production, self._production.camera
         hours, row = ASSUMED["journal_hours"].value, self._figure("forwarder", "bytes of a row")["median"]
-        journal = (3600 * hours / camera.visit_seconds * self.visit_bytes + (1 << 30)) / (1 << 30)
+        journal = (
+            3600 * hours / camera.visit_seconds * self.visit_bytes + capacity.JOURNAL_KEEPS_GIB * capacity.GIB
+        ) / capacity.GIB
         queue = 2 * BUFFER_NIGHTS * VISITS * KEYS * 2 * row / (1 << 30)
         rate = MOST_ALERTS_A_VISIT * ASSUMED["alert_bytes"].value / camera.visit_seconds
         volumes, topics = production.volumes, production.topics
         pool = production.pools["prompt_pool"]
-        workers = production.prompt_capacity()
+        allowed = capacity.connections(production)
+        puts = capacity.parallel_puts(production)
         return [
             Need("volume archiver-journal, GiB", journal, volumes["archiver-journal"].gib, f"what is read out in {hours:g} h without the store"),
             Need("volume forwarder-journal, GiB", queue, volumes["forwarder-journal"].gib, f"{BUFFER_NIGHTS} nights for two sites, twice: it is rewritten"),
             Need("partitions of ingested", len(camera.detectors) * camera.visits_in_flight, topics["ingested"].partitions, "one for each detector and visit in flight"),
             Need("partitions of alerts", math.ceil(rate / ASSUMED["consumers"].value), topics["alerts"].partitions, f"{MOST_ALERTS_A_VISIT:,} alerts of a visit at a consumer before the next"),
             Need("capacity of the summit's store, GiB", BUFFER_NIGHTS * VISITS * self.visit_bytes / (1 << 30), production.storage["summit"].capacity_gib, f"{BUFFER_NIGHTS} nights"),
-            Need("connections of PostgreSQL", workers * ASSUMED["connections"].value + ASSUMED["others"].value, self._connections(), f"{workers} workers that the pool can hold"),
+            Need("detectors that the archiver puts at once", puts.value, self._puts(), puts.why),
+            Need("connections of PostgreSQL", allowed.value, self._connections(), allowed.why),
             Need("memory of a worker, GiB", self._figure("worker", "4k: most memory, MiB")["median"] / 1024, (pool.memory_gib - 20) / pool.prompt_workers, "bench; a node's memory less what it keeps for itself, by workers"),
         ]  # fmt: skip
+
+    def _puts(self) -> float:
+        figures = REPOSITORY / "k8s/clusters/production/summit/figures.yaml"
+        return float((capacity.archiver_configuration(figures) or {})[capacity.PUTS])
 
     def _connections(self) -> float:
         text = (REPOSITORY / "inventories/production/group_vars/postgresql/figures.yml").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Final
 
+from dpp.model import capacity
 from dpp.model.declared import Declared
 from dpp.model.problems import Finding
 from dpp.model.sources import Sources
@@ -43,6 +44,7 @@ def findings(environment: Declared, origin: Sources, *, complete: bool) -> Itera
         yield from _autonomy(environment)
         yield from _membership(environment)
         yield from _pools(environment)
+        yield from capacity.findings(environment, origin)
 
 
 def _prefixes(environment: Declared) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ class Environment(Declared):
         if root != REPOSITORY:
             return cls.model_construct(**dict(loading.load(name, root)))
         specs = sorted((root / "roles").glob("*/meta/argument_specs.yml"))
-        sources = [root / "inventories" / name, root / "inventories/derived", *specs, Path(__file__).parent]
+        figures = [root / "k8s/clusters" / name, root / "k8s/archiver"]
+        sources = [root / "inventories" / name, root / "inventories/derived", *specs, *figures, Path(__file__).parent]
         found = remembered(f"environment-{name}", sources, lambda: loading.load(name, root).model_dump_json())
         return cls.model_validate_json(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 
 from kafka_in_memory import Broker, Clock, Site
 from sal_told import Told
-from workloads.archiver.device import Archiver, ArchiverConfiguration
+from workloads.archiver.__main__ import readouts_of
+from workloads.archiver.device import BUCKET, Archiver, ArchiverConfiguration
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Loop, ToTopic, avro
 from workloads.common.errors import AwayError
+from workloads.common.s3 import Item
 from workloads.sal.states import SummaryState
 
 
@@ -21,6 +24,20 @@ def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Site:
     broker = Broker(Clock())
     broker.patch(monkeypatch)
     return Site(tmp_path, broker, "archiver", "summit")
+
+
+class Stored:
+    """A store that has what it is told to have, and may be away."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.away = False
+
+    def list(self, bucket: str, prefix: str) -> Iterator[Item]:
+        assert bucket == BUCKET
+        if self.away:
+            raise AwayError("store: away")
+        return (Item(key, 1, 0.0) for key in sorted(self.keys) if key.startswith(prefix))
 
 
 class Camera:
@@ -42,8 +59,8 @@ def archiver(at: Site, tmp_path: Path) -> tuple[Archiver, Camera, Loop]:
     camera = Camera()
     folder = ConfigurationFolder(tmp_path, "summit", ArchiverConfiguration)
     told: Any = Told("MTArchiver")
-    made = Archiver(told, folder, Journal(tmp_path / "journal"), camera, None)  # type: ignore[arg-type]
-    receiver = at.bus.receiver("archiver", "readouts", start="earliest")
+    made = Archiver(told, folder, Journal(tmp_path / "journal"), camera, Stored())  # type: ignore[arg-type]
+    receiver = readouts_of(at.bus)
     aside = ToTopic(at.bus, receiver, at.bus.sender("set-aside"))
     return made, camera, Loop(receiver, avro(at.bus, "readouts"), made.take_over, aside, clock=at.broker.clock)
 

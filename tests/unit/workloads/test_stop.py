@@ -112,3 +112,17 @@ def test_a_web_server_without_its_port_ends_its_process() -> None:
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "http ends" in done.stderr
+
+
+def test_a_process_that_is_told_to_end_can_say_so_while_its_work_goes_on() -> None:
+    text = (
+        "import os, threading\nfrom workloads.common.serve import Stop\n"
+        "stop = Stop(600.0, told=lambda: (print('told', flush=True), os._exit(7)))\n"
+        "print('works', flush=True)\nlock = threading.Lock(); lock.acquire(); lock.acquire()"
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "told\n"
+        assert process.wait() == 7

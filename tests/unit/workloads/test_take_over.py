@@ -10,9 +10,9 @@ import pytest
 
 from kafka_in_memory import Broker, Clock, Site
 from sal_told import Told
-from unit.workloads.test_archiver_readouts import readout
+from unit.workloads.test_archiver_readouts import Stored, readout
 from unit.workloads.test_odd_headers import LAYOUT, PIXELS
-from workloads.archiver.__main__ import _PATIENCE_SECONDS, owing
+from workloads.archiver.__main__ import _PATIENCE_SECONDS, owing, readouts_of
 from workloads.archiver.device import Archiver, ArchiverConfiguration
 from workloads.archiver.images import CameraClient, object_key
 from workloads.archiver.journal import Journal
@@ -34,8 +34,10 @@ class Memory(ImageBuffer):
         super().__init__()
         self.broken: set[str] = set()
         self.hangs_up = False
+        self.asked = 0
 
     def describe(self, obs_id: str) -> dict[str, Any]:
+        self.asked += 1
         if self.hangs_up:
             raise ConnectionAbortedError
         return super().describe(obs_id)
@@ -53,23 +55,27 @@ class Summit:
         self.told: Any = Told("MTArchiver")
         self.server = serve(self.memory, 0)
         self.port = self.server.server_address[1]
-        self.journal = Journal(folder / "journal")
+        self.journal, self.store = Journal(folder / "journal"), Stored()
         self.device = Archiver(
-            self.told,
+            self.told,  # type: ignore[arg-type]
             ConfigurationFolder(folder, "summit", ArchiverConfiguration),
             self.journal,
             CameraClient(f"http://127.0.0.1:{self.port}"),
-            None,  # type: ignore[arg-type]
+            self.store,  # type: ignore[arg-type]
             beat=self._beat,
         )
         self.device._configuration = ArchiverConfiguration(retry_seconds=0.0, fetch_attempts=2, parallel_detectors=1)
-        receiver = at.bus.receiver("archiver", "readouts", start="earliest")
+        self.start()
+
+    def start(self) -> None:
+        """Begin, as a new process."""
+        at, receiver = self.at, readouts_of(self.at.bus)
         aside = owing(self.device, ToTopic(at.bus, receiver, at.bus.sender("set-aside")))
         self.loop = Loop(
             receiver, avro(at.bus, "readouts"), self.device.take_over, aside, patience=_PATIENCE_SECONDS, clock=at.broker.clock
         )  # fmt: skip
 
-    def goes_to(self, state: SummaryState) -> None:
+    def enter(self, state: SummaryState) -> None:
         self.device._enter(self.device.state, state)
         self.device.handle_summary_state()
 
@@ -187,19 +193,71 @@ def test_what_the_camera_has_no_longer_is_lost_and_asked_for_no_more(
     assert listed() == []
 
 
+def test_what_was_read_out_before_the_first_start_of_all_is_fetched(summit: Summit, listed: Any) -> None:
+    summit.at.broker.partitions[summit.at.names["readouts"], 0].clear()
+    for number in (1, 2):
+        summit.read_out(number, ONE, TWO)
+    summit.start()
+    summit.run(10.0)
+    assert (summit.committed, summit.left(), listed()) == (2, [], [])
+    assert summit.events == [(str(number), detector, 0) for number in (1, 2) for detector in (ONE, TWO)]
+
+
+def test_nights_of_old_cost_one_question_each_and_are_no_loss(summit: Summit) -> None:
+    for number in range(1, 4):
+        exposure = ExposureName(20261122, number, "O")
+        summit.store.keys |= {exposure.expected_sensors_key, *(object_key(exposure, one) for one in (ONE, TWO))}
+        summit.read_out(number)
+    summit.read_out(4, ONE, TWO)
+    summit.run(10.0)
+    assert summit.committed == 4
+    assert summit.events == [("4", ONE, 0), ("4", TWO, 0)], "what the store has is not lost, whatever the camera has"
+    assert summit.memory.asked == 3 + 2
+    assert {entry.obs_id[-1] for entry, _ in summit.journal.pending()} == {"4"}
+
+
+def test_a_group_whose_place_is_lost_takes_over_what_it_missed_and_loses_nothing_twice(
+    summit: Summit, listed: Any
+) -> None:
+    summit.read_out(1, ONE, TWO)
+    summit.run(5.0)
+    summit.store.keys |= {entry.key for entry, _ in summit.journal.pending() if entry.detector != TWO}
+    summit.read_out(2, ONE, TWO)
+    summit.at.broker.offsets.clear()
+    summit.start()
+    summit.run(10.0)
+    assert summit.holds(2, TWO)
+    assert (summit.committed, summit.left(), listed()) == (2, [], [])
+    assert {status for *_, status in summit.events} == {0}
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_of_an_image_that_is_gone_what_nobody_has_is_told_once_and_for_one_question(
+    summit: Summit, listed: Any, away: bool
+) -> None:
+    exposure = ExposureName(20261122, 1, "O")
+    summit.store.keys |= {exposure.expected_sensors_key, object_key(exposure, ONE)}
+    summit.store.away = away
+    summit.read_out(1)
+    summit.run(10.0)
+    lost = [("1", ONE, 1), ("1", TWO, 1)] if away else [("1", TWO, 1)]
+    assert (summit.committed, sorted(summit.events), listed()) == (1, lost, [])
+    assert summit.memory.asked == (2 if away else 1)
+
+
 @pytest.mark.parametrize("state", [SummaryState.FAULT, SummaryState.DISABLED, SummaryState.STANDBY])
 def test_what_was_read_out_meanwhile_is_taken_over_after_recovery(summit: Summit, state: SummaryState) -> None:
     def holds() -> bool:
         return not summit.device.takes_over
 
-    summit.goes_to(SummaryState.ENABLED)
+    summit.enter(SummaryState.ENABLED)
     summit.read_out(1, ONE, TWO)
     summit.run(5.0, hold=holds)
-    summit.goes_to(state)
+    summit.enter(state)
     summit.read_out(2, ONE, TWO)
     summit.run(600.0, hold=holds)
     assert (summit.committed, summit.holds(2, ONE)) == (1, False)
-    summit.goes_to(SummaryState.ENABLED)
+    summit.enter(SummaryState.ENABLED)
     summit.run(5.0, hold=holds)
     assert (summit.committed, summit.holds(2, ONE), summit.left()) == (2, True, [])
 

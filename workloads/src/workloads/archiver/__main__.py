@@ -15,6 +15,7 @@ from workloads.common import log
 from workloads.common.aside import TOPIC as SET_ASIDE
 from workloads.common.config import ConfigurationFolder
 from workloads.common.consume import Loop, SetAside, ToTopic, avro
+from workloads.common.consumer import Receiver
 from workloads.common.kafka import Bus
 from workloads.common.received import Received
 from workloads.common.s3 import Store
@@ -27,6 +28,11 @@ from workloads.sal.run import run_device
 READOUTS = "readouts"
 _PATIENCE_SECONDS = 120.0
 """How long a readout waits for what the camera has of it and does not hand out; then those behind it have their turn."""
+
+
+def readouts_of(bus: Bus) -> Receiver:
+    """Return the consumer of readouts: the first of all begins with the oldest, whose pixels the camera may still have."""
+    return bus.receiver("archiver", READOUTS, start="earliest")
 
 
 def owing(device: Archiver, set_aside: SetAside) -> SetAside:
@@ -60,7 +66,7 @@ def main() -> int:
         partial(health.beat, "follow"),
     )
     serve_health(health)
-    readouts = bus.receiver("archiver", READOUTS, start="latest")
+    readouts = readouts_of(bus)
     aside = owing(device, ToTopic(bus, readouts, bus.sender(SET_ASIDE)))
     loop = Loop(readouts, avro(bus, READOUTS), device.take_over, aside, patience=_PATIENCE_SECONDS)
     loops = {

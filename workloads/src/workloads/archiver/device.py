@@ -19,7 +19,7 @@ from workloads.common.consume import Delivery
 from workloads.common.deletions import why_deleted
 from workloads.common.errors import AwayError, NonRetriableError, RetriableError, WorkloadError
 from workloads.common.log import about
-from workloads.common.names import CAMERA_CODE
+from workloads.common.names import CAMERA_CODE, ExposureName
 from workloads.common.s3 import Store
 from workloads.common.serve import Health, Stop
 from workloads.common.visit import EndReadout
@@ -108,28 +108,46 @@ class Archiver(Device):
             If the camera does not hand something out that it has, `AwayError` if it or room in the journal is away: what is
             journalled by then is kept, and the camera is asked for the rest again.
         NonRetriableError
-            If the camera has none of an image.
+            If the event names no image, or no sensors of one that nobody has.
         """
         for delivery in deliveries:
             event = EndReadout.model_validate(delivery.content)
             with about(obs_id=event.imageName, group=event.group):
-                begun = time.monotonic()
-                sensors = journal_expected(self._journal, self._camera, event)
+                begun, exposure = time.monotonic(), event.exposure
                 described = self._describe(event)
+                stored = self._stored_before(exposure) if described == {} else frozenset()
+                sensors = self._expected(event, stored)
                 with ThreadPoolExecutor(self._configuration.parallel_detectors) as pool:
                     list(pool.map(partial(self._detector, event, described), sensors))
                 LOG.info("journalled %d detectors in %.2f s", len(sensors), time.monotonic() - begun)
             self._told.clear()
 
-    def _describe(self, event: EndReadout) -> dict[str, Any]:
-        """Return what the camera has of an image, once for all detectors; nothing if it does not say, then each asks again."""
+    def _describe(self, event: EndReadout) -> dict[str, Any] | None:
+        """Return what the camera has of an image, once for all detectors; None if it does not say, then each asks again."""
         try:
             return self._camera.describe(event.imageName)
         except RetriableError as error:
             LOG.warning("%s", error)
-            return {}
+            return None
 
-    def _detector(self, event: EndReadout, described: Mapping[str, Any], detector: str) -> None:
+    def _stored_before(self, exposure: ExposureName) -> frozenset[str]:
+        """Return the keys that the store has of a readout of which the camera has nothing: nothing of them is lost.
+
+        A group whose place is not known, or not any more, begins with the oldest readout that there is.
+        """
+        try:
+            return frozenset(item.key for item in self._store.list(BUCKET, exposure.prefix))
+        except RetriableError as error:  # a store that is away holds no readout up
+            LOG.warning("%s", error)
+            return frozenset()
+
+    def _expected(self, event: EndReadout, stored: frozenset[str]) -> list[str]:
+        """Return the detectors of a readout that are to be taken over, with their list journalled unless it is stored."""
+        known = event.exposure.expected_sensors_key in stored
+        sensors = event.sensors if known else journal_expected(self._journal, self._camera, event)
+        return [sensor for sensor in sensors if object_key(event.exposure, sensor) not in stored]
+
+    def _detector(self, event: EndReadout, described: Mapping[str, Any] | None, detector: str) -> None:
         for attempt in range(1, self._configuration.fetch_attempts + 1):
             self._beat()
             try:

@@ -140,7 +140,7 @@ def journal_detector(
 
     What was journalled before a restart, by a take-over that was not acknowledged, is only released. Whatever the camera
     says beside the pixels, they are kept: what is wrong with it is for those who read the file. `described` is what it said
-    of the image a moment ago; it is asked again about a detector that is not in there.
+    of the image a moment ago; it is asked again about a detector that is not in there, unless it has none of the image.
 
     Raises
     ------
@@ -148,9 +148,13 @@ def journal_detector(
         If the camera does not have it, or has no pixels of it.
     """
     name = event.exposure
+    gone = described is not None and not described
     if journal.holds(object_key(name, detector)):
-        camera.release(name.obs_id, detector)
+        if not gone:
+            camera.release(name.obs_id, detector)
         return
+    if gone:
+        raise NonRetriableError(f"{event.imageName}_{detector}: the camera has none of this image")
     there = described if described and detector in described else camera.describe(event.imageName)
     if detector not in there:
         raise NonRetriableError(f"{event.imageName}_{detector}: the camera has no such image")

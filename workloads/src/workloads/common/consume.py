@@ -9,6 +9,7 @@ it returns                             the message is done, and committed
 any other exception                    the message is tried `ATTEMPTS` times, then set aside with its traceback
 `FencedError`                          the process ends; it is not the message that is wrong
 the process dies                       known by the note beside the group's offset; after `ATTEMPTS` the message is set aside
+another takes it from the living       no attempt, where processes say so (`Survivors`)
 =====================================  ===================================================================================
 """
 
@@ -46,6 +47,7 @@ from workloads.common.patience import PAUSES_SECONDS
 from workloads.common.producer import Sender
 from workloads.common.received import Received, Where
 from workloads.common.serve import Health, Stop
+from workloads.common.survivors import Survivors
 
 LOG = logging.getLogger(__name__)
 UNKNOWN_SCHEMA_SECONDS = float(os.environ.get("DPP_UNKNOWN_SCHEMA_SECONDS", "600"))
@@ -170,6 +172,8 @@ class Loop:
     oldest_open
         The oldest message of a partition that the handler has not finished, although it returned: no offset behind it is
         committed, so that it comes again after a restart.
+    survivors
+        Where this process says that it lost a message alive, if others of its group may take it over in mid-handling.
     clock
         Seconds of a clock that is never set.
     """
@@ -185,12 +189,13 @@ class Loop:
         commits: bool = True,
         patience: float = math.inf,
         oldest_open: Callable[[Where], float] = lambda _: math.inf,
+        survivors: Survivors | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._receiver, self._decode, self._handle, self._set_aside = receiver, decode, handle, set_aside
         self._most, self._commits, self._patience = most, commits, patience
         self._clock = clock
-        self._progress = Progress(receiver, oldest_open)
+        self._progress = Progress(receiver, oldest_open, survivors)
         self._waiting: deque[Received] = deque()
         self._trouble: Trouble | None = None
         self._again = -math.inf
@@ -235,6 +240,13 @@ class Loop:
         """Commit how far this group is; where Kafka does not take it, that is done with the next messages."""
         self._progress.commit()
 
+    def survive(self) -> None:
+        """Say that this process is told to end: whoever takes over what it has in hand does so from the living.
+
+        It may be called from another thread than all else.
+        """
+        self._progress.survive()
+
     @property
     def waiting(self) -> bool:
         """Whether there are messages that wait to be handled."""
@@ -269,13 +281,17 @@ class Loop:
         batch, contents = self._read(trouble)
         if not batch:
             return
-        self._progress.begin(batch, trouble.attempts + 1)
+        self._progress.begin(batch, trouble)
         try:
             if contents:
                 self._handle(contents)
-        except (RetriableError, FencedError):
+        except RetriableError:
+            raise
+        except FencedError:  # another has its place, and goes on with it
+            self._progress.survive()
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is the message's
+            self._progress.failed()
             self._failed(batch, trouble, error)
         else:
             self._done(batch, [] if self._commits else [delivery.message for delivery in contents])

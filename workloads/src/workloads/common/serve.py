@@ -78,10 +78,13 @@ class Stop:
     grace
         Seconds after which the process ends in any case, whatever it waits for; None waits as long as it takes. To cut
         work off is safe where a crash is: offsets and journals are committed last, so that it is done again.
+    told
+        Called once in a thread of its own when the signal came, while what is in hand goes on; it needs a grace.
     """
 
-    def __init__(self, grace: float | None = None) -> None:
+    def __init__(self, grace: float | None = None, told: Callable[[], None] = lambda: None) -> None:
         self._event, self._grace, self._limited = threading.Event(), grace, False
+        self._told = told
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._asked())
         if grace is not None:
@@ -98,6 +101,7 @@ class Stop:
     def _listen(self, signals: int) -> None:
         os.read(signals, 1)
         self._asked()
+        self._told()
 
     def __bool__(self) -> bool:
         return self._event.is_set()

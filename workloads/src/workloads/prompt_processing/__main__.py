@@ -49,7 +49,8 @@ def _child(settings: Settings, name: str, board: Board, parent: int) -> None:
     with log.about(worker=name, process=os.getpid()):
         try:
             worker = Worker(settings, f"{socket.gethostname()}-{parent}-{name}")
-            worker.run(Stop(_WORKER_GRACE_SECONDS), partial(board.beat, name), partial(board.prepared, name))
+            stop = Stop(_WORKER_GRACE_SECONDS, worker.survive)
+            worker.run(stop, partial(board.beat, name), partial(board.prepared, name))
             signal.setitimer(signal.ITIMER_REAL, _LEAVE_SECONDS)
             worker.leave()
         except WorkloadError as error:

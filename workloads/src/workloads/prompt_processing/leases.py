@@ -24,11 +24,13 @@ from workloads.common.plan import Field
 from workloads.common.received import Received, Where
 from workloads.common.settings import Settings
 from workloads.common.slots import Slot, slots
+from workloads.common.survivors import Survivors
 from workloads.prompt_processing.inputs import Inputs
 
 LOG = logging.getLogger(__name__)
 ALERTS = "alerts"
 SERVICE = "prompt-processing"
+SURVIVORS = f"{SERVICE}-survivors"
 
 
 class Lease:
@@ -155,6 +157,13 @@ class Leases:
         self._leases[where] = lease = Lease(self._bus, self._source, self._butler, slot)
         LOG.info("%s is mine", slot.name)
         return lease
+
+
+def survivors(settings: Settings) -> Survivors:
+    """Return where workers say that they lost an exposure alive: its slot moved on, or they were told to end."""
+    return Survivors(
+        lambda role, partition: Receiver(settings, settings.site.site, SURVIVORS, partitions=[(role, partition)])
+    )
 
 
 def subject(record: dict[str, Any]) -> Subject:

@@ -38,7 +38,7 @@ from workloads.data_backbone.repository import open_repository
 from workloads.data_backbone.types import RawExposure
 from workloads.prompt_processing.apdb import AlertDatabase
 from workloads.prompt_processing.inputs import FIELDS_KEPT
-from workloads.prompt_processing.leases import ALERTS, SERVICE, Lease, Leases, subject
+from workloads.prompt_processing.leases import ALERTS, SERVICE, Lease, Leases, subject, survivors
 from workloads.prompt_processing.packets import BUCKET as PACKETS
 from workloads.prompt_processing.packets import PacketMaker, Packets, PacketStore
 from workloads.prompt_processing.sources import dia_sources, why_no_alerts
@@ -85,6 +85,7 @@ class Worker:
             self._leases.set_aside,
             commits=False,
             patience=_PATIENCE_SECONDS,
+            survivors=survivors(settings),
         )
         announcements = Receiver(
             settings, site, f"{SERVICE}-preload-{name}", partitions=[(NEXT_VISIT, 0)], since=time.time() - _ANNOUNCED_SECONDS,
@@ -115,6 +116,10 @@ class Worker:
             if not self._prepared and self._is_prepared():
                 self._prepared = True
                 prepared()
+
+    def survive(self) -> None:
+        """Say that this worker is told to end: an exposure that it may not finish has not killed it."""
+        self._exposures.survive()
 
     def leave(self) -> None:
         """Leave the group: others have the slots at once."""
