@@ -97,25 +97,19 @@ def test_some_boundaries(standing: Ledger, tmp_path: Path) -> None:
     side_by_side(attempt, [(victim, boundary) for victim in VICTIMS for boundary in SOME])
 
 
-def test_what_is_no_longer_wanted_is_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("instant", ["half", "over"])
+def test_what_is_no_longer_wanted_is_deleted(tmp_path: Path, instant: str) -> None:
     """An object whose creation was cut short is known by its owner, also to a program that does not ask for it."""
     ledger = Ledger.make(tmp_path / "project")
     ledger.configure(mode="protected")
-    (ledger.top / "kill").write_text("engine 0")
     ledger.program.write_text(ledger.program.read_text().replace(", opts=options(protect=True)", ""))
-    total = counted(ledger.copy(tmp_path / "counted"))
-    found = False
-    for boundary in reversed(range(3, total)):  # it is made last, or nearly
-        one = ledger.copy(tmp_path / str(boundary))
-        one.kill("engine", boundary)
-        cut_short(one)
-        pending = one.state().get("pending_operations") or []
-        if any(operation["resource"]["urn"].endswith("::kept") for operation in pending) and "kept" in one.objects():
-            one.configure(mode="first")
-            recover(one, FIRST)
-            found = True
-            break
-    assert found
+    ledger.kill("engine", f"Create kept {instant}")
+    cut_short(ledger)
+    pending = ledger.state().get("pending_operations") or []
+    assert [operation["resource"]["urn"].rpartition("::")[2] for operation in pending] == ["kept"]
+    assert ledger.objects()["kept"]["finished"] == (instant == "over")
+    ledger.configure(mode="first")
+    recover(ledger, FIRST)
 
 
 @pytest.mark.slow
