@@ -80,6 +80,12 @@ def counted(ledger: Ledger) -> int:
     return ledger.boundaries
 
 
+@pytest.fixture(scope="module")
+def total(standing: Ledger, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Return the number of boundaries of the change."""
+    return counted(changing(standing, tmp_path_factory.mktemp("counted") / "project"))
+
+
 def side_by_side(attempt: Callable[[str, int], object], numbers: Iterable[tuple[str, int]]) -> None:
     """Make all attempts, two at a time, and raise what went wrong first."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -113,14 +119,13 @@ def test_what_is_no_longer_wanted_is_deleted(tmp_path: Path, instant: str) -> No
 
 
 @pytest.mark.slow
-def test_every_boundary_of_a_change(standing: Ledger, tmp_path: Path) -> None:
+def test_every_boundary_of_a_change(standing: Ledger, total: int, tmp_path: Path) -> None:
     def attempt(victim: str, boundary: int) -> None:
         ledger = changing(standing, tmp_path / f"{victim}{boundary}")
         ledger.kill(victim, boundary)
         cut_short(ledger)
         recover(ledger, SECOND)
 
-    total = counted(changing(standing, tmp_path / "counted"))
     assert total > 60
     side_by_side(attempt, [(victim, boundary) for victim in VICTIMS for boundary in range(1, total + 1)])
 
@@ -183,9 +188,8 @@ def test_after_every_checkpoint(standing: Ledger, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_random_kills(standing: Ledger, tmp_path: Path) -> None:
+def test_random_kills(standing: Ledger, total: int, tmp_path: Path) -> None:
     """Twenty-five times the engine, twenty-five times the provider, with steps side by side, one to three times in a row."""
-    total = counted(changing(standing, tmp_path / "counted"))
     chance = random.Random(20260519)  # noqa: S311 - the same instants every time
     kills = [
         [(chance.choice(VICTIMS), chance.randint(1, total)) for _ in range(chance.randint(1, 3))]
@@ -203,9 +207,8 @@ def test_random_kills(standing: Ledger, tmp_path: Path) -> None:
     side_by_side(attempt, [("", number) for number in range(RANDOM_KILLS)])
 
 
-def test_a_change_taken_back_after_a_kill(standing: Ledger, tmp_path: Path) -> None:
+def test_a_change_taken_back_after_a_kill(standing: Ledger, total: int, tmp_path: Path) -> None:
     """What an update or deletion that was cut short did is undone, though the program asks for what is recorded."""
-    total = counted(changing(standing, tmp_path / "counted"))
     for boundary in (total // 2, total - 3):
         ledger = changing(standing, tmp_path / str(boundary))
         ledger.kill("engine", boundary)
@@ -214,9 +217,9 @@ def test_a_change_taken_back_after_a_kill(standing: Ledger, tmp_path: Path) -> N
         recover(ledger, FIRST)
 
 
-def test_what_is_settled_is_said(standing: Ledger, tmp_path: Path) -> None:
+def test_what_is_settled_is_said(standing: Ledger, total: int, tmp_path: Path) -> None:
     ledger = changing(standing, tmp_path / "project")
-    ledger.kill("engine", counted(changing(standing, tmp_path / "counted")) - 1)
+    ledger.kill("engine", total - 1)
     cut_short(ledger)
     events: list[Event] = []
     assert ledger.stacks.up(ledger.stack, events.append).ok
