@@ -12,8 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 HERE = Path(__file__).parent
 STAGES = ("lint", "unit", "contracts", "pixels", "stacks", "k8s", "integration", "network", "roles", "chaos", "lab")
 """Folders of tests in the order in which they run: what fails fastest comes first."""
-LONGEST = "integration"
-"""Begun first where there are several processes: it mostly waits, and nothing takes longer."""
+EARLY = ("integration", "lint", "stacks")
+"""Begun first where there are several processes: what takes long would leave one process alone at the end."""
 SHARING = {"integration", "k8s"}
 """Folders whose modules share servers: one process runs them all, so that they are started once."""
 MACHINES = {"network", "roles", "chaos", "lab"}
@@ -23,6 +23,8 @@ NEEDS = {"integration": "root", "network": "root", "roles": "root", "chaos": "ro
 HUNG_SECONDS = {"lint": 1200, "integration": 3600, "network": 3600, "roles": 9000, "chaos": 3600, "lab": 9000}
 """Ten times what the longest test of a folder, with the servers that it begins with, usually takes."""
 HUNG_ELSE_SECONDS = 900
+COLLECTED = pytest.StashKey[list[tuple[str, bool]]]()
+"""Every test that a session has come upon, and whether it is marked slow."""
 FIRST, LAST = "test_night.py", "test_going.py"
 """What a lab is for is tried before it is tampered with; it goes when everything has been asked of it."""
 
@@ -86,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark by folder, leave out what belongs to proofs where that is asked for, then order by stage."""
+    config.stash[COLLECTED] = [(item.nodeid, item.get_closest_marker("slow") is not None) for item in items]
     if config.option.unproven:
         from proofs.catalogue import Catalogue
 
@@ -95,10 +98,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
     several = hasattr(config, "workerinput")
 
-    def place(item: pytest.Item) -> tuple[bool, int, bool, bool]:
+    def place(item: pytest.Item) -> tuple[int, int, bool, bool]:
         stage = _stage(item.path)
         rank = STAGES.index(stage) if stage in STAGES else len(STAGES)
-        return not (several and stage == LONGEST), rank, item.path.name == LAST, item.path.name != FIRST
+        early = EARLY.index(stage) if several and stage in EARLY else len(EARLY)
+        return early, rank, item.path.name == LAST, item.path.name != FIRST
 
     for item in items:
         stage = _stage(item.path)
@@ -109,6 +113,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(HUNG_SECONDS.get(stage, HUNG_ELSE_SECONDS)))
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def come_upon(pytestconfig: pytest.Config) -> list[tuple[str, bool]]:
+    """Return every test of the files that this session looked at, and whether it is slow; nothing where it looked for some."""
+    return [] if any("::" in word for word in pytestconfig.args) else pytestconfig.stash[COLLECTED]
 
 
 @pytest.fixture(scope="session")

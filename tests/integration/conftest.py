@@ -7,12 +7,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpp.model.folders import Folders
+from integration import odd
 from integration.miniature import HUNG_SECONDS, Miniature, missing
 
 DETECTOR = "R22_S11"
@@ -139,3 +141,30 @@ def system() -> Iterator[System]:
 def night(system: System) -> Path:
     """Return a night of three visits in which nothing goes wrong."""
     return system.night(3, "--seed", "4711")
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A night into which odd messages were written, and the processes before and after it."""
+
+    folder: Path
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="package")
+def fed(system: System) -> Fed:
+    """Return a night of three visits in which whatever is odd is written to every topic, and all must go as without it."""
+
+    def processes() -> dict[str, Any]:
+        return system.miniature.pids() | {"worker": system.miniature.children("prompt_processing-ncsa")}
+
+    def during(folder: Path) -> None:
+        before.update(processes())
+        system.wait(lambda: bool(stamped(folder, "ingested")), "the first exposure is ingested")
+        odd.feed(system)
+
+    odd.messages(system, "dismiss")
+    before: dict[str, Any] = {}
+    folder = system.night(3, "--seed", "4711", during=during)
+    return Fed(folder, before, processes())

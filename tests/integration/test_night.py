@@ -1,4 +1,7 @@
-"""A visit's whole way, from the camera's memory to a decoded alert, through real Kafka, PostgreSQL and object stores."""
+"""A visit's whole way, from the camera's memory to a decoded alert, through real Kafka, PostgreSQL and object stores.
+
+The night is the one that odd messages are written into (`test_odd_messages`): it must be as good as one without them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ from integration.conftest import DETECTOR, rows, stamped
 from workloads.common.names import ExposureName
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def night(fed):
+    return fed.folder
 
 
 @pytest.fixture

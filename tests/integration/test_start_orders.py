@@ -44,7 +44,7 @@ def _listed(system: Any) -> dict[tuple[str, str], str]:
     return found
 
 
-@pytest.mark.usefixtures("night")  # there is something that could come again
+@pytest.mark.usefixtures("fed")  # there is something that could come again
 @pytest.mark.parametrize("number", ORDERS)
 def test_nothing_of_before_comes_of_a_start(system: Any, number: int) -> None:
     chance = random.Random(SEED + number)  # noqa: S311 - no secret

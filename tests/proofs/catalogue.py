@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,12 @@ FILE = Path(__file__).with_name("proofs.yml")
 def _flat(value: Any) -> Any:
     """Return a list of lists, as YAML's anchors make them, as one list."""
     return [inner for one in value for inner in _flat(one)] if isinstance(value, list) else [value]
+
+
+@cache
+def _words(command: str) -> tuple[str, ...]:
+    """Return a command word by word: each test of a session is held against each."""
+    return tuple(shlex.split(command))
 
 
 class Ground(StrEnum):
@@ -55,7 +61,7 @@ class Proof(BaseModel):
     @property
     def words(self) -> list[str]:
         """The command, word by word."""
-        return shlex.split(self.command)
+        return list(_words(self.command))
 
     @property
     def tests(self) -> list[str]:

@@ -65,8 +65,8 @@ class Ledger:
         self.backend.config_file.parent.mkdir(parents=True, exist_ok=True)
         self.backend.config_file.write_text(yaml.safe_dump(found))
 
-    def kill(self, victim: str, boundary: int) -> None:
-        """Have the engine or the provider killed at a boundary of the next operation."""
+    def kill(self, victim: str, boundary: int | str) -> None:
+        """Have the engine or the provider killed at a boundary of the next operation, by its number or name."""
         (self.top / "boundaries").unlink(missing_ok=True)
         (self.top / "kill").write_text(f"{victim} {boundary}")
 

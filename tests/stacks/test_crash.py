@@ -80,6 +80,12 @@ def counted(ledger: Ledger) -> int:
     return ledger.boundaries
 
 
+@pytest.fixture(scope="module")
+def total(standing: Ledger, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Return the number of boundaries of the change."""
+    return counted(changing(standing, tmp_path_factory.mktemp("counted") / "project"))
+
+
 def side_by_side(attempt: Callable[[str, int], object], numbers: Iterable[tuple[str, int]]) -> None:
     """Make all attempts, two at a time, and raise what went wrong first."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -97,36 +103,29 @@ def test_some_boundaries(standing: Ledger, tmp_path: Path) -> None:
     side_by_side(attempt, [(victim, boundary) for victim in VICTIMS for boundary in SOME])
 
 
-def test_what_is_no_longer_wanted_is_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("instant", ["half", "over"])
+def test_what_is_no_longer_wanted_is_deleted(tmp_path: Path, instant: str) -> None:
     """An object whose creation was cut short is known by its owner, also to a program that does not ask for it."""
     ledger = Ledger.make(tmp_path / "project")
     ledger.configure(mode="protected")
-    (ledger.top / "kill").write_text("engine 0")
     ledger.program.write_text(ledger.program.read_text().replace(", opts=options(protect=True)", ""))
-    total = counted(ledger.copy(tmp_path / "counted"))
-    found = False
-    for boundary in reversed(range(3, total)):  # it is made last, or nearly
-        one = ledger.copy(tmp_path / str(boundary))
-        one.kill("engine", boundary)
-        cut_short(one)
-        pending = one.state().get("pending_operations") or []
-        if any(operation["resource"]["urn"].endswith("::kept") for operation in pending) and "kept" in one.objects():
-            one.configure(mode="first")
-            recover(one, FIRST)
-            found = True
-            break
-    assert found
+    ledger.kill("engine", f"Create kept {instant}")
+    cut_short(ledger)
+    pending = ledger.state().get("pending_operations") or []
+    assert [operation["resource"]["urn"].rpartition("::")[2] for operation in pending] == ["kept"]
+    assert ledger.objects()["kept"]["finished"] == (instant == "over")
+    ledger.configure(mode="first")
+    recover(ledger, FIRST)
 
 
 @pytest.mark.slow
-def test_every_boundary_of_a_change(standing: Ledger, tmp_path: Path) -> None:
+def test_every_boundary_of_a_change(standing: Ledger, total: int, tmp_path: Path) -> None:
     def attempt(victim: str, boundary: int) -> None:
         ledger = changing(standing, tmp_path / f"{victim}{boundary}")
         ledger.kill(victim, boundary)
         cut_short(ledger)
         recover(ledger, SECOND)
 
-    total = counted(changing(standing, tmp_path / "counted"))
     assert total > 60
     side_by_side(attempt, [(victim, boundary) for victim in VICTIMS for boundary in range(1, total + 1)])
 
@@ -189,9 +188,8 @@ def test_after_every_checkpoint(standing: Ledger, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_random_kills(standing: Ledger, tmp_path: Path) -> None:
+def test_random_kills(standing: Ledger, total: int, tmp_path: Path) -> None:
     """Twenty-five times the engine, twenty-five times the provider, with steps side by side, one to three times in a row."""
-    total = counted(changing(standing, tmp_path / "counted"))
     chance = random.Random(20260519)  # noqa: S311 - the same instants every time
     kills = [
         [(chance.choice(VICTIMS), chance.randint(1, total)) for _ in range(chance.randint(1, 3))]
@@ -209,9 +207,8 @@ def test_random_kills(standing: Ledger, tmp_path: Path) -> None:
     side_by_side(attempt, [("", number) for number in range(RANDOM_KILLS)])
 
 
-def test_a_change_taken_back_after_a_kill(standing: Ledger, tmp_path: Path) -> None:
+def test_a_change_taken_back_after_a_kill(standing: Ledger, total: int, tmp_path: Path) -> None:
     """What an update or deletion that was cut short did is undone, though the program asks for what is recorded."""
-    total = counted(changing(standing, tmp_path / "counted"))
     for boundary in (total // 2, total - 3):
         ledger = changing(standing, tmp_path / str(boundary))
         ledger.kill("engine", boundary)
@@ -220,9 +217,9 @@ def test_a_change_taken_back_after_a_kill(standing: Ledger, tmp_path: Path) -> N
         recover(ledger, FIRST)
 
 
-def test_what_is_settled_is_said(standing: Ledger, tmp_path: Path) -> None:
+def test_what_is_settled_is_said(standing: Ledger, total: int, tmp_path: Path) -> None:
     ledger = changing(standing, tmp_path / "project")
-    ledger.kill("engine", counted(changing(standing, tmp_path / "counted")) - 1)
+    ledger.kill("engine", total - 1)
     cut_short(ledger)
     events: list[Event] = []
     assert ledger.stacks.up(ledger.stack, events.append).ok

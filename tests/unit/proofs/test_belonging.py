@@ -20,17 +20,21 @@ class Collected:
     def pytest_collection_finish(self, session):
         found = [[item.nodeid, item.get_closest_marker("slow") is not None] for item in session.items]
         print("\\n" + json.dumps(found))
-sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "tests"], plugins=[Collected()]))
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Collected()]))
 """
 
 
 @pytest.fixture(scope="module")
-def collected() -> list[tuple[str, bool]]:
-    """Return every test of the tree, and whether it is marked slow."""
-    done = subprocess.run([sys.executable, "-c", _COLLECT], cwd=ROOT, capture_output=True, text=True, check=False)
+def collected(come_upon: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Return every test of the tree, and whether it is marked slow: this session's, and those of files that it left out."""
+    known = {test.partition("::")[0] for test, _ in come_upon}
+    others = {str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py")} - known
+    if not others:
+        return come_upon
+    command = [sys.executable, "-c", _COLLECT, *sorted(others)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    found: list[tuple[str, bool]] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[[")))
-    return found
+    return come_upon + json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[[")))
 
 
 def test_no_test_is_lost_and_none_belongs_to_two_proofs(collected: list[tuple[str, bool]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from confluent_kafka import Message
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -196,3 +197,16 @@ def test_records_go_from_one_schema_to_the_other_by_names_and_defaults(registry:
     fresh = SchemaRegistryClient({"url": registry})
     read = AvroDeserializer(fresh, json.dumps(theirs))(written, context)
     assert read == {name: value for name, value in values.items() if name != "more"}
+
+
+def test_a_record_of_something_else_is_passed_over(registry: str) -> None:
+    remote = Remote(TEST, Surroundings("127.0.0.1:1", registry), 1)
+    name = "logevent_scalars"
+    topic = component("Test").topics[name].kafka_name()
+    other = {"type": "record", "name": "other", "fields": [{"name": "detector", "type": "string"}]}
+    number = SchemaRegistryClient({"url": registry}).register_schema("other-value", Schema(json.dumps(other), "AVRO"))
+    remote._readers[name] = AvroDeserializer(remote._registry, TEST.subjects[name].schema)
+    remote._names[topic] = name
+    message = Message(topic=topic, value=b"\0" + number.to_bytes(4, "big") + b"\6abc")
+    assert remote._take(message, old=False) is None
+    remote.close()

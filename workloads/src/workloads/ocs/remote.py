@@ -17,6 +17,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
+from fastavro.read import SchemaResolutionError
 
 from workloads.ocs.interfaces import Interface, Subject, UsageError
 from workloads.ocs.surroundings import Surroundings
@@ -29,7 +30,7 @@ CODES = {
 """Of acknowledgements; NOACK is not sent by anybody: there was none."""
 _GO_ON = (300, 301)
 _UNREADABLE = (
-    *(SchemaRegistryError, SerializationError, httpx2.HTTPError),
+    *(SchemaRegistryError, SerializationError, SchemaResolutionError, httpx2.HTTPError),
     *(ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError, struct.error),
 )
 """What is raised at bytes that are no record of a topic: such a message is passed over, as the observatory's client does."""

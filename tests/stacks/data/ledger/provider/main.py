@@ -2,8 +2,8 @@
 
 Every object carries the URN that owns it; `create` adopts only an object of its own URN, and works in two stages, so
 that it can be cut short half way. Its folder holds what the tests look at: ``objects`` with one file for each object and
-a ``.log`` of what was made and deleted, ``boundaries`` with a line for each call's start and end, and ``kill``, which
-says at which of them who is to be killed: ``engine 12`` or ``provider 12``.
+a ``.log`` of what was made and deleted, ``boundaries`` with a line for each call's start, end, and the middle of its work,
+and ``kill``, which says at which of them who is to be killed: ``engine 12`` or ``provider Create base half``.
 """
 
 import json
@@ -46,14 +46,14 @@ class Beside(Only):
     token = "ledger:index:Beside"
 
 
-def boundary():
+def boundary(name):
     with COUNTING:
         with (HERE / "boundaries").open("a+") as file:
-            file.write("call\n")
+            file.write(f"{name}\n")
             file.seek(0)
             number = len(file.readlines())
-        victim, at = (HERE / "kill").read_text().split() if (HERE / "kill").exists() else ("", "0")
-        if number == int(at):
+        victim, _, at = (HERE / "kill").read_text().partition(" ") if (HERE / "kill").exists() else ("", "", "")
+        if at in {str(number), name}:
             os.kill(os.getppid() if victim == "engine" else os.getpid(), signal.SIGKILL)
             threading.Event().wait()  # whoever was killed, nothing more is done here
 
@@ -97,7 +97,7 @@ class Ledger(Resource):
         write(name, {"urn": urn, "inputs": wanted.given(), "finished": False})
         if not found:
             note("create", name)  # after the fact: killed in between, nothing was made twice
-        boundary()
+        boundary(f"Create {name} half")
         pause()
         if wanted.place == "half":
             raise FatalError("place half", "the second stage failed")
@@ -115,24 +115,25 @@ class Ledger(Resource):
 
     def update(self, urn, identifier, state, wanted, progress):
         write(identifier, {"urn": urn, "inputs": wanted.given(), "finished": False})
-        boundary()
+        boundary(f"Update {identifier} half")
         write(identifier, {"urn": urn, "inputs": wanted.given(), "finished": True})
         return {"finished": True}
 
     def delete(self, urn, identifier, state):
         note("delete", identifier)  # before the fact: what is made after it is new
-        boundary()
+        boundary(f"Delete {identifier} half")
         (FOLDER / identifier).unlink(missing_ok=True)
 
 
 def watched(method):
     @wraps(method)
     def call(self, request, context):
-        boundary()
+        called = f"{method.__name__} {request.urn.rpartition('::')[2]}"
+        boundary(f"{called} begun")
         try:
             return method(self, request, context)
         finally:
-            boundary()
+            boundary(f"{called} over")
 
     return call
 
