@@ -21,11 +21,13 @@ from dpp.model.permits import TOKEN, refusal
 from dpp.operations.change.glass import traces
 from dpp.operations.change.journal import Journal
 from dpp.operations.change.listing import listed
+from dpp.operations.change.sides import own_command
 from lab.observatory import Observatory
 from stacks.changing import NIGHT, NOON, TOPICS, Changing
 
 pytestmark = pytest.mark.slow
 HOST, UNITS, STACKS = "svc01.ncsa", ("chilean-itc", "ncsa-itc"), ("lab.chilean-itc", "lab.ncsa-itc")
+REASON = "A drill of the night shift."
 FILE, STRAY = "/etc/sysctl.d/60-dpp.conf", "# stray"
 HEALTH = ("src/dpp/operations/health.py", "        if service in _BY_HTTP:", '        if service == "event-streaming":\n            return "it was told not to work"\n        if service in _BY_HTTP:')  # fmt: skip
 """A change whose own check finds that it does not work."""
@@ -164,21 +166,34 @@ def test_a_change_that_was_killed_half_way_is_continued(observatory: Observatory
     changing.merge("killed")
 
 
+def broken(changing: Changing, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that no change allows."""
+    return dpp(changing, "change", "break-glass", "lab", "--reason", REASON, "--", *command)
+
+
 def test_the_glass_can_be_broken_and_everybody_sees_it(observatory: Observatory, changing: Changing) -> None:
     changing.reviewed.git("checkout", "--quiet", "main")
-    done = dpp(changing, "up", "lab", "--yes", f"--only={UNITS[1]}", "--break-glass", "A drill of the night shift.")
+    done = broken(changing, *own_command("up", "lab", "--yes", f"--only={UNITS[1]}"))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "no changes" in done.stdout
     trace = traces(observatory.folders)[-1]
-    assert (trace.reason, trace.stacks, trace.how) == ("A drill of the night shift.", (STACKS[1],), "no changes")
+    assert (trace.reason, trace.how) == (REASON, "it ended with exit code 0")
+    assert trace.command[-4:] == ("up", "lab", "--yes", f"--only={UNITS[1]}")
     said = dpp(changing, "change", "list", "--json").stdout
     assert '"BROKEN GLASS"' in said
     assert trace.id in said
 
 
-def test_playbooks_are_refused_without_a_permit(observatory: Observatory, changing: Changing) -> None:
+def test_playbooks_are_refused_without_a_permit_but_by_breaking_the_glass(observatory: Observatory, changing: Changing, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory=inventories/lab", "playbooks/kafka_broker.yml", f"--limit={HOST}"]  # fmt: skip
     variables = os.environ | {"DPP_SSH_CONFIG": str(observatory.folders.ssh_config), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": "ansible.cfg"}  # fmt: skip
     root = changing.reviewed.root
     done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "asks for an authorised change, and none is being applied to lab" in done.stdout
+    for name in ("DPP_SSH_CONFIG", "ANSIBLE_NOCOLOR", "ANSIBLE_CONFIG"):
+        monkeypatch.setenv(name, variables[name])
+    done = broken(changing, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trace = traces(observatory.folders)[-1]
+    assert (trace.command, trace.how) == (tuple(command), "it ended with exit code 0")

@@ -19,6 +19,7 @@ from dpp.adapters.kubernetes import Cluster
 from dpp.adapters.secrets import Secrets
 from dpp.adapters.vantage import Vantage
 from dpp.model.folders import REPOSITORY
+from dpp.operations.change.sides import lead_to_this_environment
 from dpp.operations.health import Health
 from lab import toy
 from lab.observatory import RETURN_SECONDS, Observatory
@@ -37,9 +38,10 @@ _KAFKA = (
 
 
 def _copy(target: Path) -> None:
-    """Copy the repository, with compiled kernels: what they are compiled from is the same."""
+    """Copy the repository, with compiled kernels: what they are compiled from is the same. Its environment is this one."""
     ignored = shutil.ignore_patterns(".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "*.pyc")
     shutil.copytree(REPOSITORY, target, symlinks=True, ignore=ignored)
+    lead_to_this_environment(target)
 
 
 @contextmanager

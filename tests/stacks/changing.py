@@ -75,7 +75,10 @@ class Changing:
         """Write a change on a branch of its own."""
         self.reviewed.git("checkout", "--quiet", "-B", branch, "main")
         for file, old, new in edits:
-            self.reviewed.edit(file, old, new)
+            if old:
+                self.reviewed.edit(file, old, new)
+            else:  # a new file
+                self.reviewed.write(file, new)
             self.reviewed.git("add", "--", file)  # and no record, which stays where it is
         self.reviewed.git("commit", "--quiet", "--no-verify", f"--message=Change {branch}")
 

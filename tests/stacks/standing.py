@@ -41,7 +41,7 @@ class Standing(Changing):
         (top / "objects").mkdir()
         made.begin(("Pulumi.yaml", "path: ./src/dpp/provider", f"path: {PROVIDER}"))
         units = [f"--only={stack.partition('.')[2]}" for stack in STACKS]
-        done = made.dpp("up", "lab", "--yes", "--break-glass", "First light.", *units)
+        done = made.break_glass("First light.", "up", "lab", "--yes", *units)
         assert done.returncode == 0, done.stdout + done.stderr
         return made
 
@@ -71,6 +71,10 @@ class Standing(Changing):
         command = own_command(*words)
         variables = os.environ | self.variables() | own_variables(tree)
         return subprocess.run(command, cwd=tree.root, env=variables, capture_output=True, text=True, check=False)
+
+    def break_glass(self, reason: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `dpp` of the repository without a change."""
+        return self.dpp("change", "break-glass", "lab", "--reason", reason, "--", *own_command(*words))
 
     def hands(self) -> Callable[[LivePreviewer, Sides], Hands]:
         """Return what applies by the commands of both sides; services are asked here, as none of them runs."""

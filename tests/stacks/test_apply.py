@@ -35,6 +35,8 @@ pytestmark = pytest.mark.slow
 MORE = (TOPICS, "next-visit: {partitions: 1}", "next-visit: {partitions: 2}")
 OTHER = (TOPICS, "readouts: {partitions: 1}", "readouts: {partitions: 2}")
 SERVICES = ["summit-services", "ncsa-services"]
+UNITS = ("src/dpp/model/units.py", '    "wan": (),', '    "extra": (),\n    "wan": (),')
+PROGRAM = "stacks/units/extra.py"
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -67,6 +69,23 @@ def standing(first: Standing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     text = path.read_text()
     yield found
     path.write_text(text)
+
+
+def program(kind: str) -> str:
+    """Return a unit that has one object on a cluster."""
+    return f'''"""One object."""
+
+from dpp.model.environment import Environment
+from dpp.provider import kinds
+from resources import Manifests
+
+OBJECT = {{"apiVersion": "v1", "kind": "{kind}", "metadata": {{"name": "extra", "namespace": "workloads"}}}}
+
+
+def provision(environment: Environment) -> None:
+    """Provision it."""
+    Manifests("ncsa-extra", kinds.Manifests(environment=environment.name, cluster="ncsa", service="extra", objects={{"{kind} workloads/extra": OBJECT}}))
+'''
 
 
 def planned(standing: Standing, between: str) -> tuple[Plan, State, State, LivePreviewer]:
@@ -264,6 +283,31 @@ def test_nothing_is_applied_without_a_change_but_by_breaking_the_glass(standing:
     said = standing.dpp("change", "list")
     assert "BROKEN GLASS" in said.stdout
     assert traces(standing.folders)[0].id in said.stdout.replace("\n", "")
+
+
+def test_going_back_takes_away_what_the_base_does_not_know(standing: Standing) -> None:
+    """The change's own program does so; what holds data stays, and whoever saved it takes the stack away by hand."""
+    before = standing.objects()
+    standing.broken = {"head event-streaming": "it reads nothing back"}
+    standing.propose("wider", MORE, UNITS, (PROGRAM, "", program("ConfigMap")))
+    standing.record("wider", "ana", "ben")
+    report = standing.apply("wider")
+    assert report.result == "gone back from", (report, standing.said[-20:])
+    assert "lab.extra: taking away what the change added" in standing.said
+    assert "ncsa-extra" in standing.deeds(), "it had been made"
+    assert standing.objects() == before
+
+    standing.propose("data", MORE, UNITS, (PROGRAM, "", program("PersistentVolumeClaim")))
+    standing.record("data", "ana", "ben")
+    stuck = standing.apply("data")
+    assert stuck.result == "stuck"
+    assert "data would go with it: PersistentVolumeClaim workloads/extra of ncsa-extra" in stuck.why
+    assert "dpp change break-glass lab" in stuck.why
+    assert standing.objects() != before
+    done = standing.break_glass("Nothing of it is wanted.", "stack", "destroy", "lab.extra", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert abort(standing.order("data"), "taken away").result == "gone back from"
+    assert standing.objects() == before
 
 
 def test_a_change_does_not_judge_itself(standing: Standing) -> None:

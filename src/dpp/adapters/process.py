@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -20,7 +21,7 @@ from typing import IO
 
 import psutil
 
-from dpp.model.errors import FatalError, RetriableError
+from dpp.model.errors import FatalError, RetriableError, UsageError
 
 LOCALE = "C.UTF-8"
 """Every Debian has it, it speaks English, and Ansible accepts it."""
@@ -206,6 +207,26 @@ def daemon(command: Words, *, log: Path, ready: str, timeout: float) -> None:
     else:
         found = _with(f"it said {said!r}", log.read_text(errors="replace").strip())
         raise CommandFailedError(_name(command), found, repr(ready))
+
+
+def at_terminal(command: Words) -> int:
+    """Run a program with the input and output of this process, and return its exit code; 128 and more name a signal.
+
+    It has no limit of time, and ends with this process, however that ends. Ctrl-C reaches it as well: it decides what
+    becomes of that, and is waited for.
+
+    Raises
+    ------
+    UsageError
+        If there is no such program.
+    """
+    if shutil.which(command[0]) is None:
+        raise UsageError(str(command[0]), "no program of this name", "a command that can be run", "check its spelling")
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command])
+    while True:
+        with suppress(KeyboardInterrupt):
+            code = process.wait()
+            return code if code >= 0 else 128 - code
 
 
 def end(processes: list[psutil.Process], patience: float = 0.0) -> list[psutil.Process]:

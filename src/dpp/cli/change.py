@@ -14,12 +14,12 @@ import typer
 
 from dpp.adapters.git import Git
 from dpp.adapters.progress import Reporter
-from dpp.cli import change_forge
+from dpp.cli import change_forge, change_glass
 from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import REPOSITORY
-from dpp.operations.change import people, rules
 from dpp.operations.change.dossier import html, markdown
+from dpp.operations.change.judges import Judges
 from dpp.operations.change.records import Record, Records, planned
 from dpp.operations.change.sides import Side, Workshop, code_of, own_command, own_variables
 from dpp.operations.change.who import here
@@ -27,9 +27,11 @@ from dpp.operations.change.who import here
 if TYPE_CHECKING:
     from dpp.operations.change.apply import Order, Report
     from dpp.operations.change.findings import Dossier
+    from dpp.operations.change.people import People
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="What a change would do, who has authorised it, and what became of it.")  # fmt: skip
 change_forge.register(app)
+change_glass.register(app)
 Between = Annotated[str, typer.Argument(metavar="[BASE..HEAD]", help="Two commits, by default what HEAD has beside main; BASE.. takes the working tree.")]  # fmt: skip
 Range = Annotated[str, typer.Option("--between", metavar="BASE..HEAD", help="As of dpp change plan.")]
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Id or name of a change, as `list` shows it.")]
@@ -207,7 +209,7 @@ def approve(
     records = Records(_root())
     _judged_by(_workshop().sides(between).base, needed=False)
     record, dossier = records.find(identifier), _dossier(between)
-    plans, (persons, _) = recorded_plans(dossier), _judges(dossier)
+    plans, persons = recorded_plans(dossier), _judges(dossier).people
     if environment not in plans:
         raise UsageError(f"environment {environment}", "not touched by the change", f"one of {', '.join(plans)}")
     approved = sign(record, environment, person, role, key, persons, plans[environment], datetime.now(UTC))
@@ -220,7 +222,10 @@ def approve(
 
 @app.command()
 def apply(identifier: Identifier, environment: EnvironmentOption = "", as_json: JsonOption = False) -> None:
-    """Apply a change that is authorised, or continue one that was cut short. Exit code 3, with all reasons, if it is not let in."""
+    """Apply a change that is authorised, or continue one that was cut short.
+
+    Exit code 3, with all reasons, if it is not let in, or if it is halted between two stacks because its time is over.
+    """
     from dpp.operations.change.apply import apply as carry_out  # noqa: PLC0415
 
     _reported(carry_out, _order(identifier, environment, as_json), as_json)
@@ -280,23 +285,19 @@ def _reported(do: Callable[[Order], Report], order: Order, as_json: bool, expect
         lines = [*report.refusals, *([report.why] if report.why else []), *([report.remedy] if report.remedy else [])]
         print("".join(f"  {line}\n" for line in lines), end="")
     if report.result not in expected:
-        raise typer.Exit(_REFUSED if report.result == "refused" else 1)
+        raise typer.Exit(_REFUSED if report.result in {"refused", "halted"} else 1)
 
 
-def _judges(dossier: Dossier) -> tuple[people.People, rules.Rules]:
-    """Return persons and rules of the base of a change: never its own."""
-    git = Git(_root())
-    texts = {path: git.show(dossier.base, path) for path in (people.FILE, rules.FILE)}
-    ruled = texts[rules.FILE] or (_root() / rules.FILE).read_text()
-    return people.People.parse(texts[people.FILE] or "", people.FILE), rules.Rules.parse(ruled, rules.FILE)
+def _judges(dossier: Dossier) -> Judges:
+    return Judges.of_commit(Git(_root()), dossier.base)
 
 
-def _verdicts(record: Record, dossier: Dossier, now: datetime) -> tuple[people.People, dict[str, dict[str, Any]]]:
+def _verdicts(record: Record, dossier: Dossier, now: datetime) -> tuple[People, dict[str, dict[str, Any]]]:
     from dpp.operations.change.authorisation import authorised, recorded_plans  # noqa: PLC0415
 
-    persons, declared = _judges(dossier)
+    judges = _judges(dossier)
     plans = recorded_plans(dossier)
     environments = dict.fromkeys([*record.plans, *(name for name, one in plans.items() if one.deploys)])
-    return persons, {
-        name: vars(authorised(record, name, persons, declared, plans.get(name), dossier.nouns, now)) for name in environments
+    return judges.people, {
+        name: vars(authorised(record, name, judges.people, judges.rules, plans.get(name), dossier.nouns, now)) for name in environments
     }  # fmt: skip

@@ -34,8 +34,8 @@ def owners(
 
 def receive(event: Event, repository: AtForge, api: Interface, folder: Folder, as_json: JsonOption = False) -> None:
     """Take the dossier that a run left, check it, judge it by this checkout, and write its pages; none where it failed."""
+    from dpp.adapters.forge import Forge, Run  # noqa: PLC0415
     from dpp.operations.change.dossier import html  # noqa: PLC0415
-    from dpp.operations.change.forge.api import Forge, Run  # noqa: PLC0415
     from dpp.operations.change.forge.received import FILE, received  # noqa: PLC0415
 
     run, files = Run.read(event), {name: folder / name for name in (FILE, "dossier.html")}
@@ -62,10 +62,10 @@ def publish(
     as_json: JsonOption = False,
 ) -> None:
     """Write the comment and the labels of the pull request that a run was about, from what `receive` wrote."""
+    from dpp.adapters.forge import Forge, Run  # noqa: PLC0415
     from dpp.model.services import Catalogue  # noqa: PLC0415
     from dpp.operations.change.findings import Dossier  # noqa: PLC0415
     from dpp.operations.change.forge import comment, labels  # noqa: PLC0415
-    from dpp.operations.change.forge.api import Forge, Run  # noqa: PLC0415
     from dpp.operations.change.forge.declared import Declared  # noqa: PLC0415
     from dpp.operations.change.forge.received import FILE  # noqa: PLC0415
 

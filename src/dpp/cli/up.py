@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,13 +12,9 @@ from dpp.cli.output import JsonOption, print_json, print_rows
 from dpp.cli.stack import ExpectNone, Full, Parallel, Reread, Wait, Yes
 from dpp.model.environment import Environment
 from dpp.model.errors import UsageError
-from dpp.model.folders import REPOSITORY
 from dpp.model.units import UNITS
 from dpp.operations.up import Applied
 from dpp.operations.up import up as apply
-
-if TYPE_CHECKING:
-    from dpp.operations.change.glass import Account
 
 app = typer.Typer(add_completion=False)
 
@@ -39,13 +32,6 @@ def up(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this unit; may be given several times.")
     ] = None,
-    break_glass: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REASON",
-            help="Apply without an authorised change what asks for one. Everybody sees it until an emergency accounts for it.",
-        ),
-    ] = None,
 ) -> None:
     """Apply every stack of an environment, side by side where they do not need each other.
 
@@ -57,37 +43,19 @@ def up(
         if unit not in UNITS:
             raise UsageError("--only", repr(unit), f"one of {', '.join(UNITS)}")
     model = Environment.load(environment)  # a mistake in a declaration is told before anything is touched
-    if break_glass is None or not model.provisioning.apply:
-        model.require_apply()
+    model.require_apply()
     if not model.made and not yes:
         raise UsageError(
             "--yes", "not given", "consent", f"look first: dpp stack preview {environment}.{UNITS[0]} and so on"
         )
     options = {"only": only or (), "refresh": refresh, "parallel": parallel, "wait_for_lock": wait_for_lock}
-    with _glass(model, break_glass, only or ()) as account:
-        applied = shown(model, as_json=as_json, full=diff, **options)
-        account.how = f"{applied.changes or 'no'} changes{'' if applied.ok else ', not finished'}"
+    applied = shown(model, as_json=as_json, full=diff, **options)
     if as_json:
         print_json(applied.as_json())
     if expect_no_changes and applied.changes:
         print(f"{environment}: {applied.changes} changes, expected none", file=sys.stderr)
     if not applied.ok or (expect_no_changes and applied.changes):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _glass(model: Environment, reason: str | None, only: Collection[str]) -> Iterator[Account]:
-    """Hold the environment's permit for a reason, where one is given, and leave a trace."""
-    from dpp.operations.change.glass import Account, broken  # noqa: PLC0415 - most often none is broken
-
-    if reason is None:
-        yield Account()
-        return
-    from dpp.operations.change.who import here  # noqa: PLC0415
-
-    stacks = [f"{model.name}.{unit}" for unit in UNITS if not only or unit in only]
-    with broken(model.name, model.folders, reason, here(REPOSITORY), stacks, datetime.now(UTC)) as account:
-        yield account
 
 
 def shown(model: Environment, *, as_json: bool, full: bool = False, **options: object) -> Applied:

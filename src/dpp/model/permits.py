@@ -91,7 +91,7 @@ def require(environment: str, folders: Folders) -> None:
             f"environment {environment}",
             why,
             "dpp change apply ID",
-            "dpp change list shows what is authorised; in an emergency dpp up --break-glass REASON",
+            f"dpp change list shows what is authorised; in an emergency dpp change break-glass {environment} --reason REASON -- COMMAND",
         )
 
 

@@ -14,15 +14,18 @@ import pytest
 from dpp.adapters.progress import Reporter
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
+from dpp.model.units import UNITS
 from dpp.operations.change import authorisation
-from dpp.operations.change.door import Asked, Door, Known, require_code_of
+from dpp.operations.change.door import Asked, Door, Judged, Known, require_code_of
 from dpp.operations.change.findings import Dossier, Plan, Preview, Step
+from dpp.operations.change.judges import Judges
 from dpp.operations.change.live import Found
 from dpp.operations.change.people import People, Person
 from dpp.operations.change.plan import with_digest
 from dpp.operations.change.records import Planned, Record
 from dpp.operations.change.rules import Rules
 from dpp.operations.change.sides import Side, Sides, Workshop
+from dpp.operations.change.times import Times
 from unit.change.states import State, noun, row, state
 
 RULES = Rules.parse((REPOSITORY / "changes/rules.yml").read_text(), "changes/rules.yml")
@@ -119,8 +122,7 @@ class Office:
             "plan": made,
             "base": declared(),
             "head": declared(),
-            "rules": RULES,
-            "people": self.people,
+            "judges": Judges(known.pop("people", self.people), known.pop("rules", RULES)),
         }
         return door.refusals(Asked(record, "lab", self.sides), Known(**given | known))
 
@@ -304,6 +306,18 @@ def test_what_was_begun_is_not_asked_again(office: Office) -> None:
     dossier = Dossier(
         base="b", head="h", compared_with="", judged_by="", files=1, nouns=(), plans=(made,), proofs=(), authors=(), digest="d" * 64,
     )  # fmt: skip
-    known = Known(dossier, made, declared(), declared(), RULES, office.people)
+    known = Known(dossier, made, declared(), declared(), Judges(office.people, RULES))
     assert door.refusals(Asked(office.approved(), "lab", office.sides, ("lab.wan",)), known) == ()
     assert office.standing.asked == ()
+
+
+def test_stacks_are_applied_in_the_order_of_units_not_of_their_names() -> None:
+    steps = (Step(verb="update", kind="dpp:links:Link", name="a"),)
+    names = ("lab.chilean-itc", "lab.commissioning-cluster", "lab.summit-storage", "lab.wan")
+    made = plan().model_copy(
+        update={"previews": tuple(Preview(stack=one, steps=steps, source="the engine") for one in names)}
+    )
+    times = Times("lab", "normal", RULES, "", {}, tuple, lambda: NOON)
+    order = tuple(f"lab.{unit}" for unit in UNITS)
+    found = Judged((), made, frozenset(), {}, times, {}, order=order)
+    assert found.stacks == ("lab.wan", "lab.chilean-itc", "lab.summit-storage", "lab.commissioning-cluster")

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from dpp import cli
+from dpp.adapters.forge import Forge
 from dpp.cli import change_forge
 from dpp.model.errors import FatalError, RetriableError, UsageError
 from dpp.model.folders import REPOSITORY as HERE
 from dpp.operations.change.findings import Affected, Dossier, Noun, Plan, Preview, Step, TextDifference
 from dpp.operations.change.forge import comment, labels
-from dpp.operations.change.forge.api import Forge
 from dpp.operations.change.forge.declared import Declared
 from dpp.operations.change.plan import digest_of, with_digest
 from dpp.operations.change.rules import Rules

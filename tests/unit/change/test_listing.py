@@ -67,13 +67,13 @@ def half(folders: Folders, change: str, *more: dict[str, Any]) -> None:
 
 
 def break_glass(folders: Folders, reason: str = "The summit is cut off.", at: datetime = NOW) -> str:
-    with broken("lab", folders, reason, ANA, ["lab.wan"], at) as account:
+    with broken("lab", folders, reason, ANA, ["dpp", "up", "lab"], at) as account:
         account.how = "3 changes"
     return traces(folders)[-1].id
 
 
 def test_broken_glass_holds_the_permit_and_leaves_a_trace(folders: Folders) -> None:
-    with broken("lab", folders, "The summit is cut off.", ANA, ["lab.wan"], NOW) as account:
+    with broken("lab", folders, "The summit is cut off.", ANA, ["dpp", "up", "lab"], NOW) as account:
         assert permits.refusal("lab", folders) == ""
         [trace] = traces(folders)
         assert (trace.id, trace.person, trace.machine, trace.ended) == ("lab-20260302T150000Z", "ana", "ops01", None)
@@ -81,18 +81,18 @@ def test_broken_glass_holds_the_permit_and_leaves_a_trace(folders: Folders) -> N
             break_glass(folders)
         account.how = "3 changes"
     [trace] = traces(folders)
-    assert (trace.how, trace.stacks, trace.reason) == ("3 changes", ("lab.wan",), "The summit is cut off.")
+    assert (trace.how, trace.command, trace.reason) == ("3 changes", ("dpp", "up", "lab"), "The summit is cut off.")
     assert permits.refusal("lab", folders).startswith("asks for an authorised change")
 
 
 def test_an_end_that_nobody_told_is_a_failure(folders: Folders) -> None:
-    with pytest.raises(KeyError), broken("lab", folders, "The summit is cut off.", ANA, ["lab.wan"], NOW):
+    with pytest.raises(KeyError), broken("lab", folders, "The summit is cut off.", ANA, ["dpp", "up", "lab"], NOW):
         raise KeyError("site")
     assert traces(folders)[0].how == "it failed"
 
 
 def test_it_wants_a_reason_and_leaves_no_trace_without(folders: Folders) -> None:
-    with pytest.raises(UsageError, match="--break-glass"), broken("lab", folders, " ", ANA, [], NOW):
+    with pytest.raises(UsageError, match="--reason"), broken("lab", folders, " ", ANA, [], NOW):
         pass
     assert traces(folders) == []
 
@@ -104,7 +104,7 @@ def test_two_in_one_second_are_two(folders: Folders) -> None:
 def test_a_damaged_trace_is_not_passed_over(folders: Folders) -> None:
     break_glass(folders)
     path = folders.state / "broken-glass.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"stacks"', b'"stakcs"'))
+    path.write_bytes(path.read_bytes().replace(b'"command"', b'"commadn"'))
     with pytest.raises(FatalError, match=r"broken-glass\.jsonl, line 1"):
         traces(folders)
 
@@ -137,7 +137,7 @@ def test_what_cannot_wait_comes_first(root: Path, folders: Folders) -> None:
         ("2026-0003-more-3", "normal", False),
     ]
     by_name = {one.change: one for one in found}
-    assert by_name[name].result == "lab was changed without a change by ana at ops01 on 2026-03-02 15:00 UTC (lab.wan): The summit is cut off.; 3 changes"  # fmt: skip
+    assert by_name[name].result == "lab was changed without a change by ana at ops01 on 2026-03-02 15:00 UTC (dpp up lab): The summit is cut off.; 3 changes"  # fmt: skip
     assert by_name[name].owed == (
         f"an emergency that accounts for it: dpp change new NAME --kind emergency --covers {name}",
     )
@@ -154,7 +154,7 @@ def test_what_cannot_wait_comes_first(root: Path, folders: Folders) -> None:
 def test_what_lasts_is_said_to_last_and_what_was_cut_short_to_be(root: Path, folders: Folders) -> None:
     half(folders, "2026-0001")
     Records(root).write(record())
-    with broken("lab", folders, "The summit is cut off.", ANA, ["lab.wan"], NOW):
+    with broken("lab", folders, "The summit is cut off.", ANA, ["dpp", "up", "lab"], NOW):
         glass, row = listed(root, NOW)
         assert glass.result.endswith("The summit is cut off.; it lasts")
         assert row.result.endswith("it is being worked on now")
@@ -169,6 +169,23 @@ def test_what_cannot_go_back_says_why(root: Path, folders: Folders) -> None:
     assert listed(root, NOW)[0].result.endswith(
         "and it cannot go back: no hands; mend that, then dpp change abort 2026-0001"
     )
+
+
+def test_what_was_halted_says_what_is_done_and_what_is_not(root: Path, folders: Folders) -> None:
+    begun = {"event": "begun", "stacks": ("lab.wan", "lab.ncsa-itc", "lab.workloads"), "recorded": NOW}
+    done = [{"event": event, "side": "head", "stack": "lab.wan"} for event in ("stack begun", "stack done")]
+    halt = {"event": "halted", "stack": "lab.ncsa-itc", "why": "it is night"}
+    half(folders, "2026-0001", begun, *done, halt)
+    Records(root).write(record())
+    [row] = listed(root, NOW)
+    assert row.alarm
+    assert row.result == (
+        "HALF APPLIED to lab by ana since 2026-03-02 15:00 UTC, halted at 2026-03-02 15:00 UTC before lab.ncsa-itc: it is night; "
+        "done: lab.wan; not done: lab.ncsa-itc, lab.workloads: "
+        "dpp change apply 2026-0001 continues it, dpp change abort 2026-0001 goes back"
+    )
+    half(folders, "2026-0001", begun, *done, halt, {"event": "continued"})
+    assert "halted" not in listed(root, NOW)[0].result
 
 
 def test_an_end_that_its_record_does_not_know_is_told(root: Path, folders: Folders) -> None:

@@ -2,81 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal
-
-from pydantic import Field
+from typing import Final
 
 from dpp.adapters.progress import Reporter
 from dpp.model import permits
 from dpp.model.errors import FatalError, UsageError
 from dpp.model.folders import Folders
 from dpp.model.permits import Permit
-from dpp.model.types import Model
 from dpp.operations.change.door import Asked, Door, Judged, require_code_of
-from dpp.operations.change.hands import Hands, OwnHands
+from dpp.operations.change.hands import OwnHands
 from dpp.operations.change.journal import Attempt, Entry, Journal, Side, journals
+from dpp.operations.change.judges import Judges
 from dpp.operations.change.live import LivePreviewer
+from dpp.operations.change.orders import Order, Report
 from dpp.operations.change.places import folders_of
 from dpp.operations.change.records import Assessment, Outcome, Record, Records
-from dpp.operations.change.rules import FILE as RULES
 from dpp.operations.change.rules import Rules
 from dpp.operations.change.sides import WORKING_TREE, Sides, Workshop
-from dpp.operations.change.who import Who
 from dpp.operations.health import QUESTIONS
 
 _OVER: Final = {"closed", "aborted"}
 _CANNOT: Final = "CANNOT GO BACK"
 
 
-class Report(Model):
-    """What came of applying a change, or of going back from it."""
-
-    change: str
-    environment: str
-    result: Literal["applied", "gone back from", "aborted", "refused", "stuck"]
-    refusals: tuple[str, ...] = Field(default=(), description="Why it was not begun, or not continued: all reasons.")
-    why: str = Field(default="", description="Why it went back, or cannot.")
-    remedy: str = Field(default="", description="What a person has to do.")
-    sites: tuple[str, ...] = Field(default=(), description="Those that it touches.")
-    outcome: Outcome | None = None
-
-
-@dataclass(frozen=True)
-class Order:
-    """That somebody wants a change applied.
+class _HaltedError(Exception):
+    """It is no time for the next stack.
 
     Parameters
     ----------
-    workshop
-        Of the checkout that has the record and both commits.
-    change
-        Id or name of the record.
-    environment
-        Where; may be left out where the record has one plan alone.
-    who
-        Who wants it.
-    now
-        The clock.
-    tell
-        Is told what is done.
-    hands
-        What does it, instead of the commands of both sides.
-    quiet
-        Whether long steps show no progress.
+    stack
+        Which was to be next.
+    refusals
+        Why not.
     """
 
-    workshop: Workshop
-    change: str
-    environment: str
-    who: Who
-    now: Callable[[], datetime]
-    tell: Callable[[str], None]
-    hands: Callable[[LivePreviewer, Sides], Hands] | None = None
-    quiet: bool = True
+    def __init__(self, stack: str, refusals: tuple[str, ...]) -> None:
+        super().__init__(stack)
+        self.stack, self.refusals = stack, refusals
 
 
 def apply(order: Order) -> Report:
@@ -193,7 +159,7 @@ class Case:
             self.begin(judged)
         else:
             self.write("continued")
-        return self.run()
+        return self.run(judged)
 
     def abort(self, why: str) -> Report:
         """Go back from what was begun; withdraw what was not."""
@@ -249,7 +215,7 @@ class Case:
         }
         self.write(
             "begun", base=self.sides.base.name, head=self.sides.head.name, recorded=self.record.recorded,
-            digest=judged.plan.digest, stacks=judged.stacks, services=services,
+            digest=judged.plan.digest, stacks=judged.stacks, added=judged.added, services=services,
         )  # fmt: skip
 
     def withdraw(self, attempt: Attempt | None, why: str) -> Report:
@@ -266,10 +232,20 @@ class Case:
 
     # -- the work --------------------------------------------------------------------------------------------------------
 
-    def run(self) -> Report:
-        """Go on until it has ended, as the journal says where it is."""
+    def run(self, judged: Judged | None = None) -> Report:
+        """Go on until it has ended, or the time refuses what is next, as the journal says where it is.
+
+        Parameters
+        ----------
+        judged
+            What the door said; nobody is asked where it goes back.
+        """
         attempt = self._attempt()
-        if attempt.phase == "applying" and (trouble := self._forth(attempt)):
+        try:
+            trouble = self._forth(attempt, judged) if judged and attempt.phase == "applying" else ""
+        except _HaltedError as halted:
+            return self._halt(halted)
+        if trouble:
             self.order.tell(f"{trouble}: going back")
             self.write("going back", why=trouble, result="gone back from")
         attempt = self._attempt()
@@ -283,22 +259,52 @@ class Case:
             return self.report(attempt.outcome.result, why=attempt.outcome.why, outcome=attempt.outcome)
         return self.recorded(attempt.outcome)
 
-    def _forth(self, attempt: Attempt) -> str:
-        """Apply the change's programs to what is left; return what went wrong."""
+    def _forth(self, attempt: Attempt, judged: Judged) -> str:
+        """Apply the change's programs to what is left, each once the time is asked again; return what went wrong."""
         stacks, services = attempt.begun.stacks, attempt.begun.services.get("head", ())
-        for stack in stacks:
+        for stack in attempt.left:
+            if refusals := judged.times.refusals(judged.places.get(stack, judged.sites)):
+                raise _HaltedError(stack, refusals)
             between = services if stack != stacks[-1] else ()  # after the last one everything is checked
-            if stack not in attempt.applied and (trouble := self._stack("head", stack, between)):
+            if trouble := self._stack("head", stack, between):
                 return trouble
         return self._checked("head", stacks, services)
 
+    def _halt(self, halted: _HaltedError) -> Report:
+        """Leave what is done as it is and begin nothing more."""
+        self.write("halted", stack=halted.stack, why="; ".join(halted.refusals))
+        attempt = self._attempt()
+        done = tuple(stack for stack in attempt.begun.stacks if stack in attempt.applied)
+        why = f"halted before {halted.stack}; the change is applied to {', '.join(done) or 'nothing yet'}, not to {', '.join(attempt.left)}"
+        self.order.tell(why)
+        where = f"{self.record.id} --environment {self.environment}"
+        remedy = f"dpp change apply {where} continues once it is time again, dpp change abort {where} goes back now"
+        return self.report("halted", refusals=halted.refusals, why=why, remedy=remedy, done=done, left=attempt.left)
+
     def _back(self, attempt: Attempt) -> str:
-        """Apply the base's programs to all that was touched; return what went wrong."""
+        """Apply the base's programs to all that was touched, then take away what it knows none for; return what went wrong."""
         stacks = [stack for stack in attempt.begun.stacks if stack in attempt.touched]
-        for stack in stacks:
+        added = [stack for stack in stacks if stack in attempt.begun.added]
+        known = [stack for stack in stacks if stack not in added]
+        for stack in known:
             if stack not in attempt.returned and (trouble := self._stack("base", stack, ())):
                 return trouble
-        return self._checked("base", stacks, attempt.begun.services.get("base", ()))
+        for stack in reversed(added):  # nothing that the base declares stands on it any more
+            if stack not in attempt.returned and (trouble := self._take_away(stack)):
+                return trouble
+        return self._checked("base", known, attempt.begun.services.get("base", ()))
+
+    def _take_away(self, stack: str) -> str:
+        self.order.tell(f"{stack}: taking away what the change added")
+        self.write("stack begun", side="base", stack=stack)
+        taken = self._hands.take_away(stack)
+        if taken.trouble:
+            return f"{stack}: {taken.trouble}"
+        stays = ", ".join(taken.stays)
+        if stays:
+            self.order.tell(f"{stack}: as the change made it stays {stays}")
+        self.write("stack done", side="base", stack=stack, why=stays)
+        return ""
 
     def _stack(self, side: Side, stack: str, services: tuple[str, ...]) -> str:
         self.order.tell(f"{stack}: applying the {'change' if side == 'head' else 'base'}")
@@ -356,7 +362,7 @@ class Case:
         return attempt
 
     def _rules(self) -> Rules:
-        return Rules.parse((self.sides.base.root / RULES).read_text(), RULES)
+        return Judges.in_tree(self.sides.base.root).rules
 
     def _now(self) -> datetime:
         return self.order.now().replace(microsecond=0)

@@ -17,7 +17,7 @@ from dpp.operations.change.findings import Noun, Right, TextDifference, Verb
 State = Mapping[str, Any]
 Row = Mapping[str, Any]
 EMPTY: Final[State] = {
-    "resources": {}, "failed": {}, "night": {}, "nouns": [], "rights": [], "services": {}, "principals": {}, "groups": {}, "roles": {},
+    "stacks": [], "resources": {}, "failed": {}, "night": {}, "nouns": [], "rights": [], "services": {}, "principals": {}, "groups": {}, "roles": {},
 }  # fmt: skip
 """The state of an environment that a side does not have."""
 EVERYWHERE: Final = frozenset({"service", "contract", "objective"})

@@ -5,7 +5,7 @@ Persons, rules and code are those of the base. A change opens no door for itself
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,16 +18,13 @@ from dpp.operations.change import freezes
 from dpp.operations.change.authorisation import authorised, changed_parts
 from dpp.operations.change.compare import EMPTY, State
 from dpp.operations.change.findings import Dossier, Plan
+from dpp.operations.change.judges import Judges
 from dpp.operations.change.live import Found
-from dpp.operations.change.people import FILE as PEOPLE
-from dpp.operations.change.people import People
-from dpp.operations.change.places import telescopes, touched
+from dpp.operations.change.places import sites_of, telescopes, touched
 from dpp.operations.change.plan import plan as dossier_of
 from dpp.operations.change.records import Record
-from dpp.operations.change.rules import FILE as RULES
-from dpp.operations.change.rules import Rules
 from dpp.operations.change.sides import MAIN, Sides, Workshop, code_of
-from dpp.operations.change.windows import observing
+from dpp.operations.change.times import Times
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Known:
         What it would do in the environment.
     base, head
         What both sides declare there.
-    rules, people
+    judges
         Those of the base.
     """
 
@@ -72,13 +69,18 @@ class Known:
     plan: Plan
     base: State
     head: State
-    rules: Rules
-    people: People
+    judges: Judges
 
     @property
     def sites(self) -> frozenset[str]:
         """The sites that it touches."""
         return touched(self.plan, self.base, self.head)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Stacks that the base has no program for: one that fails there is no reason to take anything away."""
+        known = {*self.base["resources"], *self.base["failed"]}
+        return tuple(one.stack for one in self.plan.previews if one.stack not in known)
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,30 @@ class Judged:
         Those that it touches.
     declared
         Services that each side declares.
+    times
+        Says, at any later time, what the time refuses.
+    places
+        By stack, the sites that it touches.
+    added
+        Stacks that the base does not know.
+    order
+        All stacks of the change, in the order of units.
     """
 
     refusals: tuple[str, ...]
     plan: Plan
     sites: frozenset[str]
     declared: dict[str, frozenset[str]]
+    times: Times
+    places: Mapping[str, frozenset[str]]
+    added: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
     @property
     def stacks(self) -> tuple[str, ...]:
         """Those to which something is done, in the order in which they are applied."""
-        return tuple(one.stack for one in self.plan.previews if one.steps)
+        doing = [one.stack for one in self.plan.previews if one.steps]
+        return tuple(sorted(doing, key=lambda stack: self.order.index(stack) if stack in self.order else -1))
 
 
 class Stands(Protocol):
@@ -149,11 +164,19 @@ class Door:
             plan=_plan_of(dossier, asked.environment),
             base=self._workshop.state(base, asked.environment) or EMPTY,
             head=self._workshop.state(head, asked.environment) or EMPTY,
-            rules=Rules.parse(_text(base.root, RULES), RULES),
-            people=People.parse(_text(base.root, PEOPLE), PEOPLE),
+            judges=Judges.in_tree(base.root),
         )
         declared = {"base": frozenset(known.base["services"]), "head": frozenset(known.head["services"])}
-        return Judged(self.refusals(asked, known), known.plan, known.sites, declared)
+        return Judged(
+            refusals=self.refusals(asked, known),
+            plan=known.plan,
+            sites=known.sites,
+            declared=declared,
+            times=self.times(asked, known),
+            places=sites_of(known.plan, known.base, known.head),
+            added=known.added,
+            order=tuple(known.head["stacks"] or known.base["stacks"]),
+        )
 
     def refusals(self, asked: Asked, known: Known) -> tuple[str, ...]:
         """Return all reasons that keep a change out now, a sentence each."""
@@ -161,7 +184,7 @@ class Door:
             *self._of_the_base(asked),
             *self._of_approvals(asked, known),
             *_unclear(known),
-            *self._of_the_time(asked, known),
+            *self.times(asked, known).refusals(known.sites),
             *self._of_what_stands(asked, known),
         ]
         return tuple(dict.fromkeys(found))
@@ -174,26 +197,26 @@ class Door:
     def _of_approvals(self, asked: Asked, known: Known) -> Iterable[str]:
         """Yield why it is not authorised; who wrote it is known by its commits, whatever its record says."""
         record = asked.record.model_copy(update={"authors": tuple({*asked.record.authors, *known.dossier.authors})})
-        verdict = authorised(record, asked.environment, known.people, known.rules, known.plan, known.dossier.nouns, self._now())  # fmt: skip
+        verdict = authorised(record, asked.environment, known.judges.people, known.judges.rules, known.plan, known.dossier.nouns, self._now())  # fmt: skip
         if not verdict.valid:
             yield f"it is not authorised: {verdict.why}"
 
-    def _of_the_time(self, asked: Asked, known: Known) -> Iterable[str]:
-        now, kind, judgement = self._now(), asked.record.kind, known.plan.judgement
-        passes = known.rules.emergency_passes if kind == "emergency" else ()
-        watched = telescopes(known.base, known.head)
-        if "window" not in passes and judgement:
-            refusal = known.rules.windows[judgement.window].refusal(judgement.window, now, watched)
-            yield from [refusal] if refusal else []
-        for site in sorted(known.sites & watched.keys()) if "observing" not in passes else ():
-            refusal = observing(site, watched[site], now)
-            yield from [refusal] if refusal else []
-        yield from freezes.refusals(self._freezes(asked), asked.environment, known.sites, kind, now)
+    def times(self, asked: Asked, known: Known) -> Times:
+        """Return what says when the change may be worked on."""
+        return Times(
+            environment=asked.environment,
+            kind=asked.record.kind,
+            rules=known.judges.rules,
+            window=known.plan.judgement.window if known.plan.judgement else "",
+            telescopes=telescopes(known.base, known.head),
+            declared=lambda: self._freezes(asked),
+            now=self._now,
+        )
 
     def _freezes(self, asked: Asked) -> list[freezes.Freeze]:
         """Return the freezes of the base, of main as it is now, and of the checkout: one may be declared after a change was."""
         git = self._workshop.git
-        texts = [_text(root, freezes.FILE, needed=False) for root in (asked.sides.base.root, git.root)]
+        texts = [_text(root, freezes.FILE) for root in (asked.sides.base.root, git.root)]
         texts += [git.show(name, freezes.FILE) or "" for name in MAIN]
         return [one for text in texts for one in freezes.Freezes.parse(text, freezes.FILE).freezes]
 
@@ -238,10 +261,6 @@ def _unclear(known: Known) -> Iterable[str]:
         yield from (f"{preview.stack} cannot be applied: {' '.join(error.split())[:300]}" for error in preview.errors)
 
 
-def _text(root: Path, path: str, *, needed: bool = True) -> str:
+def _text(root: Path, path: str) -> str:
     file = root / path
-    if not file.is_file() and needed:
-        raise FatalError(
-            path, f"not in {root}", "a base that says who may authorise what", "compare with a later commit"
-        )
     return file.read_text() if file.is_file() else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,7 +33,7 @@ class Broken(Model):
     person: str
     machine: str
     reason: str
-    stacks: tuple[str, ...]
+    command: tuple[str, ...] = Field(description="What was run, word by word.")
     begun: AwareDatetime
     ended: AwareDatetime | None = None
     how: str = Field(default="", description="How it ended; empty while it lasts.")
@@ -61,13 +61,13 @@ class Account:
 
 
 @contextmanager
-def broken(environment: str, folders: Folders, reason: str, who: Who, stacks: Collection[str], now: datetime) -> Iterator[Account]:  # fmt: skip
+def broken(environment: str, folders: Folders, reason: str, who: Who, command: Sequence[str], now: datetime) -> Iterator[Account]:  # fmt: skip
     """Hold the permit of an environment without a change, and leave a trace of it.
 
     Parameters
     ----------
-    stacks
-        What is to be applied.
+    command
+        What is to be run; it stands in the trace as it is.
     now
         When.
 
@@ -79,12 +79,12 @@ def broken(environment: str, folders: Folders, reason: str, who: Who, stacks: Co
         If a change is being applied.
     """
     if not reason.strip():
-        raise UsageError("--break-glass", repr(reason), "a reason, in a few words", "say what cannot wait for a change")
+        raise UsageError("--reason", repr(reason), "a reason, in a few words", "say what cannot wait for a change")
     begun = now.replace(microsecond=0)
     with permits.held(Permit(environment=environment, person=who.person, reason=reason, begun=begun), folders):
         path, account = folders.state / _FILE, Account()
         name = _name(environment, begun, traces(folders))
-        trace = Broken(id=name, environment=environment, person=who.person, machine=who.machine, reason=reason, stacks=tuple(stacks), begun=begun)  # fmt: skip
+        trace = Broken(id=name, environment=environment, person=who.person, machine=who.machine, reason=reason, command=tuple(command), begun=begun)  # fmt: skip
         append_line(path, trace.model_dump_json(exclude_defaults=True))
         try:
             yield account

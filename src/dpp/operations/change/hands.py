@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dpp.adapters.process import CommandFailedError, lines, run
-from dpp.model.errors import DppError
+from dpp.model.errors import DppError, FatalError
+from dpp.operations.change.added import Added
 from dpp.operations.change.journal import Side as Name
 from dpp.operations.change.live import LivePreviewer
 from dpp.operations.change.sides import Side, Sides, own_command, own_variables
@@ -17,6 +19,8 @@ _HUNG_SECONDS: Final = 4 * 3600.0
 """What still applies a stack then does so no more: nothing takes so long."""
 _ASK_SECONDS: Final = 600.0
 _ATTEMPTS: Final = 6
+_SHOWN: Final = 4
+"""How many objects that hold data are named."""
 _PAUSE_SECONDS: Final = 20.0
 """Workloads that roll and brokers that start again answer a little later."""
 _ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
@@ -25,11 +29,30 @@ _WRONG: Final = ("✗ ", "dpp: ")
 """How `dpp` begins the lines that say what went wrong."""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What came of taking a stack away.
+
+    Parameters
+    ----------
+    trouble
+        Why it could not be; empty where it could.
+    stays
+        What is still as the change made it.
+    """
+
+    trouble: str = ""
+    stays: tuple[str, ...] = ()
+
+
 class Hands(Protocol):
     """Does what is to be done; each answers why it could not, and nothing where it could."""
 
     def up(self, side: Name, stack: str) -> str:
         """Apply the programs of a side to a stack."""
+
+    def take_away(self, stack: str) -> Taken:
+        """Take away a stack that the change added, by the change's own program, unless data would go with it."""
 
     def left(self, side: Name, stack: str) -> str:
         """Say what the programs of a side would still do to a stack."""
@@ -59,8 +82,36 @@ class OwnHands:
 
     def up(self, side: Name, stack: str) -> str:
         """Apply the programs of a side to a stack, by that side's own ``dpp up``."""
-        unit, tree = stack.partition(".")[2], self._sides[side]
-        words = self._dpp("up", self._environment, "--yes", f"--only={unit}")
+        unit = stack.partition(".")[2]
+        return self._told(side, "up", self._environment, "--yes", f"--only={unit}")
+
+    def take_away(self, stack: str) -> Taken:
+        """Take away a stack that the change added, by the change's own ``dpp stack destroy``, unless data would go with it."""
+        backend = self._live.stacks(self._sides["head"]).backend
+        before = Added.of(backend.checkpoint(stack))
+        if before.data:
+            return Taken(str(self._holds_data(stack, before)))
+        if not before.objects:  # its program never came so far, or somebody was here
+            return Taken()
+        trouble = self._told("head", "stack", "destroy", stack, "--yes")
+        if not trouble and Added.of(backend.checkpoint(stack)).objects:
+            trouble = "its state still has objects after they were destroyed"
+        return Taken(trouble, before.stays)
+
+    def _holds_data(self, stack: str, added: Added) -> FatalError:
+        shown = [*added.data[:_SHOWN], *([f"{len(added.data) - _SHOWN} more"] if len(added.data) > _SHOWN else [])]
+        destroy = f"dpp stack destroy {stack} --yes"
+        return FatalError(
+            "what the change added",
+            f"left as it is, since data would go with it: {', '.join(shown)}",
+            "an added stack without data, which is taken away",
+            f"save what is wanted of it, then, in a checkout of {self._sides['head'].name[:12]}: "
+            f'dpp change break-glass {self._environment} --reason "..." -- {destroy}',
+        )
+
+    def _told(self, side: Name, *command: str) -> str:
+        """Run ``dpp`` of a side, tell each of its lines, and return what went wrong."""
+        words, tree = self._dpp(*command), self._sides[side]
         said: list[str] = []
         try:
             for line in lines(words, timeout=_HUNG_SECONDS, env=own_variables(tree), cwd=tree.root):

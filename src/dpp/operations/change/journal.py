@@ -26,7 +26,7 @@ class Entry(Model):
     """One line of a journal."""
 
     at: AwareDatetime
-    event: Literal["begun", "continued", "stack begun", "stack done", "going back", "stuck", "ended"]
+    event: Literal["begun", "continued", "stack begun", "stack done", "halted", "going back", "stuck", "ended"]
     person: str
     machine: str
     side: Side | None = Field(default=None, description="Whose programs were applied to the stack.")
@@ -38,6 +38,7 @@ class Entry(Model):
     recorded: AwareDatetime | None = Field(default=None, description="Of the record, when it was begun.")
     digest: str = Field(default="", description="Of the plan, when it was begun.")
     stacks: tuple[str, ...] = Field(default=(), description="All that the change touches, in order.")
+    added: tuple[str, ...] = Field(default=(), description="Those that the base does not know.")
     services: dict[Side, tuple[str, ...]] = Field(default={}, description="Those that are asked after each stack.")
 
 
@@ -57,6 +58,8 @@ class Attempt:
         Stacks of which anything was begun.
     why
         Why it goes back, or cannot.
+    halted
+        The entry that says why nothing more was begun, where nobody has gone on since.
     ends_as
         What it goes back for.
     outcome
@@ -69,6 +72,7 @@ class Attempt:
     returned: frozenset[str]
     touched: tuple[str, ...]
     why: str
+    halted: Entry | None
     ends_as: Result
     outcome: Outcome | None
 
@@ -76,6 +80,11 @@ class Attempt:
     def open(self) -> bool:
         """Whether something is left half way."""
         return self.phase != "ended"
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Stacks to which the change was not applied, or not as a whole, in order."""
+        return tuple(stack for stack in self.begun.stacks if stack not in self.applied)
 
 
 class Journal:
@@ -139,10 +148,11 @@ def attempt_of(entries: Sequence[Entry]) -> Attempt | None:
         phase="ended" if end else "stuck" if stuck else "going back" if last else "applying",
         applied=_done(mine, "head"),
         returned=_done(since, "base"),
-        touched=tuple(dict.fromkeys(entry.stack for entry in mine if entry.stack)),
+        touched=tuple(dict.fromkeys(entry.stack for entry in mine if entry.event == "stack begun")),
         why=stuck.why if stuck else last.why if last else "",
+        halted=mine[-1] if mine[-1].event == "halted" else None,
         ends_as=(last.result if last else None) or "applied",
-        outcome=_outcome(mine[0], last, end),
+        outcome=_outcome(mine[0], last, end, _stays(since)),
     )
 
 
@@ -150,7 +160,12 @@ def _done(entries: Iterable[Entry], side: Side) -> frozenset[str]:
     return frozenset(entry.stack for entry in entries if entry.event == "stack done" and entry.side == side)
 
 
-def _outcome(begun: Entry, back: Entry | None, end: Entry | None) -> Outcome | None:
+def _stays(since: Iterable[Entry]) -> str:
+    """Return what is still as the change made it, though it was gone back from."""
+    return ", ".join(dict.fromkeys(entry.why for entry in since if entry.event == "stack done" and entry.why))
+
+
+def _outcome(begun: Entry, back: Entry | None, end: Entry | None, stays: str) -> Outcome | None:
     if end is None or end.result is None:
         return None
     return Outcome(
@@ -160,5 +175,5 @@ def _outcome(begun: Entry, back: Entry | None, end: Entry | None) -> Outcome | N
         begun=begun.at,
         ended=end.at,
         digest=begun.digest,
-        why=back.why if back else "",
+        why=f"{back.why if back else ''}{f'; as the change made it stays {stays}' if stays else ''}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +17,9 @@ from dpp.model.types import Model
 from dpp.operations.change.authorisation import owed
 from dpp.operations.change.glass import Broken, ended, traces, uncovered
 from dpp.operations.change.journal import Attempt, journals
+from dpp.operations.change.judges import Judges
 from dpp.operations.change.places import folders_of
 from dpp.operations.change.records import Assessment, Record, Records, open_first
-from dpp.operations.change.rules import FILE as RULES
 from dpp.operations.change.rules import Rules
 from dpp.operations.change.who import Who
 
@@ -41,7 +42,7 @@ class Listed(Model):
 def listed(root: Path, now: datetime) -> list[Listed]:
     """Return what there is to see of the changes of a checkout, what cannot wait first."""
     records = Records(root).all()
-    rules = Rules.parse((root / RULES).read_text(), RULES)
+    rules = Judges.in_tree(root).rules
     places = folders_of(root)
     glass = [_of_glass(one, places[one.environment]) for one in _uncovered(places, records)]
     half: dict[str, str] = {}
@@ -77,12 +78,12 @@ def _uncovered(places: dict[str, Folders], records: list[Record]) -> list[Broken
 
 
 def _of_glass(trace: Broken, folders: Folders) -> Listed:
-    stacks = ", ".join(trace.stacks)
+    command = shlex.join(trace.command)
     how = ended(trace, lasts=_is_changed(trace.environment, folders))
     return Listed(
         change=trace.id,
         kind=BROKEN_GLASS,
-        result=f"{trace.environment} was changed without a change by {trace.person} at {trace.machine} on {trace.begun:%Y-%m-%d %H:%M} UTC ({stacks}): {trace.reason}; {how}",
+        result=f"{trace.environment} was changed without a change by {trace.person} at {trace.machine} on {trace.begun:%Y-%m-%d %H:%M} UTC ({command}): {trace.reason}; {how}",
         owed=(f"an emergency that accounts for it: dpp change new NAME --kind emergency --covers {trace.id}",),
         alarm=True,
     )  # fmt: skip
@@ -107,6 +108,9 @@ def _half_way(environment: str, folders: Folders, change: str, attempt: Attempt)
         return f"{begun}, and it cannot go back: {attempt.why}; mend that, then dpp change abort {change}"
     if _is_changed(environment, folders):
         return f"{begun}: it is being worked on now"
+    if halted := attempt.halted:
+        done = [stack for stack in attempt.begun.stacks if stack in attempt.applied]
+        begun = f"{begun}, halted at {halted.at:%Y-%m-%d %H:%M} UTC before {halted.stack}: {halted.why}; done: {', '.join(done) or 'nothing'}; not done: {', '.join(attempt.left)}"  # fmt: skip
     return f"{begun}: dpp change apply {change} continues it, dpp change abort {change} goes back"
 
 

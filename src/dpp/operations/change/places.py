@@ -50,6 +50,17 @@ def touched(plan: Plan, base: State, head: State) -> frozenset[str]:
     return frozenset(found)
 
 
+def sites_of(plan: Plan, base: State, head: State) -> dict[str, frozenset[str]]:
+    """Return the sites that each stack of a plan touches; what no stack's steps explain counts for every stack."""
+    every = touched(plan, base, head)
+    alone = {
+        one.stack: touched(plan.model_copy(update={"previews": (one,), "effects": (), "differences": ()}), base, head)
+        for one in plan.previews
+    }
+    shared = every - frozenset().union(*alone.values())
+    return {stack: sites | shared for stack, sites in alone.items()}
+
+
 def folders_of(root: Path) -> dict[str, Folders]:
     """Return the folders of every environment that a tree declares; of each, only where its hosts come from is read.
 
@@ -58,18 +69,28 @@ def folders_of(root: Path) -> dict[str, Folders]:
     FatalError
         If one does not say that as the model wants it.
     """
-    return {path.parent.name: Folders.of(path.parent.name, instances=_made(path.parent)) for path in sorted(root.glob("inventories/*/hosts.yml"))}  # fmt: skip
+    return {
+        path.parent.name: Folders.of(path.parent.name, instances=provisioning_of(path.parent).hosts == "made")
+        for path in sorted(root.glob("inventories/*/hosts.yml"))
+    }
 
 
-def _made(inventory: Path) -> bool:
+def provisioning_of(inventory: Path) -> Provisioning:
+    """Return how an environment is provisioned; nothing else of it is read, so that it may be wrong.
+
+    Raises
+    ------
+    FatalError
+        If it does not say that as the model wants it.
+    """
     for path in sorted(inventory.glob("group_vars/all/*.yml")):
         text = path.read_text()
         if _PROVISIONING in text and (found := (yaml.safe_load(text) or {}).get(_PROVISIONING)):
             try:
-                return Provisioning.model_validate(found).hosts == "made"
+                return Provisioning.model_validate(found)
             except ValidationError as error:
                 raise FatalError(str(path), " ".join(str(error).split())[:300], f"a {_PROVISIONING} of the model", f"dpp model check {inventory.name}") from error  # fmt: skip
-    return Provisioning().hosts == "made"
+    return Provisioning()
 
 
 def telescopes(base: State, head: State) -> dict[str, Observing]:

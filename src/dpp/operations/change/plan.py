@@ -15,11 +15,11 @@ from dpp.operations.change import compare, impact
 from dpp.operations.change.compare import EMPTY, State
 from dpp.operations.change.findings import Dossier, Noun, Plan, Preview, Proof, Right
 from dpp.operations.change.freezes import FILE as FREEZES
+from dpp.operations.change.judges import Judges, judged_by
 from dpp.operations.change.people import FILE as PEOPLE
 from dpp.operations.change.people import People
 from dpp.operations.change.previews import Previewer, normalised
 from dpp.operations.change.rules import FILE as RULES
-from dpp.operations.change.rules import Rules
 from dpp.operations.change.sides import Side, Sides, Workshop
 
 _OF_ENVIRONMENT: Final = ("inventories/{}/*", "k8s/clusters/{}/*")
@@ -49,19 +49,19 @@ class _Planner:
     def __init__(self, workshop: Workshop, sides: Sides, reporter: Reporter) -> None:
         self._workshop, self._sides, self._reporter = workshop, sides, reporter
         self._paths = [one.path for one in sides.paths]
+        self._rules = Judges.in_tree(sides.base.root).rules
 
     def dossier(self) -> Dossier:
         """Return the whole page."""
         states = self._states()
         nouns = compare.nouns(states, self._sides.paths)
         plans = tuple(self._plan(name, both, nouns) for name, both in states.items()) or self._of_persons()
-        rules, judged_by = self._rules()
-        judged = tuple(one.model_copy(update={"judgement": rules.judge(one, nouns)}) for one in plans)
+        judged = tuple(one.model_copy(update={"judgement": self._rules.judge(one, nouns)}) for one in plans)
         return Dossier(
             base=self._sides.base.name,
             head=self._sides.head.name,
             compared_with=f"BASE as declared ({self._sides.base.name[:12]}): no environment was asked",
-            judged_by=judged_by,
+            judged_by=judged_by(self._sides.base.name),
             files=len(self._paths),
             nouns=nouns,
             plans=judged,
@@ -95,14 +95,6 @@ class _Planner:
                 raise
             return {**EMPTY, "failed": {name: str(error)}}
 
-    def _rules(self) -> tuple[Rules, str]:
-        """Return the rules of the base; only where it has none yet, those that the change brings."""
-        for side in (self._sides.base, self._sides.head):
-            path = side.root / RULES
-            if path.is_file():
-                return Rules.parse(path.read_text(), RULES), f"{RULES} of {side.name[:12]}"
-        return Rules.parse((self._workshop.git.root / RULES).read_text(), RULES), RULES
-
     # -- one environment -------------------------------------------------------------------------------------------------
 
     def _plan(self, name: str, states: tuple[State, State], nouns: Iterable[Noun]) -> Plan:
@@ -127,7 +119,7 @@ class _Planner:
             differences=differences,
             gained=(*gained, *self._persons(gained=True)),
             lost=(*lost, *self._persons(gained=False)),
-            effects=impact.effects(base, head, new, differences, self._rules()[0].away),
+            effects=impact.effects(base, head, new, differences, self._rules.away),
             services=impact.services(base, head, impact.touched_roles(differences, after), mine),
             unseen=_unseen(new),
             errors=tuple(f"{side}: {error}" for side, error in self._troubles),

@@ -6,10 +6,10 @@ import fnmatch
 from collections.abc import Iterable
 from typing import Final
 
+from dpp.adapters.forge import Comment, Forge, Run
 from dpp.operations.change.cut import cut
 from dpp.operations.change.dossier import markdown, plain
 from dpp.operations.change.findings import Dossier
-from dpp.operations.change.forge.api import Comment, Forge, Run
 
 MARK: Final = "<!-- the dossier of this pull request, by dpp change publish -->"
 LIMIT: Final = 65_536

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from dpp.adapters.forge import Forge, Label
 from dpp.operations.change.dossier import risk_of
 from dpp.operations.change.findings import Dossier
-from dpp.operations.change.forge.api import Forge, Label
 from dpp.operations.change.forge.declared import LabelColours
 
 OURS: Final = ("risk: ", "service: ")

@@ -10,14 +10,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from dpp.adapters.forge import Forge, Run
 from dpp.adapters.git import Git
 from dpp.model.errors import DppError, FatalError
 from dpp.model.services import Catalogue
 from dpp.operations.change.findings import Affected, Dossier, Plan
-from dpp.operations.change.forge.api import Forge, Run
+from dpp.operations.change.judges import Judges, judged_by
 from dpp.operations.change.plan import digest_of
-from dpp.operations.change.rules import FILE as RULES
-from dpp.operations.change.rules import Rules
 
 ARTIFACT: Final = "dossier"
 FILE: Final = "dossier.json"
@@ -95,8 +94,7 @@ def checked(dossier: Dossier, head: str, root: Path) -> Dossier:
 
 def judged_here(dossier: Dossier, root: Path) -> Dossier:
     """Return a dossier whose judgement, tiers and owners are those of the base and of this checkout, not its own."""
-    text = Git(root).show(dossier.base, RULES)
-    rules = Rules.parse(text if text is not None else (root / RULES).read_text(), RULES)
+    rules = Judges.of_commit(Git(root), dossier.base).rules
     catalogue = Catalogue.read(root)
 
     def known(service: Affected) -> Affected:
@@ -110,4 +108,4 @@ def judged_here(dossier: Dossier, root: Path) -> Dossier:
         return plan.model_copy(update={"judgement": rules.judge(plan, dossier.nouns)})
 
     plans = tuple(judged(plan) for plan in dossier.plans)
-    return dossier.model_copy(update={"plans": plans, "judged_by": f"{RULES} of {dossier.base[:12]}"})
+    return dossier.model_copy(update={"plans": plans, "judged_by": judged_by(dossier.base)})

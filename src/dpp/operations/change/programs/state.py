@@ -216,6 +216,7 @@ def state(name: str, units: Sequence[str]) -> Row:
     return {
         "environment": name,
         "apply": environment.provisioning.apply,
+        "stacks": [f"{name}.{unit}" for unit in units or UNITS],  # keys are sorted where this is written down
         "resources": resources,
         "failed": failed,
         "night": _night(environment),
