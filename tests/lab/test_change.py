@@ -1,4 +1,4 @@
-"""A change of the lab from branch to record: refused, applied in its window, gone back from by itself, killed and continued.
+"""A change of the lab from branch to record: looked at, refused, applied in its window, gone back from by itself, killed and continued.
 
 Its repository is a copy of this tree, whose lab asks for authorised changes. The clock is given to the library; all else is
 what people type, run by the code of the base and of the change.
@@ -18,9 +18,12 @@ import pytest
 
 from dpp.model.folders import REPOSITORY
 from dpp.model.permits import TOKEN, refusal
+from dpp.operations.change.dossier import markdown
+from dpp.operations.change.findings import Dossier
 from dpp.operations.change.glass import traces
 from dpp.operations.change.journal import Journal
 from dpp.operations.change.listing import listed
+from dpp.operations.change.plan import plan as planning
 from lab.observatory import Observatory
 from stacks.changing import NIGHT, NOON, TOPICS, Changing
 
@@ -87,6 +90,45 @@ def dpp(changing: Changing, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", "from dpp.cli import main; raise SystemExit(main())", *words]
     variables = os.environ | {"PYTHONPATH": path, "DPP_PYTHON": sys.executable}
     return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_the_page_of_what_stands_names_drift_first_and_then_what_the_change_does(observatory: Observatory, changing: Changing) -> None:  # fmt: skip
+    before = hours(observatory)
+    changing.propose("looked-at", kept(before, before + 1))
+    observatory.on(HOST, f'echo "{STRAY}" >> {FILE}')
+    try:
+        done = dpp(changing, "change", "plan", "main..looked-at", "--live", "lab", "--json")
+    finally:
+        observatory.on(HOST, f'sed -i "/^{STRAY}$/d" {FILE}')
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    dossier = Dossier.model_validate_json(done.stdout)
+    [plan] = dossier.plans
+    live = plan.live
+    assert live
+    assert dossier.compared_with.startswith(f"live, {live.asked}: lab as it stands")
+
+    [drift] = live.drift
+    [step] = drift.steps
+    assert (drift.stack, drift.found, step.verb, step.name) == ("lab.ncsa-itc", "", "update", "ncsa-services")
+    [told] = step.changes
+    assert told.startswith(f"{HOST}: base_system : Write the configuration"), told
+    files = {one.name: (one.places, one.diff.splitlines()[-1]) for one in live.drifted if one.kind == "host file"}
+    assert files == {FILE: ((HOST,), f"-{STRAY}")}
+    assert {place for one in live.drifted for place in one.places} == {HOST}
+
+    assert [one.stack for one in live.previews] == list(STACKS)
+    assert [one.steps for one in live.previews] == [one.steps for one in plan.previews], "as declared, so stands"
+    assert (HOST in live.hosts, live.unasked) == (True, {})
+    [checked] = live.checked
+    assert (checked.name.partition(" ")[0], checked.places) == ("kafka_broker", (HOST,))
+    milliseconds = [one * 3_600_000 for one in (before, before + 1)]
+    assert re.fullmatch(r"@@\n\+topic \S*ledger: retention\.ms {} became {}".format(*milliseconds), checked.diff)
+
+    page = markdown(dossier)
+    assert page.index("**DRIFT**") < page.index(FILE) < page.index("became") < page.index("### What is done")
+    digests = {one.environment: one.digest for one in planning(changing.workshop, "main..looked-at").plans}
+    assert {"lab": plan.digest} == digests, "what stands is no part of the plan"
+    assert hours(observatory) == before
 
 
 def test_a_change_is_refused_then_applied_in_its_window_and_recorded(observatory: Observatory, changing: Changing) -> None:  # fmt: skip
