@@ -32,6 +32,8 @@ HOST, UNITS, STACKS = "svc01.ncsa", ("chilean-itc", "ncsa-itc"), ("lab.chilean-i
 FILE, STRAY = "/etc/sysctl.d/60-dpp.conf", "# stray"
 HEALTH = ("src/dpp/operations/health.py", "        if service in _BY_HTTP:", '        if service == "event-streaming":\n            return "it was told not to work"\n        if service in _BY_HTTP:')  # fmt: skip
 """A change whose own check finds that it does not work."""
+DECLARED = (TOPICS, "forwarded: {partitions: 1}", "forwarded: {partitions: 1, retention_hours: 168}")
+"""What holds anyway, so that changes have a figure to change."""
 _TOPICS = (
     "java -Xmx128m -cp $(ls -d /opt/kafka/* | tail -n 1)/\\* org.apache.kafka.tools.TopicCommand --bootstrap-server "
     "svc01.ncsa:9094 --command-config /etc/kafka/admin.properties --describe"
@@ -54,15 +56,15 @@ apply(Order(changing.workshop, sys.argv[2], "lab", Who("ana", "ops01"), lambda: 
 
 
 def kept(hours: int, more: int) -> tuple[str, str, str]:
-    """Return the edit by which the ledger is kept longer, which a broker takes without a restart, and takes back."""
-    old = "ledger: {partitions: 1, retention_hours: %d}"
+    """Return the edit by which a topic of both sites is kept longer, which a broker takes without a restart, and takes back."""
+    old = "forwarded: {partitions: 1, retention_hours: %d}"
     return TOPICS, old % hours, old % more
 
 
 def hours(observatory: Observatory) -> int:
-    """Return for how long the archive's broker keeps the ledger."""
+    """Return for how long the archive's broker keeps that topic."""
     said = observatory.on(HOST, _TOPICS)
-    found = re.search(r"Topic: \S*ledger\s.*?retention\.ms=(\d+)", said)
+    found = re.search(r"Topic: \S*forwarded\s.*?retention\.ms=(\d+)", said)
     assert found, said
     return int(found[1]) // 3_600_000
 
@@ -76,7 +78,7 @@ def changing(observatory: Observatory, tmp_path_factory: pytest.TempPathFactory)
     for stack in STACKS:  # else every door stays shut, and this is why
         observatory.dpp("stack", "preview", stack, "--refresh", "--expect-no-changes")
     found = Changing(tmp_path_factory.mktemp("changing"))
-    found.begin()
+    found.begin(DECLARED)
     try:
         yield found
     finally:
@@ -118,11 +120,11 @@ def test_the_page_of_what_stands_names_drift_first_and_then_what_the_change_does
 
     assert [one.stack for one in live.previews] == list(STACKS)
     assert [one.steps for one in live.previews] == [one.steps for one in plan.previews], "as declared, so stands"
-    assert (HOST in live.hosts, live.unasked) == (True, {})
+    assert (live.hosts, live.unasked) == ((HOST, "svc01.summit"), {})
     [checked] = live.checked
-    assert (checked.name.partition(" ")[0], checked.places) == ("kafka_broker", (HOST,))
+    assert (checked.name.partition(" ")[0], checked.places) == ("kafka_broker", (HOST, "svc01.summit"))
     milliseconds = [one * 3_600_000 for one in (before, before + 1)]
-    assert re.fullmatch(r"@@\n\+topic \S*ledger: retention\.ms {} became {}".format(*milliseconds), checked.diff)
+    assert re.fullmatch(r"@@\n\+topic \S*forwarded: retention\.ms {} became {}".format(*milliseconds), checked.diff)
 
     page = markdown(dossier)
     assert page.index("**DRIFT**") < page.index(FILE) < page.index("became") < page.index("### What is done")

@@ -30,7 +30,7 @@ from unit.change.test_rules import dossier
 from unit.change.test_sides import commit, git
 
 EVENTS = Path(__file__).parent / "data/refreshed.jsonl"
-"""What the engine told of a preview with refresh, of hosts and a router that somebody had changed by hand."""
+"""What the engine told of a preview with refresh, of a stack one of whose hosts somebody had changed by hand (some of the lines)."""
 NOON = datetime(2026, 11, 30, 4, 20, 59, tzinfo=UTC)
 STACK = "lab.ncsa-itc"
 STEP = Step(verb="update", kind="dpp:hosts:Convergence", name="ncsa-services", changes=("digests: svc01.ncsa",))
@@ -71,7 +71,7 @@ def test_no_digest_depends_on_it_and_it_is_dated() -> None:
 def test_drift_comes_first() -> None:
     found = with_live(PLAIN, "lab", a_live(**DRIFT))
     page = markdown(found)
-    order = ("| **DRIFT**: 1 resource not as the base declares on svc01.ncsa", "> [!CAUTION]", "/etc/sysctl.d/60-dpp.conf", "/etc/app.conf", "### What is done")  # fmt: skip
+    order = ("| **DRIFT**: 1 resource not as the base declares on svc01.ncsa", "| **risk** |", "> [!CAUTION]", "/etc/sysctl.d/60-dpp.conf", "/etc/app.conf", "### What is done")  # fmt: skip
     places = [page.index(words) for words in order]
     assert places == sorted(places)
     assert "> - **lab.ncsa-itc**: update Convergence ncsa-services would bring it back: svc01.ncsa: base_system : Write the configuration\n" in page  # fmt: skip
@@ -80,9 +80,9 @@ def test_drift_comes_first() -> None:
     assert [*json.loads(found.model_dump_json())["plans"][0]["live"]][:3] == ["asked", "drift", "drifted"]
 
     said = Page(html(found))
-    red = [words for path, words in said.words if "dd" in path and words.startswith("Drift: ")]
-    assert red == ["Drift: 1 resource not as the base declares on svc01.ncsa, live 2026-11-30T04:20Z"]
-    assert {"class": "loses"} in said.all("dd")
+    assert said.all("p")[0] == {"class": "drift loses"}
+    first = said.said("section")
+    assert first.index("Drift: 1 resource not as the base declares on svc01.ncsa, live 2026-11-30T04:20Z") < first.index("Risk")  # fmt: skip
     assert said.said("summary")[0] == "Drift"
     assert said.said("h3")[0] == "As lab stands"
 
