@@ -199,8 +199,11 @@ def test_a_stack_that_is_not_whole_says_so_and_is_asked_no_more(latest: dict[str
     here.applied("lab.wan")
     if latest:
         here.applied(STACK, **latest)
-    found = here.asked(state(), state(), NOON.astimezone(timezone(timedelta(hours=-3))))
-    assert (found.drift, found.unasked, found.previews) == ((Drift(stack=STACK, found=why),), {STACK: why}, ())
+    head = state()
+    inputs(head, STACK, "ncsa-services")["digests"]["svc01.ncsa"] = "b"
+    found = here.asked(state(), head, NOON.astimezone(timezone(timedelta(hours=-3))))
+    assert (found.drift, found.previews) == ((Drift(stack=STACK, found=why),), ())
+    assert (found.unasked, found.hosts) == ({STACK: why, "svc01.ncsa": why}, ()), "nor are its hosts"
     assert found.asked == "2026-11-30T04:20Z"
 
 

@@ -7,7 +7,7 @@ what really stands: whoever asks has read what the change does to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -167,21 +167,26 @@ class Reached:
             asked = [one for one in plan.previews if one.stack not in unasked]
             previews = tuple(pool.map(lambda one: self._from_head(one, step.advance), asked))
         events = [event for one in drift for event in one.events]
-        groups = self._of.base["groups"]
-        hosts = sorted(changed_hosts(self._of.base, self._of.head))
+        away = self._away(unasked)
+        hosts = tuple(sorted(changed_hosts(self._of.base, self._of.head).keys() - away.keys()))
         drifted, checked = self._on_hosts(
-            {host for event in events for host in tasks_by_host(event) if host in groups},
-            [host for host in hosts if host in groups],
+            {host for event in events for host in tasks_by_host(event)} - away.keys(), hosts
         )
         return Live(
             asked=f"{now.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
             drift=tuple(drift_of(one) for one in drift if one.events or one.why),
             drifted=condensed({*self._routers(events), *drifted}),
             previews=previews,
-            hosts=tuple(host for host in hosts if host in groups),
+            hosts=hosts,
             checked=condensed(checked - drifted),
-            unasked=unasked | {host: _STANDS_NOT for host in hosts if host not in groups},
+            unasked=unasked | away,
         )  # fmt: skip
+
+    def _away(self, unasked: Mapping[str, str]) -> dict[str, str]:
+        """Return the hosts that cannot be asked, as the change brings them or their stack does not stand whole."""
+        known = self._of.base["groups"]
+        stacks = changed_hosts(self._of.base, self._of.head)
+        return {host: unasked.get(stack, _STANDS_NOT) for host, stack in sorted(stacks.items()) if stack in unasked or host not in known}  # fmt: skip
 
     # -- stacks ----------------------------------------------------------------------------------------------------------
 
