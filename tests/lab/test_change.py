@@ -1,4 +1,4 @@
-"""A change of the lab from branch to record: refused, applied in its window, gone back from by itself, killed and continued.
+"""A change of the lab from branch to record: looked at, refused, applied in its window, gone back from by itself, killed and continued.
 
 Its repository is a copy of this tree, whose lab asks for authorised changes. The clock is given to the library; all else is
 what people type, run by the code of the base and of the change.
@@ -18,9 +18,12 @@ import pytest
 
 from dpp.model.folders import REPOSITORY
 from dpp.model.permits import TOKEN, refusal
+from dpp.operations.change.dossier import markdown
+from dpp.operations.change.findings import Dossier
 from dpp.operations.change.glass import traces
 from dpp.operations.change.journal import Journal
 from dpp.operations.change.listing import listed
+from dpp.operations.change.plan import plan as planning
 from dpp.operations.change.sides import own_command
 from lab.observatory import Observatory
 from stacks.changing import NIGHT, NOON, TOPICS, Changing
@@ -31,6 +34,8 @@ REASON = "A drill of the night shift."
 FILE, STRAY = "/etc/sysctl.d/60-dpp.conf", "# stray"
 HEALTH = ("src/dpp/operations/health.py", "        if service in _BY_HTTP:", '        if service == "event-streaming":\n            return "it was told not to work"\n        if service in _BY_HTTP:')  # fmt: skip
 """A change whose own check finds that it does not work."""
+DECLARED = (TOPICS, "forwarded: {partitions: 1}", "forwarded: {partitions: 1, retention_hours: 168}")
+"""What holds anyway, so that changes have a figure to change."""
 _TOPICS = (
     "java -Xmx128m -cp $(ls -d /opt/kafka/* | tail -n 1)/\\* org.apache.kafka.tools.TopicCommand --bootstrap-server "
     "svc01.ncsa:9094 --command-config /etc/kafka/admin.properties --describe"
@@ -53,15 +58,15 @@ apply(Order(changing.workshop, sys.argv[2], "lab", Who("ana", "ops01"), lambda: 
 
 
 def kept(hours: int, more: int) -> tuple[str, str, str]:
-    """Return the edit by which the ledger is kept longer, which a broker takes without a restart, and takes back."""
-    old = "ledger: {partitions: 1, retention_hours: %d}"
+    """Return the edit by which a topic of both sites is kept longer, which a broker takes without a restart, and takes back."""
+    old = "forwarded: {partitions: 1, retention_hours: %d}"
     return TOPICS, old % hours, old % more
 
 
 def hours(observatory: Observatory) -> int:
-    """Return for how long the archive's broker keeps the ledger."""
+    """Return for how long the archive's broker keeps that topic."""
     said = observatory.on(HOST, _TOPICS)
-    found = re.search(r"Topic: \S*ledger\s.*?retention\.ms=(\d+)", said)
+    found = re.search(r"Topic: \S*forwarded\s.*?retention\.ms=(\d+)", said)
     assert found, said
     return int(found[1]) // 3_600_000
 
@@ -75,7 +80,7 @@ def changing(observatory: Observatory, tmp_path_factory: pytest.TempPathFactory)
     for stack in STACKS:  # else every door stays shut, and this is why
         observatory.dpp("stack", "preview", stack, "--refresh", "--expect-no-changes")
     found = Changing(tmp_path_factory.mktemp("changing"))
-    found.begin()
+    found.begin(DECLARED)
     try:
         yield found
     finally:
@@ -89,6 +94,45 @@ def dpp(changing: Changing, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", "from dpp.cli import main; raise SystemExit(main())", *words]
     variables = os.environ | {"PYTHONPATH": path, "DPP_PYTHON": sys.executable}
     return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_the_page_of_what_stands_names_drift_first_and_then_what_the_change_does(observatory: Observatory, changing: Changing) -> None:  # fmt: skip
+    before = hours(observatory)
+    changing.propose("looked-at", kept(before, before + 1))
+    observatory.on(HOST, f'echo "{STRAY}" >> {FILE}')
+    try:
+        done = dpp(changing, "change", "plan", "main..looked-at", "--live", "lab", "--json")
+    finally:
+        observatory.on(HOST, f'sed -i "/^{STRAY}$/d" {FILE}')
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    dossier = Dossier.model_validate_json(done.stdout)
+    [plan] = dossier.plans
+    live = plan.live
+    assert live
+    assert dossier.compared_with.startswith(f"live, {live.asked}: lab as it stands")
+
+    [drift] = live.drift
+    [step] = drift.steps
+    assert (drift.stack, drift.found, step.verb, step.name) == ("lab.ncsa-itc", "", "update", "ncsa-services")
+    [told] = step.changes
+    assert told.startswith(f"{HOST}: base_system : Write the configuration"), told
+    files = {one.name: (one.places, one.diff.splitlines()[-1]) for one in live.drifted if one.kind == "host file"}
+    assert files == {FILE: ((HOST,), f"-{STRAY}")}
+    assert {place for one in live.drifted for place in one.places} == {HOST}
+
+    assert [one.stack for one in live.previews] == list(STACKS)
+    assert [one.steps for one in live.previews] == [one.steps for one in plan.previews], "as declared, so stands"
+    assert (live.hosts, live.unasked) == ((HOST, "svc01.summit"), {})
+    [checked] = live.checked
+    assert (checked.name.partition(" ")[0], checked.places) == ("kafka_broker", (HOST, "svc01.summit"))
+    milliseconds = [one * 3_600_000 for one in (before, before + 1)]
+    assert re.fullmatch(r"@@\n\+topic \S*forwarded: retention\.ms {} became {}".format(*milliseconds), checked.diff)
+
+    page = markdown(dossier)
+    assert page.index("**DRIFT**") < page.index(FILE) < page.index("became") < page.index("### What is done")
+    digests = {one.environment: one.digest for one in planning(changing.workshop, "main..looked-at").plans}
+    assert {"lab": plan.digest} == digests, "what stands is no part of the plan"
+    assert hours(observatory) == before
 
 
 def test_a_change_is_refused_then_applied_in_its_window_and_recorded(observatory: Observatory, changing: Changing) -> None:  # fmt: skip

@@ -22,12 +22,13 @@ from dpp.model.errors import RetriableError
 from dpp.model.folders import REPOSITORY
 from dpp.operations.change.apply import abort
 from dpp.operations.change.compare import State
-from dpp.operations.change.findings import Plan
+from dpp.operations.change.findings import Drift, Live, Plan
 from dpp.operations.change.glass import traces
 from dpp.operations.change.journal import Journal
 from dpp.operations.change.listing import listed
 from dpp.operations.change.live import LivePreviewer
 from dpp.operations.change.plan import plan
+from dpp.operations.change.reached import beside
 from stacks.changing import NIGHT, NOON, TOPICS
 from stacks.standing import STACKS, Standing, permit
 
@@ -122,6 +123,28 @@ def test_what_somebody_changed_by_hand_is_another_plan_and_says_what(standing: S
     path.unlink()
     again = live.plan(found, base, head, lambda _: None)
     assert "create Machine svc01.summit" in again.different["lab.chilean-itc"]
+
+
+def test_there_is_no_page_beside_what_stands_where_a_host_does_not_answer(standing: Standing) -> None:
+    dossier, before = plan(standing.workshop, "main..more"), standing.deeds()
+    standing.edit_object("ncsa-services", digests={"svc01.ncsa": "drifted: base_system : Write the configuration"})
+    with pytest.raises(RetriableError, match=r"^environment lab, host svc01\.ncsa: cannot be reached: "):
+        beside(standing.workshop, dossier, "lab", NOON)  # the host that drifted is asked first
+    assert standing.deeds() == before
+
+
+def test_a_page_beside_what_stands_says_what_was_never_applied_and_makes_no_stack(standing: Standing) -> None:
+    standing.propose("looked-at", ("k8s/broker/deployment.yaml", "replicas: 1", "replicas: 2"))
+    dossier = plan(standing.workshop, "main..looked-at")
+    page = beside(standing.workshop, dossier, "lab", NOON)
+    live = {one.environment: one.live for one in page.plans}
+    assert {name for name, found in live.items() if found} == {"lab"}
+    assert live["lab"] == Live(
+        asked="2026-11-30T15:00Z", drift=(Drift(stack="lab.workloads", found="it was never applied"),),
+        unasked={"lab.workloads": "it was never applied"},
+    )  # fmt: skip
+    assert (page.digest, [one.digest for one in page.plans]) == (dossier.digest, [one.digest for one in dossier.plans])
+    assert {path.stem for path in (standing.folders.state / "pulumi").rglob("stacks/*/*.json")} == set(STACKS)
 
 
 def test_what_workloads_know_of_their_environment_does_not_count(standing: Standing) -> None:

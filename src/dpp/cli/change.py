@@ -88,11 +88,16 @@ def plan(
     as_json: JsonOption = False,
     as_html: Annotated[bool, typer.Option("--html", help="Print a page for a browser.")] = False,
     output: Annotated[Path | None, typer.Option(help="File to write in place of standard output.")] = None,
-) -> None:
-    """Write the dossier of a change: what it would do, to whom, and who must agree. Needs no machine and no lab."""
+    live: Annotated[str, typer.Option("--live", metavar="ENVIRONMENT", help="Ask this environment as well, where it can be reached: drift, its real stacks, a check run on its hosts. Runs the change's own code there, changing nothing: read it first.")] = "",
+) -> None:  # fmt: skip
+    """Write the dossier of a change: what it would do, to whom, and who must agree. Without --live it needs no machine and no lab."""
     if as_json and as_html:
         raise UsageError("--json and --html", "both given", "one of them")
     dossier = _dossier(between)
+    if live:
+        from dpp.operations.change.reached import beside  # noqa: PLC0415 - slow to import
+
+        dossier = beside(_workshop(), dossier, live, datetime.now(UTC), Reporter())
     text = dossier.model_dump_json(indent=2) + "\n" if as_json else html(dossier) if as_html else markdown(dossier)
     if output:
         output.write_text(text)

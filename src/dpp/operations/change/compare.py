@@ -157,10 +157,11 @@ def text_differences(base: State, head: State) -> Iterator[TextDifference]:
         old, new = base["night"].get(cluster, {}), head["night"].get(cluster, {})
         for name, diff in _objects(old, new):
             found["manifest", f"{name} (of a night)", diff].append(f"cluster {cluster}")
-    yield from _grouped(found)
+    yield from grouped(found)
 
 
-def _grouped(found: Mapping[tuple[str, str, str], list[str]]) -> Iterator[TextDifference]:
+def grouped(found: Mapping[tuple[str, str, str], list[str]]) -> Iterator[TextDifference]:
+    """Yield differences by kind, name and text, each once, with the places that have it."""
     for (kind, name, diff), places in sorted(found.items()):
         yield TextDifference(kind=kind, name=name, places=tuple(sorted(places)), diff=diff)
 
@@ -251,7 +252,7 @@ def host_differences(before: Mapping[str, Row], after: Mapping[str, Row]) -> Ite
             for name in one.keys() | other.keys():
                 if one.get(name) != other.get(name):
                     found[kind, name, _host_difference(one.get(name), other.get(name))].append(host)
-    yield from _grouped(found)
+    yield from grouped(found)
 
 
 def _host_difference(old: Any, new: Any) -> str:

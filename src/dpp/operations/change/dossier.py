@@ -186,6 +186,23 @@ def counts(nouns: dict[str, list[Noun]]) -> str:
     return ", ".join(plural(len(group), kind) for kind, group in nouns.items()) or "nothing"
 
 
+def standing(plan: Plan) -> str:
+    """Return how what stands compares with what the base declares, in words."""
+    live = plan.live
+    if live is None or not live.drifts:
+        return f"as the base declares, live {live.asked}" if live else "not asked"
+    steps = sum(len(one.steps) for one in live.drift)
+    stacks = [one.stack for one in live.drift if one.found]
+    parts = [f"{plural(steps, 'resource')} not as the base declares"] * bool(steps) + [f"{', '.join(stacks)} not applied to the end"] * bool(stacks)  # fmt: skip
+    hosts = sorted({place for difference in live.drifted for place in difference.places})
+    return f"{'; '.join(parts)}{f' on {places(tuple(hosts))}' if hosts else ''}, live {live.asked}"
+
+
+def declared_steps(plan: Plan, stack: str) -> tuple[Step, ...]:
+    """Return the steps on a stack as the declarations have them."""
+    return tuple(step for preview in plan.previews if preview.stack == stack for step in preview.steps)
+
+
 def direct(plan: Plan) -> list[Affected]:
     """Return the services that a plan touches."""
     return [service for service in plan.services if service.direct]
@@ -203,5 +220,5 @@ def kept(diff: str) -> list[tuple[str, str]]:
 
 
 _FILTERS: Final[Sequence[Callable[..., Any]]] = (
-    places, shown, fenced, folded, seconds, lasting, approvals, plural, counts, direct, indirect, kept,
+    places, shown, fenced, folded, seconds, lasting, approvals, plural, counts, standing, declared_steps, direct, indirect, kept,
 )  # fmt: skip

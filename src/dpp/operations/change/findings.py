@@ -50,6 +50,35 @@ class TextDifference(Model):
     diff: str = Field(description="Unified; secrets by name.")
 
 
+class Drift(Model):
+    """What stands otherwise than the base declares: somebody changed it by hand, or something else did."""
+
+    stack: str
+    steps: tuple[Step, ...] = Field(default=(), description="What the base's programs would do to bring it back.")
+    found: str = Field(default="", description="Why the stack cannot be asked: it was never applied, or was cut short.")
+
+
+class Live(Model):
+    """What an environment says itself: it is shown beside a plan, and no digest depends on it."""
+
+    asked: str = Field(description="When, in UTC.")
+    drift: tuple[Drift, ...] = ()
+    drifted: tuple[TextDifference, ...] = Field(default=(), description="What of routers and on hosts is otherwise than the base declares: - as it stands, + as declared.")  # fmt: skip
+    previews: tuple[Preview, ...] = Field(default=(), description="What the change does to the real stacks.")
+    hosts: tuple[str, ...] = Field(
+        default=(), description="Those on which the change's playbook was run in check mode."
+    )
+    checked: tuple[TextDifference, ...] = Field(
+        default=(), description="What it would do there, without what is drift."
+    )
+    unasked: dict[str, str] = Field(default={}, description="Stacks and hosts that were not asked, each with why.")
+
+    @property
+    def drifts(self) -> bool:
+        """Whether anything stands otherwise than the base declares."""
+        return bool(self.drift or self.drifted)
+
+
 class Right(Model):
     """A right that somebody would have, or would have no more."""
 
@@ -95,6 +124,7 @@ class Plan(Model):
 
     environment: str
     applied: bool = Field(description="Whether the environment may be applied, or is for previews only.")
+    live: Live | None = Field(default=None, description="What it says itself, where it was asked.")
     previews: tuple[Preview, ...] = ()
     differences: tuple[TextDifference, ...] = ()
     gained: tuple[Right, ...] = ()

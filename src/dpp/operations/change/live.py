@@ -85,7 +85,7 @@ class LivePreviewer:
             result = self.stacks(side).preview(stack)
         except DppError as error:
             return str(error)
-        return _said(_differing(result), result.errors)
+        return _said(differing(result), result.errors)
 
     def plan(self, plan: Plan, base: State, head: State, tell: Callable[[str], None]) -> Found:
         """Return a plan as the real stacks have it.
@@ -135,17 +135,18 @@ class LivePreviewer:
         if state.get("pending_operations"):
             return [["cut short"]], "an operation on it was cut short"
         result = stacks.preview(stack, refresh=True)
-        differing = _differing(result)
-        rows = [["differs", one.verb, *resource_of(one), sorted(one.diff.items())] for one in differing]
-        return [*rows, *result.errors], _said(differing, result.errors)
+        found = differing(result)
+        rows = [["differs", one.verb, *resource_of(one), sorted(one.diff.items())] for one in found]
+        return [*rows, *result.errors], _said(found, result.errors)
 
 
-def _differing(result: Result) -> list[Event]:
+def differing(result: Result) -> list[Event]:
+    """Return the steps of a preview that change a resource of the stack's own program."""
     return [one for one in result.steps if one.verb in CHANGING and one.urn.count("::") == 3]
 
 
-def _said(differing: list[Event], errors: list[str]) -> str:
-    words = [_in_words(one) for one in differing]
+def _said(events: list[Event], errors: list[str]) -> str:
+    words = [_in_words(one) for one in events]
     more = [f"and {len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
     return ", ".join([*words[:_SHOWN], *more, *(" ".join(error.split())[:300] for error in errors)])
 

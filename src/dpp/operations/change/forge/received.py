@@ -85,6 +85,8 @@ def checked(dossier: Dossier, head: str, root: Path) -> Dossier:
     if known != dossier.base:
         raise FatalError("dossier", f"compared with {dossier.base}", "a commit of this branch", "bring the branch up to date")  # fmt: skip
     for plan in dossier.plans:
+        if plan.live:
+            raise FatalError(f"plan for {plan.environment}", f"compared live, {plan.live.asked[:20]!r}", "one that asks no environment: nothing here could check what it said", "dpp change plan without --live")  # fmt: skip
         if plan.digest != digest_of({plan.environment: dict(sorted(plan.parts.items()))}):
             raise FatalError(f"plan for {plan.environment}", f"digest {plan.digest[:16]!r}", "that of its parts")
     if dossier.digest != digest_of({plan.environment: plan.digest for plan in dossier.plans}):

@@ -1,0 +1,1 @@
+"""Plugins by which Ansible tells a review what it would do."""

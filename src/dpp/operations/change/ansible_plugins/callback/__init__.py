@@ -1,0 +1,1 @@
+"""How Ansible tells of a check run."""
