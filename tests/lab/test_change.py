@@ -29,10 +29,6 @@ HOST, UNITS, STACKS = "svc01.ncsa", ("chilean-itc", "ncsa-itc"), ("lab.chilean-i
 FILE, STRAY = "/etc/sysctl.d/60-dpp.conf", "# stray"
 HEALTH = ("src/dpp/operations/health.py", "        if service in _BY_HTTP:", '        if service == "event-streaming":\n            return "it was told not to work"\n        if service in _BY_HTTP:')  # fmt: skip
 """A change whose own check finds that it does not work."""
-_TOPICS = (
-    "java -Xmx128m -cp $(ls -d /opt/kafka/* | tail -n 1)/\\* org.apache.kafka.tools.TopicCommand --bootstrap-server "
-    "svc01.ncsa:9094 --command-config /etc/kafka/admin.properties --describe"
-)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -58,7 +54,7 @@ def kept(hours: int, more: int) -> tuple[str, str, str]:
 
 def hours(observatory: Observatory) -> int:
     """Return for how long the archive's broker keeps the ledger."""
-    said = observatory.on(HOST, _TOPICS)
+    said = observatory.topics(HOST)
     found = re.search(r"Topic: \S*ledger\s.*?retention\.ms=(\d+)", said)
     assert found, said
     return int(found[1]) // 3_600_000

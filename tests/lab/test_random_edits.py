@@ -30,7 +30,7 @@ from stacks.edits import Edit, Kind, drawn, make, more, note
 from stacks.reviewed import Reviewed
 
 pytestmark = pytest.mark.slow
-SEED, EDITS = 2911, 10
+SEED, EDITS = 2938, 10
 STACKS = tuple(f"lab.{unit}" for unit in UNITS)
 CHANGING = frozenset({"create", "update", "replace", "delete"})
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
@@ -255,7 +255,7 @@ def pods_of(edited: Edited) -> Pods:
                 for one in items
                 if one["kind"] == "Pod"
                 and "deletionTimestamp" not in one["metadata"]
-                and one["metadata"]["labels"].get("app.kubernetes.io/name") == name
+                and one["metadata"].get("labels", {}).get("app.kubernetes.io/name") == name
             )
     return found
 
@@ -282,6 +282,10 @@ def test_what_the_dossier_shows_is_there_now(edited: Edited) -> None:
     devices = DeviceConfigurations(edited.observatory.environment, edited.observatory.folders)
     for _, host, diff in edited.shown("router"):
         assert lines(diff, "+") <= {line.strip() for line in devices.read(host).splitlines()}, host
+    topics = edited.observatory.topics("svc01.ncsa")
+    for edit in edited.edits:
+        if edit.noun == "topic":
+            assert f"retention.ms={int(edit.new) * 3_600_000}" in topics, edit
     edited.checkout(edited.head)
     for stack in STACKS:
         edited.dpp("stack", "preview", stack, "--refresh", "--expect-no-changes")

@@ -108,7 +108,7 @@ def _another_topic(random: Random, old: str) -> str:
 
 
 def _reads_more(random: Random, _: str) -> str:
-    topic = random.choice(["forwarded", "arrivals", "ingested", "readouts"])
+    topic = random.choice(["forwarded", "arrivals", "ingested", "readouts", "nobody-makes-it"])
     return f"{topic}: [looks-{random.randint(1, 999)}-*], "
 
 
@@ -137,11 +137,15 @@ def _region(random: Random, _: str) -> str:
 
 _ALL: Final = "inventories/lab/group_vars/all"
 _GROUPS: Final = "inventories/lab/group_vars"
+ADDRESSES: Final = Kind("circuit", f"{_ALL}/circuits.yml", r"prefix: 10\.80\.0\.(\d+)/31", more(2, 30), 1)
+TOPICS: Final = Kind("consumed topic", "services/*.yml", r"consumes: \{()", _reads_more, 6)
+"""Edits that the model refuses always, or now and then."""
 INVENTORY: Final = (
     Kind("topic", f"{_ALL}/topics.yml", r"retention_hours: (\d+)", more(1, 48)),
     Kind("topic", f"{_ALL}/topics.yml", r"partitions: (\d+)", more(1, 3)),
     Kind("circuit", f"{_ALL}/circuits.yml", r"delay_ms: (\d+)", more(1, 30)),
     Kind("circuit", f"{_ALL}/circuits.yml", r"rate_mbps: (\d+)", more(100, 9000)),
+    ADDRESSES,
     Kind("routing", f"{_ALL}/circuits.yml", r"bfd_interval_ms: (\d+)", more(10, 90), 2),
     Kind("camera", f"{_ALL}/camera.yml", r"spare_workers: (\d+)", more(1, 3), 2),
     Kind("camera", f"{_ALL}/camera.yml", r"rafts: \[R22()\]", lambda random, _: f", {random.choice(['R12', 'R21'])}", 2),
@@ -155,7 +159,7 @@ CONTRACTS: Final = (
     Kind("bucket right", "services/*.yml", r"may: \[([a-z, ]+)\]", _another_verb, 8),
     Kind("prefix", "services/*.yml", r"prefixes: \[()", _prefix_more),
     Kind("published topic", "services/*.yml", r"publishes: \[([a-z, -]+)\]", _another_topic, 6),
-    Kind("consumed topic", "services/*.yml", r"consumes: \{()", _reads_more, 6),
+    TOPICS,
     Kind("retention", "services/*.yml", r"retention_hours: (\d+)", more(1, 48)),
     Kind("served port", "services/*.yml", r"serves: \{http: \{port: (\d+)", more(1, 9)),
 )

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,17 +20,27 @@ from typing import Any, Final
 from dpp.adapters.pulumi.backend import Backend
 from dpp.adapters.pulumi.stacks import Stacks
 from dpp.build.tools import tool
-from dpp.model.errors import DppError
 from dpp.model.units import UNITS
 from dpp.operations.change.findings import Dossier, Plan
 from dpp.operations.change.plan import plan
-from dpp.operations.change.sides import WORKING_TREE, Side, lead_to_this_environment, own_variables
+from dpp.operations.change.sides import Side, lead_to_this_environment, own_variables
 from stacks.edits import Edit, Kind, drawn, make
 from stacks.reviewed import Reviewed
 from stacks.standing import PROVIDER, Standing
 
 _PROVIDER: Final = ("Pulumi.yaml", "path: ./src/dpp/provider", f"path: {PROVIDER}")
 _ELSEWHERE: Final = ("inventories/production", "k8s/clusters/production")
+_CHECK: Final = """
+from dpp.model.environment import Environment
+from dpp.model.errors import DppError
+from dpp.model.principals import Principals
+try:
+    principals = Principals.load(Environment.load("lab"))
+    assert principals.present and principals.topics
+except DppError as error:
+    print(error)
+    raise SystemExit(1)
+"""
 STACKS: Final = tuple(f"lab.{unit}" for unit in UNITS)
 _AT_ONCE: Final = 2
 _SAME: Final = frozenset({"same", "read", "refresh"})
@@ -152,18 +163,26 @@ class Stand:
         self.begin()
         candidates = drawn(seed, self.reviewed.root, _SPARE * count, kinds)
         print(f"\nseed {seed}:", *candidates, sep="\n  ")
-        if not self.refusal(candidates[:count]):
-            return candidates[:count]
         taken: list[Edit] = []
-        for edit in candidates:
-            if len(taken) == count:
-                break
-            if why := self.refusal([edit]):
-                self.refused.append(Refused(edit, why))
-            elif not self.refusal([*taken, edit]):
-                taken.append(edit)
+        while candidates and len(taken) < count:
+            wanted = count - len(taken)
+            more, candidates = self._allowed(candidates[:wanted]), candidates[wanted:]
+            taken += more if not taken or not self.refusal([*taken, *more]) else []
         assert len(taken) == count, f"seed {seed} yields only {len(taken)} edits that may be made together"
         return taken
+
+    def _allowed(self, edits: list[Edit]) -> list[Edit]:
+        """Return those of some edits that the model allows, each by itself and together; halving finds the others."""
+        why = self.refusal(edits) if edits else ""
+        if not why:
+            return edits
+        if len(edits) == 1:
+            self.refused.append(Refused(edits[0], why))
+            return []
+        middle = len(edits) // 2
+        first, second = self._allowed(edits[:middle]), self._allowed(edits[middle:])
+        both = [*first, *second]
+        return first if len(both) == len(edits) or (first and second and self.refusal(both)) else both
 
     def begin(self) -> None:
         """Have the repository's tree as the base is."""
@@ -172,14 +191,13 @@ class Stand:
     def refusal(self, edits: list[Edit]) -> str:
         """Return why the model does not allow edits, empty where it does."""
         make(self.reviewed.root, edits)
-        try:
-            state = self.standing.workshop.state(Side(WORKING_TREE, self.reviewed.root), "lab")
-        except DppError as error:
-            return str(error)
-        finally:
-            self.begin()
-        assert state is not None
-        return "; ".join(state["failed"].values())
+        tree = Side("edited", self.reviewed.root)
+        command = [sys.executable, "-P", "-c", _CHECK]
+        variables = os.environ | own_variables(tree)
+        done = subprocess.run(command, cwd=tree.root, env=variables, capture_output=True, text=True, check=False)
+        self.begin()
+        assert done.returncode in {0, 1}, done.stderr
+        return done.stdout.strip()
 
     def commit(self, edits: list[Edit]) -> str:
         """Make a change, and have its tree."""
