@@ -17,6 +17,10 @@ from dpp.model.folders import REPOSITORY, Folders
 
 _TAIL = 60
 RETURN_SECONDS = 300.0
+_TOPICS = (
+    "java -Xmx128m -cp $(ls -d /opt/kafka/* | tail -n 1)/\\* org.apache.kafka.tools.TopicCommand --bootstrap-server "
+    "{host}:9094 --command-config /etc/kafka/admin.properties --describe"
+)
 _AVAILABLE = ("wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s")
 DPP = str(Path(sys.executable).with_name("dpp"))
 
@@ -72,6 +76,10 @@ class Observatory:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, f"{host}: {command}: {done.stderr}"
         return done.stdout
+
+    def topics(self, host: str) -> str:
+        """Return what a broker says of its topics: a line each, with what it was told of them."""
+        return self.on(host, _TOPICS.format(host=host))
 
     def kubectl(self, cluster: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``kubectl`` in the namespace of the workloads, from the operations host of the cluster's site."""

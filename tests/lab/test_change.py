@@ -36,10 +36,6 @@ HEALTH = ("src/dpp/operations/health.py", "        if service in _BY_HTTP:", '  
 """A change whose own check finds that it does not work."""
 DECLARED = (TOPICS, "forwarded: {partitions: 1}", "forwarded: {partitions: 1, retention_hours: 168}")
 """What holds anyway, so that changes have a figure to change."""
-_TOPICS = (
-    "java -Xmx128m -cp $(ls -d /opt/kafka/* | tail -n 1)/\\* org.apache.kafka.tools.TopicCommand --bootstrap-server "
-    "svc01.ncsa:9094 --command-config /etc/kafka/admin.properties --describe"
-)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -65,7 +61,7 @@ def kept(hours: int, more: int) -> tuple[str, str, str]:
 
 def hours(observatory: Observatory) -> int:
     """Return for how long the archive's broker keeps that topic."""
-    said = observatory.on(HOST, _TOPICS)
+    said = observatory.topics(HOST)
     found = re.search(r"Topic: \S*forwarded\s.*?retention\.ms=(\d+)", said)
     assert found, said
     return int(found[1]) // 3_600_000

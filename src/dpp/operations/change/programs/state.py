@@ -42,7 +42,7 @@ class _Answers(mocks.Mocks):
         self.noted: list[Row] = []
 
     def new_resource(self, args: Any) -> tuple[str, dict[str, Any]]:
-        inputs = {key: value for key, value in args.inputs.items() if value is not None}
+        inputs = {key: _as_given(value) for key, value in args.inputs.items() if value is not None}
         if args.custom:
             self.noted.append({"type": args.typ, "name": args.name, "inputs": inputs})
         return args.name, args.inputs | _outputs(args.typ, args.name, inputs)
@@ -50,6 +50,15 @@ class _Answers(mocks.Mocks):
     def call(self, args: Any) -> tuple[dict[Any, Any], None]:
         del args
         return {}, None
+
+
+def _as_given(value: Any) -> Any:
+    """Return a value as a program gave it: the engine's protocol has no whole numbers, and 5 comes as 5.0."""
+    if isinstance(value, dict):
+        return {key: _as_given(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_given(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _outputs(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
