@@ -152,7 +152,8 @@ class Edited(Tree):
     """The tree with another content of one file."""
 
     def __init__(self, edited: str) -> None:
-        super().__init__()
+        super().__init__(files=TREE.files)
+        self._digests |= TREE._digests
         self._edited = edited
 
     def _digest(self, path: str) -> bytes:
