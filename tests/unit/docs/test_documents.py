@@ -39,7 +39,7 @@ def lines(page: Path) -> Iterator[str]:
 def commands(page: Path, program: str) -> Iterator[list[str]]:
     """Yield the words after `program` wherever a page calls it."""
     for line in lines(page):
-        for part in re.split(r"[;|]|\$\(|&&|\)", line):
+        for part in re.split(r"[;|]|\$\(|&&|\)| -- ", line):  # what stands after -- is a call of its own
             words = part.split()
             if words[:1] == [program] and len(words) > 1:
                 try:
