@@ -19,8 +19,8 @@ from dpp.operations.change.findings import Plan
 from k8s.deployed import Server
 from k8s.serving import serving
 from stacks import agreement
-from stacks.edits import ADDRESSES, TOPICS
-from stacks.trials import STACKS, Stand, Trial
+from stacks.edits import ADDRESSES, TOPICS, drawn
+from stacks.trials import STACKS, Refused, Stand, Trial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * 3600)]
 """A test alone makes all changes that it is about, in minutes each on a busy machine; this only ends what hangs."""
@@ -114,13 +114,16 @@ def test_an_object_that_a_dossier_leaves_out_is_seen(stand: Stand, tmp_path: Pat
 def test_what_the_model_refuses_is_refused_by_both_sides_in_the_same_words(stand: Stand) -> None:
     for seed in SEEDS:
         stand.trial(seed, EDITS)
-    stand.accepted(FIRST, EDITS // 2, (ADDRESSES, TOPICS, TOPICS))
+    stand.begin()
+    for edit in drawn(FIRST, stand.reviewed.root, EDITS, (ADDRESSES, TOPICS)):
+        if why := stand.refusal([edit]):
+            stand.refused.append(Refused(edit, why))
     print(
         f"\n{len(stand.refused)} edits were refused:", *(f"{one.edit}: {one.why}" for one in stand.refused), sep="\n  "
     )
     assert stand.refused, "no edit was one that the model refuses: nothing tells that both sides refuse the same"
-    by_words = {one.why.partition(";")[0]: one.edit for one in stand.refused}
-    for edit in by_words.values():
+    by_noun = {one.edit.noun: one.edit for one in stand.refused}
+    for edit in by_noun.values():
         head = stand.commit([edit])
         [plan] = stand.dossier(head).plans
         said = [*plan.errors, *(error for preview in plan.previews for error in preview.errors)]
