@@ -27,7 +27,7 @@ NAMES = (
     "memory",
     "cores",
 )
-FULL = ("archiver", "forwarder", "ingest", "worker", "association", "alert_watch", "report")
+FULL = ("archiver", "forwarder", "ingest", "worker", "association", "alert_watch", "report", "lab_night")
 """Minutes each, and gigabytes of memory and disk: they are run when they are named."""
 
 
