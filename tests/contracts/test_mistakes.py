@@ -155,6 +155,19 @@ def test_what_follows_from_a_contract_is_not_written_again(root: Path) -> None:
     assert mistakes(root)["services/data-backbone.yml: dependencies"] == "object-storage"
 
 
+def test_a_devices_topics_are_not_declared_by_hand(root: Path) -> None:
+    topic = "{name: a.b, home: summit, content: sal, partitions: By hand and alone.}"
+    edit(
+        root,
+        "services/data-backbone.yml",
+        "    topics:\n",
+        f"    topics:\n      MTArchiver.logevent_heartbeat: {topic}\n",
+    )
+
+    key = "services/data-backbone.yml: contracts/data-backbone/topics/MTArchiver.logevent_heartbeat"
+    assert mistakes(root)[key] == "a device's topic"
+
+
 def test_what_a_contract_owns_is_not_retired(root: Path) -> None:
     (root / ALL / "retired.yml").write_text("---\ndpp_retired: {topics: [dpp.visit.ledger], databases: [apdb, gone]}\n")
     assert mistakes(root) == {

@@ -125,7 +125,9 @@ class Contract(Model):
         default=None,
         description="What it plays, where that is no part of the facility; where it is real, it runs outside.",
     )
-    topics: dict[Kebab, OwnedTopic] = Field(default={}, description="Topics that it owns.")
+    topics: dict[Role, OwnedTopic] = Field(
+        default={}, description="Topics that it owns; those of a device follow from it."
+    )
     devices: dict[DeviceName, DeviceTopics] = Field(
         default={}, description="Devices that it is: it owns their topics, reads their commands and writes all else."
     )

@@ -62,9 +62,14 @@ def expanded(contract: Contract, components: Mapping[str, Component]) -> Contrac
 
 
 def mistakes(contracts: Mapping[str, Contract], components: Mapping[str, Component]) -> Iterator[Mistake]:
-    """Yield devices that there are not, that two contracts are, and that somebody commands though nobody is it."""
+    """Yield devices that there are not, that two contracts are, and that somebody commands though nobody is it.
+
+    A device's topics that somebody declared by hand are mistakes as well.
+    """
     owners: dict[str, str] = {}
     for contract in contracts.values():
+        for key in by_hand(contract):
+            yield contract.name, f"topics/{key}", "a device's topic", "`devices`, from which its topics follow"
         for name in contract.devices:
             if name not in components:
                 yield contract.name, f"devices/{name}", name, f"one of {', '.join(components) or 'none'}"
@@ -76,6 +81,11 @@ def mistakes(contracts: Mapping[str, Contract], components: Mapping[str, Compone
             if name not in owners:
                 found, known = f"device {name}, which nobody is", ", ".join(sorted(owners)) or "none"
                 yield contract.name, f"commands/{name}", found, f"one of {known}"
+
+
+def by_hand(contract: Contract) -> list[str]:
+    """Return the device topics that a contract, before it is expanded, declares itself."""
+    return [key for key in contract.topics if "." in key]
 
 
 def _roles(component: Component, *, commands: bool) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from dpp.model.contracts import Contract
-from dpp.model.devices import expanded, mistakes
+from dpp.model.devices import by_hand, expanded, mistakes
 from dpp.model.errors import FatalError
 from dpp.model.folders import REPOSITORY
 from dpp.model.interfaces import read_interfaces
@@ -155,7 +155,7 @@ def _with_devices(services: dict[str, Service], root: Path, problems: list[Probl
     """Return services with the topics that follow from the devices that their contracts name."""
     owners = {name: service.name for service in services.values() for name in service.contracts}
     contracts = {name: contract for service in services.values() for name, contract in service.contracts.items()}
-    if not any(contract.devices or contract.commands for contract in contracts.values()):
+    if not any(one.devices or one.commands or by_hand(one) for one in contracts.values()):
         return services
     try:
         components = read_interfaces(root)

@@ -15,9 +15,9 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 GROUP = subprocess.run(["id", "-gn"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _run(files: list[dict[str, str]], *, check: bool = False) -> dict[str, Any]:
+def _run(files: list[dict[str, str]], *, check: bool = False, diff: bool = True) -> dict[str, Any]:
     files = [{"owner": ME, "group": GROUP, **one} for one in files]
-    arguments = {"ANSIBLE_MODULE_ARGS": {"files": files, "_ansible_check_mode": check}}
+    arguments = {"ANSIBLE_MODULE_ARGS": {"files": files, "_ansible_check_mode": check, "_ansible_diff": diff}}
     done = subprocess.run(
         [sys.executable, MODULE], input=json.dumps(arguments), capture_output=True, text=True, check=False
     )
@@ -55,6 +55,8 @@ def test_check_mode_shows_and_writes_nothing(tmp_path):
     assert "old" in result["diff"][0]["before"]
     assert "new" in result["diff"][0]["after"]
     assert path.read_text() == "old\n"
+    quiet = _run([{"path": str(path), "content": "new\n"}], check=True, diff=False)
+    assert (quiet["changed"], quiet["paths"], quiet["diff"]) == (True, [str(path)], []), "what is secret is not shown"
 
 
 def test_unknown_owner_names_the_file(tmp_path):

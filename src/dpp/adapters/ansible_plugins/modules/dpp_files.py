@@ -74,12 +74,13 @@ def main() -> None:
                     _write(module, wanted)
         except (OSError, KeyError, ValueError) as error:
             module.fail_json(msg=f"{wanted['path']}: {error}", paths=[path for path, _, _ in differences])
+    shown = differences if module._diff else []  # noqa: SLF001 - how a module reads `diff:` of its task
     module.exit_json(
         changed=bool(differences),
         paths=[path for path, _, _ in differences],
         diff=[
             {"before_header": path, "after_header": path, "before": _text(before), "after": _text(after)}
-            for path, before, after in differences
+            for path, before, after in shown
         ],
     )
 
