@@ -5,6 +5,8 @@ They take minutes and belong to a proof. Each change has its seed, which is its 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * 3600)]
 FIRST, CHANGES, EDITS = 1401, 10, 10
 SEEDS = range(FIRST, FIRST + CHANGES)
 CLUSTERS = ("summit", "commissioning", "ncsa")
+_COLOUR = re.compile(r"<\{%[^%]*%\}>")
 _GROUND = ("Namespace ", "PriorityClass ")
 """What must be there before all else: its controller is not here to wait for."""
 seeded = pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
@@ -137,7 +140,15 @@ def test_what_the_model_refuses_is_refused_by_both_sides_in_the_same_words(stand
 def _of_engine(stand: Stand) -> str:
     """Return all that the engine says of stacks whose programs end with an error."""
     done = [stand.engine(stack, "preview") for stack in STACKS]
-    return "\n".join(f"{one.stdout}{one.stderr}".replace("\\n", "\n") for one in done if one.returncode)
+    return "\n".join(f"{_told(one.stdout)}{one.stderr}" for one in done if one.returncode)
+
+
+def _told(stream: str) -> str:
+    """Return what the engine's events tell people, without the marks of colours."""
+    events = [json.loads(line) for line in stream.splitlines() if line.startswith("{")]
+    return _COLOUR.sub(
+        "", "".join(event["diagnosticEvent"]["message"] for event in events if "diagnosticEvent" in event)
+    )
 
 
 def _said(lines: list[str]) -> str:
