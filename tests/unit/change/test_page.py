@@ -124,7 +124,7 @@ def test_the_worst_comes_first_and_by_word() -> None:
     assert first[:4] == ["Risk", "▲", "high", "of none, low, moderate, high"]
     assert first[4] == "Services touched: 8, and 2 that depend on them"
     assert "and 2 more" in first
-    assert first.index("Way back") < first.index("Away")
+    assert first.index("Way back") < first.index("Downtime")
     assert any("does not come back by a revert" in words for words in first)
     assert "no engine" in " ".join(page.said("p"))
 

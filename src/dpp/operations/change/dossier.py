@@ -17,6 +17,10 @@ _SHOWN: Final = 6
 """How many of many places are named; the JSON has all."""
 _LINES: Final = 120
 """How many lines of one difference a page shows."""
+_OWNER: Final = "service-owner"
+"""The role whose persons follow from the services touched."""
+_OWNERS: Final = 4
+"""How many owners are named; the table of services has all."""
 _RISKS: Final = ("none", "low", "moderate", "high")
 _NUMBER = re.compile(r"\d+(?=\.)")
 _MARKUP: Final = {ord(character): f"&#{ord(character)};" for character in "`[]|"}
@@ -163,7 +167,7 @@ def lasting(plan: Plan) -> str:
     spans = [effect.seconds for effect in plan.effects if effect.verb not in {"converges", "is made"}]
     known = [span for span in spans if span is not None]
     most = max(known, default=0)
-    longest = seconds(most) if most else "nothing is away"
+    longest = seconds(most) if most else "none"
     return (
         f"{longest}; of {plural(len(spans) - len(known), 'effect')} it is not declared"
         if len(known) < len(spans)
@@ -171,9 +175,15 @@ def lasting(plan: Plan) -> str:
     )
 
 
-def approvals(wanted: dict[str, int]) -> str:
-    """Return who must agree, in words."""
-    return ", ".join(role if count == 1 else f"{count} x {role}" for role, count in wanted.items()) or "none"
+def agreeing(plan: Plan) -> str:
+    """Return who must agree to a plan, in words: roles, all of them, and whose owners."""
+    wanted = plan.judgement.approvals if plan.judgement else {}
+    owners = sorted({service.owner for service in plan.services if service.direct})
+    named = {_OWNER: f"{_OWNER} ({' or '.join(owners)})" if 0 < len(owners) <= _OWNERS else _OWNER}
+    roles = [
+        named.get(role, role) if count == 1 else f"{count} x {named.get(role, role)}" for role, count in wanted.items()
+    ]
+    return " and ".join([", ".join(roles[:-1]), roles[-1]] if len(roles) > 1 else roles) or "none"
 
 
 def plural(count: int, noun: str) -> str:
@@ -220,5 +230,5 @@ def kept(diff: str) -> list[tuple[str, str]]:
 
 
 _FILTERS: Final[Sequence[Callable[..., Any]]] = (
-    places, shown, fenced, folded, seconds, lasting, approvals, plural, counts, standing, declared_steps, direct, indirect, kept,
+    places, shown, fenced, folded, seconds, lasting, agreeing, plural, counts, standing, declared_steps, direct, indirect, kept,
 )  # fmt: skip
