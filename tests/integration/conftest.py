@@ -6,7 +6,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,20 +70,9 @@ class System:
             during(folder)
         assert camera.wait(HUNG_SECONDS) == 0, self.miniature.log(f"camera-{folder.name}")[-2000:]
         self.miniature.run("report", "ncsa", "settle", str(folder))
-        self._drain(folder)
         assert self.miniature.end(folder.name) == 0, self.miniature.log(folder.name)[-2000:]
         self.report(folder)
         return folder
-
-    def _drain(self, folder: Path) -> None:
-        """Wait until the consumer has what processing made; what it then lacks is the report's to name."""
-        made = {
-            (row["obsId"], row["detector"]): row["figures"].get("alerts", 0)
-            for row in rows(folder / "ledger.jsonl")
-            if row["step"] == "processed"
-        }
-        with suppress(AssertionError):
-            self.wait(lambda: len(rows(folder / "alerts.jsonl")) >= sum(made.values()), "all alerts are received", 30)
 
     def report(self, folder: Path) -> dict[str, Any]:
         """Read the stores back, build the report again and return it."""

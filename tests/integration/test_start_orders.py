@@ -27,9 +27,8 @@ SERVICES = (
 )  # fmt: skip
 
 
-def _command_before_the_start(system: Any) -> None:
+def _command(yesterday: Commander) -> None:
     """Send the archiver commands while there is none: nobody is to carry them out later."""
-    yesterday = Commander(Bus(system.miniature.told("camera", "summit")), "MTArchiver")
     for name in ("start", "enable", "exitControl"):
         yesterday.remote.send(name)
 
@@ -51,9 +50,10 @@ def test_nothing_of_before_comes_of_a_start(system: Any, number: int) -> None:
     order = chance.sample(SERVICES, len(SERVICES))
     print(f"seed {SEED + number}: {', '.join(order)}")
     stored, ready = _listed(system), system.miniature.log("prompt_processing-ncsa").count('"ready"')
+    yesterday = Commander(Bus(system.miniature.told("camera", "summit")), "MTArchiver")
     for name in chance.sample(SERVICES, len(SERVICES)):
         system.miniature.end(name, signal.SIGTERM)
-    _command_before_the_start(system)
+    _command(yesterday)
     for name in order:
         system.miniature.start_again(name)
         time.sleep(chance.uniform(0.0, 2.0))

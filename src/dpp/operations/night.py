@@ -262,14 +262,13 @@ class Night:
             self._until(probe, "camera", limit, step)
 
     def _drain(self, news: Callable[[], dict[str, int]]) -> None:
-        """Wait until every exposure is archived and answered, or its loss has a name."""
+        """Wait until every exposure is archived and answered, or its loss has a name, and the consumer has its alerts."""
         words = ("workloads.report", "settle", str(self.folder))
         with self._reporter.step("archived and answered") as step:
             for line in self._plane.lines(*words, seconds=_REPORT_SECONDS):
                 if line.startswith('{"settled"'):
                     counts = json.loads(line)
                     step.advance(f"{news()['alerts']} alerts", by=counts["settled"] - step.done, total=counts["of"])
-        time.sleep(2.0)  # the consumer's last lines
 
     # -- after -----------------------------------------------------------------------------------------------------
 

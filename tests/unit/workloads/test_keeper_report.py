@@ -306,14 +306,31 @@ def test_an_exposure_settles_when_it_is_archived_and_answered_or_its_loss_has_a_
         "R22_S12": ["alerted"],
     }
     exposures = [{"obsId": OBS, "detector": detector} for detector in stamps]
-    ledger = [one | {"step": step} for one in exposures for step in stamps[one["detector"]]]
+    ledger = [one | {"step": step, "figures": {}} for one in exposures for step in stamps[one["detector"]]]
     for name, rows in (("exposures", exposures), ("ledger", ledger)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert Settling(tmp_path).look() == (4, 6)
     with (tmp_path / "ledger.jsonl").open("a") as growing:
-        growing.write(json.dumps({"obsId": OBS, "detector": "R22_S12", "step": "archived"}))
+        growing.write(json.dumps({"obsId": OBS, "detector": "R22_S12", "step": "archived", "figures": {}}))
         growing.flush()
         assert Settling(tmp_path).look() == (4, 6)  # half a line is none yet
         growing.write("\n")
     assert settle(tmp_path, patience=0.0) == 0
-    assert json.loads(capsys.readouterr().out) == {"settled": 5, "of": 6}
+    assert json.loads(capsys.readouterr().out) == {"settled": 5, "of": 6, "coming": 0}
+
+
+def test_a_night_is_not_over_before_its_alerts_are_there(tmp_path):
+    image = {"obsId": OBS, "detector": "R22_S00"}
+    stamps = [{"step": "archived", "figures": {}}, {"step": "processed", "figures": {"alerts": 3.0}}]
+    (tmp_path / "exposures.jsonl").write_text(json.dumps(image) + "\n")
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(image | stamp) + "\n" for stamp in stamps))
+    settling = Settling(tmp_path)
+    assert (settling.look(), settling.coming) == ((0, 1), 3)
+    with (tmp_path / "ledger.jsonl").open("a") as ledger, (tmp_path / "alerts.jsonl").open("a") as alerts:
+        ledger.write(json.dumps(image | {"step": "alerted", "figures": {}}) + "\n")
+        alerts.write('{"diaSourceId": 1}\n{"error": "does not decode"}\n')
+        ledger.flush()
+        alerts.flush()
+        assert (settling.look(), settling.coming) == ((1, 1), 1)
+        alerts.write('{"diaSourceId": 3}\n')
+    assert (settling.look(), settling.coming) == ((1, 1), 0)
