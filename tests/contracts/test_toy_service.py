@@ -17,6 +17,7 @@ from lab import toy
 READ = (
     "inventories",
     "services",
+    "interfaces",
     "k8s",
     "docs",
     "roles",

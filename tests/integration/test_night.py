@@ -131,6 +131,7 @@ def test_a_lost_alert_fails_the_night(system, night):
         assert not report["passed"]
     finally:
         path.write_text(whole)
+    assert system.report(night)["alerts"]["missing"] == 0
 
 
 def test_the_truth_is_nowhere_in_the_system(system, night):

@@ -27,8 +27,9 @@ SERVICES = (
 )  # fmt: skip
 
 
-def _command(yesterday: Commander) -> None:
+def _command_before_the_start(system: Any) -> None:
     """Send the archiver commands while there is none: nobody is to carry them out later."""
+    yesterday = Commander(Bus(system.miniature.told("camera", "summit")), "MTArchiver")
     for name in ("start", "enable", "exitControl"):
         yesterday.remote.send(name)
 
@@ -50,10 +51,9 @@ def test_nothing_of_before_comes_of_a_start(system: Any, number: int) -> None:
     order = chance.sample(SERVICES, len(SERVICES))
     print(f"seed {SEED + number}: {', '.join(order)}")
     stored, ready = _listed(system), system.miniature.log("prompt_processing-ncsa").count('"ready"')
-    yesterday = Commander(Bus(system.miniature.told("camera", "summit")), "MTArchiver")
+    _command_before_the_start(system)  # its sender needs a registry
     for name in chance.sample(SERVICES, len(SERVICES)):
         system.miniature.end(name, signal.SIGTERM)
-    _command(yesterday)
     for name in order:
         system.miniature.start_again(name)
         time.sleep(chance.uniform(0.0, 2.0))

@@ -109,11 +109,13 @@ MINIATURE = {
     "rights",
     "fuzz",
     "start-orders",
+    "mirror",
 }
 NETWORK = {"circuits", "routing"}
 CHAOS = {"lifecycle", "killed-engine"}
 ALL = {proof.id for proof in CATALOGUE.proofs}
-CHANGES = {"dossiers", "workflows", "applied-changes"}
+CHANGES = {"dossiers", "workflows", "applied-changes", "random-edits"}
+APPLIED = {"authorised-changes", "random-edits-on-a-lab"}
 PROVISIONING = {"killed-engine", "engine-series", "previews-of-production", "tools-on-a-bare-path"}
 
 EDITS: dict[str, set[str]] = {
@@ -135,8 +137,8 @@ EDITS: dict[str, set[str]] = {
     "stacks/units/wan.py": {"killed-engine", "previews-of-production", *CHANGES, *ON_A_LAB},
     "playbooks/site.yml": {"playbooks-profile", "previews-of-production", *CHANGES, *ON_A_LAB},
     "inventories/production/hosts.yml": {"playbooks-profile", "previews-of-production", "dossiers", "workflows"},
-    "changes/rules.yml": {*CHANGES, "authorised-changes"},
-    "changes/freezes.yml": {*CHANGES, "authorised-changes"},
+    "changes/rules.yml": {*CHANGES, *APPLIED},
+    "changes/freezes.yml": {*CHANGES, *APPLIED},
     "tests/lab/test_reboot.py": {"reboot"},
     "tests/lab/test_lost_worker.py": {"lost-worker"},
     "tests/network/topology.py": NETWORK,

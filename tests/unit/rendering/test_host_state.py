@@ -56,7 +56,7 @@ def test_digest_is_the_same_wherever_it_is_worked_out(tmp_path: Path) -> None:
 @pytest.fixture
 def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
     """Replace text in a file of a copy of the repository; return the hosts whose digest is another then."""
-    for name in ("inventories", "roles", "playbooks", "services", "k8s"):
+    for name in ("inventories", "roles", "playbooks", "services", "interfaces", "k8s"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, symlinks=True)
     monkeypatch.setattr(state, "REPOSITORY", tmp_path)
 
