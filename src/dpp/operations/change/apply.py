@@ -274,12 +274,13 @@ class Case:
         """Leave what is done as it is and begin nothing more."""
         self.write("halted", stack=halted.stack, why="; ".join(halted.refusals))
         attempt = self._attempt()
-        done = tuple(stack for stack in attempt.begun.stacks if stack in attempt.applied)
-        why = f"halted before {halted.stack}; the change is applied to {', '.join(done) or 'nothing yet'}, not to {', '.join(attempt.left)}"
+        why = f"halted before {halted.stack}; the change is applied to {', '.join(attempt.done) or 'nothing yet'}, not to {', '.join(attempt.left)}"
         self.order.tell(why)
         where = f"{self.record.id} --environment {self.environment}"
         remedy = f"dpp change apply {where} continues once it is time again, dpp change abort {where} goes back now"
-        return self.report("halted", refusals=halted.refusals, why=why, remedy=remedy, done=done, left=attempt.left)
+        return self.report(
+            "halted", refusals=halted.refusals, why=why, remedy=remedy, done=attempt.done, left=attempt.left
+        )
 
     def _back(self, attempt: Attempt) -> str:
         """Apply the base's programs to all that was touched, then take away what it knows none for; return what went wrong."""

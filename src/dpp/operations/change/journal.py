@@ -82,6 +82,11 @@ class Attempt:
         return self.phase != "ended"
 
     @property
+    def done(self) -> tuple[str, ...]:
+        """Stacks to which the change was applied as a whole, in order."""
+        return tuple(stack for stack in self.begun.stacks if stack in self.applied)
+
+    @property
     def left(self) -> tuple[str, ...]:
         """Stacks to which the change was not applied, or not as a whole, in order."""
         return tuple(stack for stack in self.begun.stacks if stack not in self.applied)

@@ -109,8 +109,7 @@ def _half_way(environment: str, folders: Folders, change: str, attempt: Attempt)
     if _is_changed(environment, folders):
         return f"{begun}: it is being worked on now"
     if halted := attempt.halted:
-        done = [stack for stack in attempt.begun.stacks if stack in attempt.applied]
-        begun = f"{begun}, halted at {halted.at:%Y-%m-%d %H:%M} UTC before {halted.stack}: {halted.why}; done: {', '.join(done) or 'nothing'}; not done: {', '.join(attempt.left)}"  # fmt: skip
+        begun = f"{begun}, halted at {halted.at:%Y-%m-%d %H:%M} UTC before {halted.stack}: {halted.why}; done: {', '.join(attempt.done) or 'nothing'}; not done: {', '.join(attempt.left)}"  # fmt: skip
     return f"{begun}: dpp change apply {change} continues it, dpp change abort {change} goes back"
 
 

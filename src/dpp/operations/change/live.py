@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from dpp.adapters.pulumi.backend import Backend
 from dpp.adapters.pulumi.events import CHANGING, Event, Result
@@ -28,6 +28,12 @@ from dpp.operations.change.sides import Side, own_variables
 _AT_ONCE: Final = 2
 _SHOWN: Final = 4
 """How many differences of a stack are named to people."""
+Unsound = Literal["", "never applied", "cut short"]
+UNSOUND: Final[Mapping[Unsound, str]] = {
+    "never applied": "it was never applied",
+    "cut short": "an operation on it was cut short",
+}
+"""Why a stack is not compared, in words."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +135,19 @@ class LivePreviewer:
         if stack not in base["resources"]:
             return [], ""
         stacks = self.stacks(self._base)
-        state = stacks.backend.checkpoint(stack)
-        if state is None:
-            return [["never applied"]], "it was never applied"
-        if state.get("pending_operations"):
-            return [["cut short"]], "an operation on it was cut short"
+        if why := unsound(stacks.backend.checkpoint(stack)):
+            return [[why]], UNSOUND[why]
         result = stacks.preview(stack, refresh=True)
         found = differing(result)
         rows = [["differs", one.verb, *resource_of(one), sorted(one.diff.items())] for one in found]
         return [*rows, *result.errors], _said(found, result.errors)
+
+
+def unsound(state: Mapping[str, Any] | None) -> Unsound:
+    """Return why the state of a stack cannot be compared with anything; empty where it can."""
+    if state is None:
+        return "never applied"
+    return "cut short" if state.get("pending_operations") else ""
 
 
 def differing(result: Result) -> list[Event]:

@@ -22,7 +22,7 @@ from dpp.model.folders import Folders
 from dpp.operations.change.check_mode import CheckRun, Found, Veil, condensed
 from dpp.operations.change.compare import EMPTY, State, changed_hosts, unified
 from dpp.operations.change.findings import Dossier, Drift, Live, Plan, Preview, Step
-from dpp.operations.change.live import LivePreviewer, differing
+from dpp.operations.change.live import UNSOUND, LivePreviewer, differing, unsound
 from dpp.operations.change.places import folders_of
 from dpp.operations.change.previews import in_order, resource_of, steps_of
 from dpp.operations.change.sides import WORKING_TREE, Side, Sides, Workshop, lead_to_this_environment
@@ -204,11 +204,8 @@ class Reached:
         """Return what the base's programs would do to a stack, every object read again; nothing where they have none."""
         if stack not in self._of.base["resources"]:
             return None
-        state = self._base.backend.checkpoint(stack)
-        if state is None:
-            return Standing(stack, why="it was never applied")
-        if state.get("pending_operations"):
-            return Standing(stack, why="an operation on it was cut short")
+        if why := unsound(self._base.backend.checkpoint(stack)):
+            return Standing(stack, why=UNSOUND[why])
         found = self._previewed(self._base, stack, refresh=True)
         if found.errors:
             raise self._silent(stack, "; ".join(found.errors))

@@ -7,11 +7,12 @@ import logging
 from workloads.common.errors import NonRetriableError, RetriableError
 from workloads.common.kafka import Bus
 from workloads.ocs.interfaces import Interface
-from workloads.ocs.remote import Remote, RemoteError
+from workloads.ocs.remote import STATES, Remote, RemoteError
 from workloads.ocs.surroundings import Surroundings
 
 LOG = logging.getLogger(__name__)
 _IDENTITY = "camera@control"
+_STANDBY = next(number for number, name in STATES.items() if name == "STANDBY")
 
 
 class Commander:
@@ -46,7 +47,7 @@ class Commander:
         """
         try:
             self.remote.wait_for_next("heartbeat", timeout)
-            self.remote.wait_for("summaryState", timeout, summaryState=5)
+            self.remote.wait_for("summaryState", timeout, summaryState=_STANDBY)
         except RemoteError as error:
             raise RetriableError(f"{error}; is its Job running?") from error
 

@@ -8,8 +8,8 @@ def test_service_runs_and_survives_a_restart(host):
 
 
 def test_images_come_from_the_sites_registry_by_its_authority(host):
-    trust = host.file("/etc/containerd/certs.d/svc01.base:5000/hosts.toml").content_string
-    assert "server = 'https://svc01.base:5000'" in trust
+    trust = host.file("/etc/containerd/certs.d/svc01.summit:5000/hosts.toml").content_string
+    assert "server = 'https://svc01.summit:5000'" in trust
     assert "ca = '/etc/dpp/tls/ca.crt'" in trust
     assert "elsewhere" not in trust
 
@@ -17,7 +17,7 @@ def test_images_come_from_the_sites_registry_by_its_authority(host):
 def test_configuration_is_what_containerd_understands(host):
     loaded = host.check_output("containerd config dump 2>/dev/null")
     assert "config_path = '/etc/containerd/certs.d'" in loaded
-    assert "sandbox = 'svc01.base:5000/dpp/pause:3.10.2'" in loaded
+    assert "sandbox = 'svc01.summit:5000/dpp/pause:3.10.2'" in loaded
     assert "bin_dirs = ['/usr/lib/cni']" in loaded
 
 
