@@ -106,6 +106,10 @@ def test_every_service_of_the_lab_has_a_question() -> None:
     [
         ("data-backbone", "embargo"),
         ("main-camera-archiving", "deleted at the summit"),
+        ("main-camera-archiving", "within 7 s of readout"),
+        ("main-camera-prompt-processing", "40 000 in one visit"),
+        ("object-storage", "or its loss is reported"),
+        ("object-storage", "twice the repair time"),
         ("relational-databases", "five minutes of committed"),
         ("alert-distribution", "filtering service"),
         ("event-streaming", "loss of one broker"),

@@ -1,1 +1,1 @@
-"""Data Backbone: the one writer of the archive's Butler, and the keeper of the visits' ledger."""
+"""Data Backbone: the one writer of raw images into the archive's Butler, and the keeper of the visits' ledger."""
