@@ -24,6 +24,7 @@ SIP = Wcs(
     sip_b=(0.0, 0.0, 0.0, -8e-6, 1.7e-5, -1.2e-5, 3e-9, -6e-8, 1.6e-8, 5e-8),
 )  # fmt: skip
 TAN = Wcs((10.0, 85.0), (500.3, 400.7), ((-5.5e-5, 1e-6), (1e-6, 5.5e-5)))
+NO_CD = dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
 
 
 def _astropy(wcs):
@@ -139,6 +140,9 @@ def test_what_has_no_pixel_is_not_a_number():
         ({"CRPIX1": float("nan")}, "CRPIX1"),
         ({"CD1_1": 0.0, "CD1_2": 0.0}, "matrix"),
         ({"CD1_1": None, "CD1_2": None, "CD2_1": None, "CD2_2": None}, "CDELT1"),
+        ({**NO_CD, "PC001001": "-1", "CDELT1": 7e-5, "CDELT2": 7e-5}, "PC1_1"),
+        ({**NO_CD, "CD001002": float("nan")}, "CD1_2"),
+        ({**NO_CD, "CDELT1": 7e-5, "CDELT2": 7e-5, "CROTA2": 30.0}, "CROTA"),
         ({"CUNIT1": "arcsec"}, "CUNIT1"),
         ({"LONPOLE": 90.0}, "LONPOLE"),
         ({"CRVAL2": 90.0}, "LONPOLE"),
@@ -167,9 +171,6 @@ def _header(**changes):
     return {key: value for key, value in header.items() if value is not None}
 
 
-NO_CD = dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -177,6 +178,8 @@ NO_CD = dict.fromkeys(("CD1_1", "CD1_2", "CD2_1", "CD2_2"))
         {"PC1_1": -1.0, "PC1_2": 0.01, "PC2_1": 0.02, "PC2_2": 1.0, "CDELT1": 7e-5, "CDELT2": 7e-5},
         {"PC1_1": -7e-5, "PC1_2": 7e-7, "PC2_1": 1.4e-6, "PC2_2": 7e-5},
         {"CD001001": -7e-5, "CD001002": 7e-7, "CD002001": 1.4e-6, "CD002002": 7e-5},
+        {"PC001001": -7e-5, "PC001002": 7e-7, "PC002001": 1.4e-6, "PC002002": 7e-5},
+        {"PC1_1": -7e-5, "PC1_2": 7e-7, "PC2_1": 1.4e-6, "PC2_2": 7e-5, "PC001001": 1.0, "PC002002": 1.0},
     ],
 )
 def test_a_matrix_is_read_by_its_former_names_too(words):

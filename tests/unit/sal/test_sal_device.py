@@ -362,13 +362,29 @@ def test_commands_of_one_name_follow_each_other_and_others_run_beside_them(enabl
         (float("nan"), "before this device"),
     ],
 )
-def test_a_command_from_before_the_start_is_refused_and_answered(rig: Rig, sent: float, said: str) -> None:
-    number = rig.send("start", sent=rig.device.commands._begun + sent)
+@pytest.mark.parametrize("command", ["start", "enable", "exitControl", "wait"])
+def test_a_command_from_before_the_start_is_refused_and_answered(
+    rig: Rig, command: str, sent: float, said: str
+) -> None:
+    number = rig.send(command, sent=rig.device.commands._begun + sent)
     rig.turn()
     ((code, result),) = rig.answers(number)
     assert code == Ack.FAILED
     assert said in result
     assert rig.device.state is SummaryState.STANDBY
+
+
+@pytest.mark.parametrize(("command", "states"), [("enable", []), ("disable", ["enable"]), ("standby", [])])
+def test_what_would_be_right_now_is_refused_all_the_same_if_it_is_from_before_the_start(
+    rig: Rig, command: str, states: list[str]
+) -> None:
+    for one in ("start", *states):
+        assert rig.obey(one) == (Ack.COMPLETE, "Done")
+    before = rig.states()
+    code, result = rig.obey(command, sent=rig.device.commands._begun - 3600.0)
+    assert (code, rig.states()) == (Ack.FAILED, before)
+    assert "sent before this device began" in result
+    assert rig.obey(command) == (Ack.COMPLETE, "Done"), "sent anew it is obeyed"
 
 
 def test_a_command_that_waited_too_long_is_refused(rig: Rig) -> None:
@@ -393,6 +409,19 @@ def test_bytes_that_are_no_command_are_set_aside_and_it_goes_on(rig: Rig) -> Non
     rig.turn()
     assert rig.obey("start") == (Ack.COMPLETE, "Done")
     assert len([one for one in rig.broker.partitions[rig.at.names["set-aside"], 0] if one]) == 3
+
+
+@pytest.mark.parametrize("other", ["command_wait", "command_enable", "logevent_summaryState", "ackcmd"])
+def test_a_record_of_another_topic_is_no_command(rig: Rig, other: str) -> None:
+    topic = rig.component.topics[other]
+    record = rig.link._codec.encode(topic.role, {field.name: field.default for field in topic.fields})
+    rig.broker.append(rig.at.names["Test.command_start"], record)
+    rig.turn()
+    assert rig.obey("start") == (Ack.COMPLETE, "Done")
+    (aside,) = [one for one in rig.broker.partitions[rig.at.names["set-aside"], 0] if one]
+    assert aside.value is not None
+    reason = rig.at.codec.decode("set-aside", aside.value)["reason"]
+    assert reason.endswith(f"a record lsst.sal.Test.{other}; expected lsst.sal.Test.command_start")
 
 
 # -- configuration and log ---------------------------------------------------------------------------------------------

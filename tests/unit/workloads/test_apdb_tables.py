@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy import text
 
 from bench import servers
 from unit.workloads.test_association import Night
+from workloads.common.errors import RetriableError
 from workloads.common.names import ExposureName, dia_source_id
 from workloads.prompt_processing import apdb_tables
 from workloads.prompt_processing.apdb import AlertDatabase
@@ -91,6 +94,52 @@ def test_whole_tables_with_rows_are_left_as_they_are(
     again = AlertDatabase.of(database._engine, url)
     assert "DiaSource has rows and is not divided" in caplog.text
     assert parts(again, "DiaSource") == {"DiaSource": 1}
+
+
+# -- lanes that meet
+
+
+def waits(database: AlertDatabase) -> bool:
+    """Tell whether somebody waits for another's rows."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with database._engine.connect() as connection:
+        return bool(connection.execute(query).scalar())
+
+
+@pytest.mark.parametrize("places", [[(10.0, -30.0)], [(10.0, -30.0), (10.01, -30.0)], [(359.99999, 0.0)]])
+def test_a_lane_that_another_came_before_at_its_objects_is_retried_and_loses_nothing(
+    database: AlertDatabase, places: list[tuple[float, float]]
+) -> None:
+    night = Night(database)
+    night.take(places)
+    when, rows = night.associate(places)
+    with ThreadPoolExecutor(1) as other:
+        with database._engine.begin() as connection:  # another lane stores the same objects, and is not done yet
+            connection.execute(text('CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM "DiaObjectLast"'))
+            connection.execute(text('DELETE FROM "DiaObjectLast"'))
+            connection.execute(text('INSERT INTO "DiaObjectLast" SELECT * FROM kept'))
+            stored = other.submit(database.store, when, rows)
+            until = time.monotonic() + 30.0
+            while not (waits(database) or stored.done() or time.monotonic() > until):
+                time.sleep(0.01)
+        with pytest.raises(RetriableError, match="to be associated anew: duplicate key"):
+            stored.result(60.0)
+    assert not database.has(night.visit, 90), "all or none"
+    night.visit -= 1
+    night.take(places)
+    rows = night.take(places)
+    assert rows.objects["nDiaSources"].tolist() == [3] * len(places)
+
+
+@pytest.mark.parametrize("twice", [1, 3])
+def test_rows_that_are_stored_are_not_stored_again(database: AlertDatabase, twice: int) -> None:
+    night, place = Night(database), [(10.0, -30.0)]
+    when, rows = night.associate(place)
+    database.store(when, rows)
+    for _ in range(twice):
+        with pytest.raises(RetriableError, match="to be associated anew: duplicate key"):
+            database.store(when, rows)
+    assert night.take(place).objects["nDiaSources"].tolist() == [2]
 
 
 def test_parts_follow_each_other_without_a_gap() -> None:

@@ -86,6 +86,22 @@ def test_odd_readouts_are_set_aside_and_the_device_stays_enabled(
     assert at.broker.place("archiver", at.names["readouts"]) == (3, "")
 
 
+@pytest.mark.parametrize("number", [100_000, 100_001, 999_999])
+def test_a_readout_beyond_the_last_number_of_a_day_is_set_aside_with_the_limit(
+    at: Site, archiver: tuple[Archiver, Camera, Loop], number: int
+) -> None:
+    made, _, loop = archiver
+    at.publish("readouts", readout(at, number))
+    for _ in range(10):
+        loop.turn()
+    (aside,) = [one for one in at.broker.partitions[at.names["set-aside"], 0] if one]
+    assert aside.value is not None
+    reason = at.codec.decode("set-aside", aside.value)["reason"]
+    assert f"sequence number {number} of 20261122: expected at most 99999" in reason
+    assert made.state is not SummaryState.FAULT
+    assert at.broker.place("archiver", at.names["readouts"]) == (1, "")
+
+
 def test_a_camera_that_is_away_is_waited_for(at: Site, archiver: tuple[Archiver, Camera, Loop]) -> None:
     _, camera, loop = archiver
     camera.away = True

@@ -89,6 +89,7 @@ def night(database):
 @pytest.mark.parametrize(
     ("first", "second", "mean"),
     [
+        ((359.9999, 0.0), (0.0001, 0.0), (0.0, 0.0)),
         ((359.99995, 10.0), (0.00005, 10.0), (0.0, 10.0)),
         ((0.00005, -45.0), (359.99995, -45.0), (0.0, -45.0)),
         ((180.0, 0.00005), (180.0, -0.00005), (180.0, 0.0)),
@@ -125,6 +126,15 @@ def test_each_band_has_its_own_fluxes(night):
     assert row["nDiaSources"] == 3
     (row,) = night.take(place, [300.0], "r").objects.to_dict("records")
     assert (row["r_psfFluxMean"], row["g_psfFluxMean"]) == (200.0, 1000.0)
+
+
+@pytest.mark.parametrize(("first", "second"), [("r", "g"), ("g", "r"), ("u", "y"), ("z", "i")])
+def test_a_second_band_erases_nothing_of_the_first(night: Night, first: str, second: str) -> None:
+    place = [(54.0, -35.0)]
+    night.take(place, [100.0], first)
+    (row,) = night.take(place, [1000.0], second).objects.to_dict("records")
+    assert (row[f"{first}_psfFluxMean"], row[f"{first}_psfFluxNdata"]) == (100.0, 1)
+    assert (row[f"{second}_psfFluxMean"], row[f"{second}_psfFluxNdata"]) == (1000.0, 1)
 
 
 def test_a_flux_that_is_no_number_is_in_no_mean(night):
@@ -196,6 +206,16 @@ def test_visits_that_met_are_associated_anew_and_nothing_is_lost(night):
     night.database.store(*second)
     (row,) = night.take(place).objects.to_dict("records")
     assert row["nDiaSources"] == 4
+
+
+@pytest.mark.parametrize("days", [(3, 1, 2), (4, 3, 2, 1), (1, 4, 2, 3)])
+def test_of_a_backlog_in_any_order_nothing_is_lost(night: Night, days: tuple[int, ...]) -> None:
+    place = [(54.0, -35.0)]
+    for day in days:
+        night.take(place, [100.0 * day], mjd=61000.0 + day)
+    (row,) = night.take(place, [100.0], mjd=61010.0).objects.to_dict("records")
+    assert (row["nDiaSources"], row["r_psfFluxNdata"]) == (len(days) + 1, len(days) + 1)
+    assert (row["firstDiaSourceMjdTai"], row["lastDiaSourceMjdTai"]) == (61001.0, 61010.0)
 
 
 def test_rows_that_are_wrong_are_refused(night):

@@ -188,13 +188,23 @@ def test_our_client_names_subjects_as_they_are(client):
     assert "a/b c-value" in registry.subjects()
 
 
-def test_subjects_may_have_slashes(client):
-    path = "/subjects/a%2Fb-value/versions"
+@pytest.mark.parametrize(
+    ("written", "subject"),
+    [
+        ("a%2Fb-value", "a/b-value"),
+        ("%2Fa%2Fb%2Fc-value", "/a/b/c-value"),
+        ("a%20b%3F%23-value", "a b?#-value"),
+        ("%CE%B7-value", "\N{GREEK SMALL LETTER ETA}-value"),
+        ("versions", "versions"),
+    ],
+)
+def test_subjects_may_have_slashes_and_whatever_else_has_a_form_in_a_path(client, written, subject):
+    path = f"/subjects/{written}/versions"
     number = client.post(path, json={"schema": STRING}).json()["id"]
     assert client.get(path).json() == [1]
-    assert client.get(f"{path}/1").json()["subject"] == "a/b-value"
-    assert client.post("/subjects/a%2Fb-value", json={"schema": STRING}).json()["id"] == number
-    assert client.get(f"/schemas/ids/{number}/subjects").json() == ["a/b-value"]
+    assert client.get(f"{path}/1").json()["subject"] == subject
+    assert client.post(f"/subjects/{written}", json={"schema": STRING}).json()["id"] == number
+    assert client.get(f"/schemas/ids/{number}/subjects").json() == [subject]
 
 
 def test_versions_are_numbers_latest_or_minus_one(client):

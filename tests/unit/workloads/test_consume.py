@@ -14,18 +14,21 @@ from confluent_kafka import KafkaError, KafkaException
 from kafka_in_memory import Broker, Clock, Site
 from workloads.common.aside import GIVEN_BACK_FROM, GIVEN_BACK_TO, Aside, Asides
 from workloads.common.attempts import ATTEMPTS
-from workloads.common.avro import frame
+from workloads.common.avro import Codec, frame
 from workloads.common.consume import UNKNOWN_SCHEMA_SECONDS, Delivery, Loop, ToTopic, avro
 from workloads.common.errors import AwayError, FencedError, NonRetriableError, RetriableError
 from workloads.common.ledger import TOPIC as LEDGER
 from workloads.common.ledger import Ledger, Subject
 from workloads.common.names import ExposureName
 from workloads.common.received import Received
+from workloads.common.schemas import Declared
 from workloads.common.sizes import largest
 from workloads.common.slots import slots
 from workloads.prompt_processing.leases import Lease
 from workloads.prompt_processing.packets import Packets
 from workloads.prompt_processing.worker import Worker
+from workloads.sal import reading
+from workloads.sal.interfaces import component
 
 INGESTED = "ingested"
 
@@ -37,8 +40,9 @@ class Killed(BaseException):
 class Group:
     """A consumer group with a handler that remembers what it has done."""
 
-    def __init__(self, at: Site, group: str, role: str, **options: Any) -> None:
+    def __init__(self, at: Site, group: str, role: str, decode: Callable[..., Any] = avro, **options: Any) -> None:
         self.at, self.role, self.group, self.options = at, role, group, options
+        self.decode = decode
         self.done: list[Any] = []
         self.fails: Callable[[Delivery], None] = lambda _: None
         self.batches: list[int] = []
@@ -50,7 +54,7 @@ class Group:
         sender = self.at.bus.sender("set-aside")
         self.loop = Loop(
             self.receiver,
-            avro(self.at.bus, self.role),
+            self.decode(self.at.bus, self.role),
             self.take,
             ToTopic(self.at.bus, self.receiver, sender),
             clock=self.at.broker.clock,
@@ -132,6 +136,41 @@ def test_odd_messages_are_set_aside_and_the_good_ones_around_them_done(
     assert all(said in one.reason and one.workload == principal for one in found)
 
 
+@pytest.mark.parametrize("odd", _ODD)
+@pytest.mark.parametrize(
+    ("principal", "where", "group", "event"),
+    [
+        ("forwarder", "summit", "forwarder", "logevent_imageStored"),
+        ("data-backbone", "ncsa", "data-backbone-keeper", "logevent_imageRetrievalForArchiving"),
+    ],
+)
+def test_odd_events_of_the_archiver_are_set_aside_and_the_good_ones_around_them_done(
+    site: Any,
+    listed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    principal: str,
+    where: str,
+    group: str,
+    event: str,
+    odd: str,
+) -> None:
+    at, topic, role = site(principal, where), component("MTArchiver").topic(event), f"MTArchiver.{event}"
+    monkeypatch.setattr(reading, "RegistryClient", lambda _: at.registry)
+    at.registry.known[20001] = topic.schema
+    codec, record = Codec.of({role: Declared(20001, f"{role}-value", topic.schema)}), at.record
+    good = codec.encode(role, {field.name: field.default for field in topic.fields})
+    monkeypatch.setattr(at, "record", lambda name: good if name == role else record(name))
+    make, said = _ODD[odd]
+    value = make(at, role)
+    places = [at.publish(role, one) for one in (good, value, good, value, good)]
+    consumer = Group(at, group, role, reading.decoders, most=500)
+    consumer.run(2 * UNKNOWN_SCHEMA_SECONDS)
+    assert (consumer.done, consumer.place()) == (places[::2], (5, ""))
+    found = listed(where)
+    assert [(one.role, one.offset) for one in found] == [(role, offset) for offset in places[1::2]]
+    assert all(said in one.reason for one in found)
+
+
 def test_what_is_kept_of_a_message_is_the_whole_of_it(site: Any, listed: Any) -> None:
     at = site("data-backbone")
     at.publish("forwarded", b"hello", key=b"k", headers=[("h", b"1")], timestamp=1.7e9)
@@ -166,16 +205,19 @@ def test_a_message_that_is_too_large_to_be_kept_is_named_and_not_given_back(site
 # -- case 10: the registry is away; the store is; Kafka does not take what is set aside; an id becomes known
 
 
-def test_a_registry_that_is_away_is_waited_for_and_nothing_is_skipped(site: Any, listed: Any, broker: Broker) -> None:
+@pytest.mark.parametrize("role", ["next-visit", "readouts", "forwarded"])
+def test_a_registry_that_is_away_is_waited_for_and_nothing_is_skipped(
+    site: Any, listed: Any, broker: Broker, role: str
+) -> None:
     at = site("data-backbone")
     at.registry.away = True
-    definition = at.codec._declared["next-visit"].definition
+    definition = at.codec._declared[role].definition
     more = {"name": "more", "type": "int", "default": 0}
     at.registry.known[20001] = definition | {"fields": [*definition["fields"], more]}
-    newer = at.record("next-visit")[5:] + b"\x02"
-    at.publish("next-visit", frame(20001, newer))
-    at.publish("next-visit", at.record("next-visit"))
-    consumer = Group(at, "data-backbone-keeper", "next-visit", most=500)
+    newer = at.record(role)[5:] + b"\x02"
+    at.publish(role, frame(20001, newer))
+    at.publish(role, at.record(role))
+    consumer = Group(at, "data-backbone-keeper", role, most=500)
     consumer.run(36_000.0)
     assert consumer.done == []
     assert listed() == []

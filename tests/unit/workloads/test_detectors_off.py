@@ -75,6 +75,15 @@ def test_a_detector_that_is_declared_off_is_named_once_and_neither_expected_late
     assert ledger.of("late") == ledger.of("lost") == []
 
 
+@pytest.mark.parametrize("off", [ALL[:1], ALL[3:5], ALL[1:]])
+def test_any_detectors_may_be_declared_off(off: list[str]) -> None:
+    ledger = Stamps()
+    night(Keeper(ledger, Camera(detectors_off=off)), ALL)
+    assert [(row[1], row[2]) for row in ledger.of("off")] == [(name, "declared off") for name in off]
+    assert len(ledger.of("expected")) == 3 * (len(ALL) - len(off))
+    assert ledger.of("late") == ledger.of("lost") == []
+
+
 def test_a_raft_that_the_camera_leaves_out_is_named_once_a_day():
     ledger = Stamps()
     keeper = Keeper(ledger, Camera())

@@ -181,6 +181,17 @@ def test_transients_are_matched_within_a_pixel_and_false_ones_counted():
     assert found["missed"] == [f"{OBS}_R22_S00 (100.0, 50.0) 9.0 sigma"]
 
 
+@pytest.mark.parametrize("controller", "OCSP")
+def test_whatever_triggered_an_exposure_its_alerts_are_counted(controller: str) -> None:
+    obs_id, base = OBS.replace("_S_", f"_{controller}_"), facts()
+    names = ("readouts", "exposures", "truth", "ledger", "stores")
+    own = facts(**{name: [row | {"obsId": obs_id} for row in getattr(base, name)] for name in names})
+    found, whole = figures.transients(own), figures.exposures(own)
+    assert (found["injected"], found["recovered"], found["false"]) == (2, 1, 1)
+    assert (whole["unanswered"], whole["lost"], figures.alerts(own)["missing"]) == (0, 0, 0)
+    assert figures.latency(own)["count"] == 3
+
+
 def test_false_alerts_that_repeat_are_told_from_those_that_do_not():
     first = ExposureName.from_obs_id(OBS)
     other = ExposureName(first.day_obs, first.seq_num + 1)

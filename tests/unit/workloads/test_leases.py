@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from kafka_in_memory import Broker, Clock, Site
 from unit.workloads.test_full_size import Repository
 from workloads.common.aside import Aside, Asides
-from workloads.common.consume import Loop, avro
+from workloads.common.avro import frame
+from workloads.common.consume import UNKNOWN_SCHEMA_SECONDS, Loop, avro, passed_over
 from workloads.common.consumer import Receiver
 from workloads.common.errors import NonRetriableError
-from workloads.common.plan import Field
+from workloads.common.plan import FIELDS, Field
 from workloads.prompt_processing.inputs import FIELDS_KEPT, Inputs
 from workloads.prompt_processing.leases import Leases
-from workloads.prompt_processing.worker import HUNG_SECONDS, INGESTED
+from workloads.prompt_processing.worker import HUNG_SECONDS, INGESTED, NEXT_VISIT, Worker
 
 
 @pytest.fixture
@@ -132,3 +134,55 @@ def test_nobody_has_a_slot_of_a_partition_that_the_camera_does_not_have(site: An
     [message] = source.receive(0.1, 1)
     with pytest.raises(NonRetriableError, match="partition 99"):
         found.of(message)
+
+
+# -- announcements
+
+
+class Wanted:
+    """A lease that notes what it is told to expect."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[int, str]] = []
+
+    def expect(self, field: Field) -> bool:
+        self.fields.append((field.number, field.band))
+        return True
+
+
+def announcements(at: Site) -> tuple[Wanted, Loop]:
+    """Return a worker's lease and its loop over announced visits."""
+    worker, wanted = Worker.__new__(Worker), Wanted()
+    worker._fields, worker._leases = deque(maxlen=FIELDS_KEPT), [wanted]  # type: ignore[assignment]
+    source = at.bus.receiver("prompt-processing-preload-a-1-0", NEXT_VISIT)
+    return wanted, Loop(source, avro(at.bus, NEXT_VISIT), worker._announced, passed_over, clock=at.broker.clock)
+
+
+def announced(at: Site, field: Field, filters: str) -> bytes:
+    return at.record(NEXT_VISIT, position=[field.ra, field.dec], filters=filters)
+
+
+@pytest.mark.parametrize(
+    ("filters", "bands"), [("g", "g"), ("g_6", "g"), ("r_57", "r"), ("i_39,z_20", "iz"), ("SDSSY", "y")]
+)
+def test_what_is_preloaded_is_of_the_announced_filter(site: Any, filters: str, bands: str) -> None:
+    at = site("prompt-processing")
+    wanted, loop = announcements(at)
+    at.publish(NEXT_VISIT, announced(at, FIELDS[1], filters))
+    for _ in range(3):
+        loop.turn()
+    assert wanted.fields == [(FIELDS[1].number, band) for band in bands]
+
+
+@pytest.mark.parametrize("odd", [b"hello", b"", frame(123456, b"abc"), None], ids=["text", "nothing", "id", "record"])
+def test_a_worker_passes_over_what_is_no_announcement_and_takes_the_next(site: Any, odd: bytes | None) -> None:
+    at = site("prompt-processing")
+    wanted, loop = announcements(at)
+    for value in (announced(at, FIELDS[0], "g"), odd if odd is not None else at.record("ledger")):
+        at.publish(NEXT_VISIT, value)
+    at.publish(NEXT_VISIT, announced(at, FIELDS[2], "r"))
+    end = at.broker.clock.now + 2 * UNKNOWN_SCHEMA_SECONDS
+    while at.broker.clock.now < end:
+        loop.turn()
+    assert wanted.fields == [(FIELDS[0].number, "g"), (FIELDS[2].number, "r")]
+    assert not [one for one in at.broker.partitions[at.names["set-aside"], 0] if one], "the ledger's keeper does that"

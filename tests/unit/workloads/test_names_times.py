@@ -96,6 +96,19 @@ def test_exposure_numbers_of_two_days_never_meet():
     assert classify(key).kind is Kind.UNKNOWN
 
 
+@pytest.mark.parametrize("number", [100_000, 100_001, 123_456, 999_999])
+def test_a_number_of_six_digits_is_refused_and_the_limit_named(number: int) -> None:
+    obs_id = f"MC_O_20261122_{number}"
+    for refused in (
+        lambda: ExposureName(20261122, number, "O"),
+        lambda: ExposureName.from_obs_id(obs_id),
+        lambda: readout("", "").model_copy(update={"imageName": obs_id}).exposure,
+    ):
+        with pytest.raises(NonRetriableError, match=f"sequence number {number} of 20261122: expected at most 99999"):
+            refused()
+    assert classify(f"LSSTCam/20261122/{obs_id}/{obs_id}_R22_S11.fits").kind is Kind.UNKNOWN
+
+
 @pytest.mark.parametrize(
     "obs_id",
     [

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
 from astropy.io.fits import Header
 
 from workloads.archiver.header import primary_cards
+from workloads.common import plan
 from workloads.common.consume import Delivery
 from workloads.common.errors import NonRetriableError
 from workloads.common.filters import band_of, bands_of, physical_filter
 from workloads.common.names import ExposureName, RawName
-from workloads.common.plan import FIELDS, field_at, separation
+from workloads.common.plan import FIELDS, Field, field_at, separation
 from workloads.common.times import day_obs, tai_now
 from workloads.common.visit import EndReadout
 from workloads.data_backbone import backbone as module
@@ -144,6 +146,25 @@ def test_angles_know_no_edge(first, second, angle):
     assert separation(*first, *second) == pytest.approx(angle, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("centre", "seen"), [(359.9999, 0.0001), (0.0001, 359.9999), (0.01, -0.01), (359.99, 360.02), (0.0, 360.0)]
+)
+def test_a_field_at_the_edge_of_right_ascension_is_found(
+    monkeypatch: pytest.MonkeyPatch, centre: float, seen: float
+) -> None:
+    monkeypatch.setattr(plan, "FIELDS", (Field(9, "edge", centre, 10.0),))
+    assert field_at(seen, 10.0) == Field(9, "edge", centre, 10.0)
+    assert field_at(seen + 180.0, 10.0) is None
+    assert field_at(seen + 0.1, 10.0) is None
+
+
+@pytest.mark.parametrize(("name", "band"), [("g", "g"), ("g_6", "g"), ("r_57", "r"), ("SDSSi~empty", "i")])
+def test_a_raw_is_of_the_band_of_its_own_filter(name: str, band: str) -> None:
+    found = field_of(header(FILTER=name))
+    assert found is not None
+    assert (found.number, found.band) == (FIELDS[0].number, band)
+
+
 class Templates:
     """A Butler that has templates in some bands."""
 
@@ -220,6 +241,28 @@ def test_other_files_are_told_once_and_everything_else_goes_on(caplog):
     assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 4
 
 
+@pytest.mark.parametrize(
+    ("camera", "rest"),
+    [
+        ("MC_S", "R00_SG0_guider.fits"), ("MC_O", "R44_SG1_guider.fits"), ("MC_O", "R22_S11_guider.fits"),
+        ("TS_C", "R22_S11.fits"), ("AT_O", "R22_S11.fits"), ("CC_S", "R22_S11_guider.fits"),
+        ("MC_O", "R22_S11 (1).fits"), ("MC_O", "R22_S11 (2).fits"), ("MC_O", "R22_S11 - Copy.fits"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_raw_is_left_in_peace_and_the_raw_beside_it_is_found(
+    caplog: pytest.LogCaptureFixture, camera: str, rest: str
+) -> None:
+    folder = f"{camera}_{TODAY}_000001"
+    other, raw = f"LSSTCam/{TODAY}/{folder}/{folder}_{rest}", keys(TODAY, "R22_S11.fits")
+    made = backbone(Bucket(*raw, other))
+    with caplog.at_level(logging.INFO, module.__name__):
+        for _ in range(3):
+            assert [arrival.key for arrival in made.sweep()] == raw
+    assert [record.getMessage().split(": ")[:2] for record in caplog.records] == [[other, "not ingested"]]
+    assert made._named(notification(other)) == []
+    assert made.subjects("arrivals", [other]) == []
+
+
 def test_notifications_of_other_files_are_no_arrivals():
     made = backbone(Bucket())
     for rest in (*OTHERS, "notes.txt", "expectedSensors.json"):
@@ -256,6 +299,13 @@ def test_a_lost_notification_of_any_age_is_found():
     store.asked.clear()
     made.sweep()
     assert len(store.asked) == 3, "today, yesterday, and one of the days before"
+
+
+@pytest.mark.parametrize("age", [2, 3, 4, 30, 400])
+def test_a_raw_of_some_days_ago_is_found_by_the_next_sweep(age: int) -> None:
+    day = int(f"{date.fromisoformat(str(TODAY)) - timedelta(age):%Y%m%d}")
+    raw = keys(day, "R22_S11.fits")
+    assert [(one.key, one.noticed) for one in backbone(Bucket(*raw)).sweep()] == [(raw[0], "sweep")]
 
 
 def test_what_a_sweep_finds_is_ingested_some_at_a_time_and_the_loop_lives():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import warnings
+from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
@@ -203,6 +206,38 @@ def test_odd_cards_cost_no_pixels_and_the_sidecar_is_json(tmp_path):
     assert beside["AIRMASS"] is None
     assert beside["NESTED"] == [None, {"a": None}]
     assert beside["GROUPID"] == "g1"
+
+
+def _no_constant(constant: str) -> None:
+    raise AssertionError(constant)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"AIRMASS": (float("-inf"), "airmass"), "SEEING": (float("nan"), "[arcsec]")},
+        {"OBJECT": ("\N{GREEK SMALL LETTER ETA}\n", "target")},
+        {"OBJECT": ("\N{MICRO SIGN} Cephei\r\n", "target")},
+        {"OBSERVER": ("a\ttab and a zero\0", "name")},
+        {"STUTTER ROWS": (3, "rows")},
+        {"STUTTER DELAY OF ROWS": (0.5, "[s]")},
+        {"AUTOGUIDER_MODE_OF_THE_NIGHT": ("slow,\nfrom the west", "mode")},
+    ],
+)
+def test_each_odd_card_by_itself_is_archived_and_named(tmp_path: Path, cards: dict[str, Any]) -> None:
+    files = archived(tmp_path, Camera({"DETNUM": (94, "number")} | cards), event())
+    pixels, _, header = decode_raw(files[f"{DETECTOR}.fits"])
+    assert np.array_equal(pixels, PIXELS)
+    assert json.loads(files[f"{DETECTOR}.json"], parse_constant=_no_constant).keys() >= cards.keys()
+    for keyword, (value, _) in cards.items():
+        if isinstance(value, str):
+            assert header[keyword].encode().decode("unicode_escape") == value
+            assert keyword in header["ESCAPED"]
+        elif math.isfinite(value):
+            assert header[keyword] == value
+        else:
+            assert header[keyword] is None
+            assert f"{keyword} = {value} (no number)" in header["LEFTOUT"]
 
 
 def test_keywords_in_any_shape_are_taken(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from workloads.camera.exposures import MANIFEST, RealExposure, RealSky
+from workloads.camera.exposures import MANIFEST, RealExposure, RealSky, _square
 from workloads.camera.replay import ReplayedSky, camera_of, expose_light
 from workloads.common.errors import NonRetriableError
 from workloads.common.settings import Camera
@@ -108,19 +108,24 @@ def rewrite(folder, change, names=NAMES):
         fits.HDUList(made).writeto(folder / f"{name}{suffix}", overwrite=True)
 
 
-def split(pixels, header):
-    """Put filter and gain into the primary header, the image into an extension."""
+def split(pixels, header, above=("FILTER", "GAIN")):
+    """Put filter and gain, or other keywords, into the primary header, the image into an extension."""
     primary = fits.PrimaryHDU()
-    for keyword in ("FILTER", "GAIN"):
+    for keyword in above:
         primary.header[keyword] = header.pop(keyword)
     primary.header["CRVAL1"], primary.header["PV1_1"] = 0.0, 2.0  # of another image
     return [primary, fits.ImageHDU(pixels, header)], ".fits"
 
 
-def test_what_an_image_lacks_stands_in_the_primary_header(folder):
-    rewrite(folder, split)
+@pytest.mark.parametrize(
+    "above", [("FILTER", "GAIN"), ("SKYDIP",), ("SATURATE", "FILTER"), ("FILTER", "GAIN", "SATURATE", "SKYDIP")]
+)
+def test_what_an_image_lacks_stands_in_the_primary_header(folder, above):
+    rewrite(folder, lambda pixels, header: split(pixels, header, above))
     sky = RealSky.read(folder)
-    assert (sky.field.band, sky.science[0].gain, sky.field.ra) == ("i", GAIN, 30.0)
+    one = sky.science[0]
+    assert (sky.field.band, one.gain, sky.field.ra) == ("i", GAIN, 30.0)
+    assert (one.sky, one.number("SATURATE")) == (SKY * GAIN, 40000.0)
 
 
 @pytest.mark.parametrize("suffix", [".fits.gz", ".fit", ".fit.gz", ".fits.fz"])
@@ -150,6 +155,20 @@ def test_exposures_that_are_no_square_are_cropped_and_it_is_said(folder, caplog,
     assert np.allclose(one.wcs.pixel_to_sky(10.0, 20.0), whole.wcs.pixel_to_sky(10.0 + left, 20.0 + bottom), atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "side"),
+    [(2046, 4094, 2032), (4094, 2046, 2032), (2048, 4096, 2048), (2046, 2046, 2032), (4072, 4000, 4000)],
+)
+def test_detectors_of_every_observatory_have_a_square_in_their_middle(columns: int, rows: int, side: int) -> None:
+    one = RealExposure("x", np.broadcast_to(np.float32(0.0), (rows, columns)), {"CRPIX1": 1.0, "CRPIX2": 1.0})
+    found, said = _square(one)
+    assert found == side
+    assert said == f"exposures of {columns} x {rows} pixels are cropped to the {side} x {side} in their middle"
+    cut = one.cropped(side)
+    assert cut.pixels.shape == (side, side)
+    assert (cut.header["CRPIX1"], cut.header["CRPIX2"]) == (1.0 - (columns - side) // 2, 1.0 - (rows - side) // 2)
+
+
 def spoil(folder, old, new, names=("OBS04a",)):
     """Replace bytes of a header."""
     for name in names:
@@ -159,12 +178,16 @@ def spoil(folder, old, new, names=("OBS04a",)):
         path.write_bytes(data.replace(old, new.ljust(len(old)), 1))
 
 
-def test_a_card_without_a_number_is_one_sentence_and_the_manifest_helps(folder):
+@pytest.mark.parametrize("value", [b"nan", b"-nan", b"NaN", b"INF", b"'1500'"])
+def test_a_card_without_a_number_is_one_sentence_and_the_manifest_helps(folder, value):
     for number, name in enumerate(NAMES):
         write(folder / f"{name}.fits", number, SKYDIP=None, SKYLEVEL=1500.0)
-    spoil(folder, b"SKYLEVEL=               1500.0", b"SKYLEVEL= nan", NAMES)
-    with pytest.raises(NonRetriableError, match="SKYDIP or AVSKY or SKYLEVEL is 'nan', expected a number; manifest"):
+    spoil(folder, b"SKYLEVEL=               1500.0", b"SKYLEVEL= " + value, NAMES)
+    said = r"SKYDIP or AVSKY or SKYLEVEL is .*, expected a number; manifest"
+    with pytest.raises(NonRetriableError, match=said) as caught:
         RealSky.read(folder)
+    assert "\n" not in str(caught.value)
+    assert value.strip(b"'").decode() in str(caught.value)
     unread = RealExposure("x", np.zeros((1, 1)), {}, {"GAIN": "GAIN    = ?"})
     with pytest.raises(NonRetriableError, match=r"GAIN is in the card 'GAIN    = .', expected a number"):
         _ = unread.gain
@@ -185,10 +208,11 @@ def test_cards_that_nobody_needs_are_no_reason_to_refuse(folder, old, new):
     assert len(RealSky.read(folder).science) == 3
 
 
-def test_the_manifest_wins_over_a_wrong_header(folder):
+@pytest.mark.parametrize("wrong", ["unknown", "none", "clear", "Ha"])
+def test_the_manifest_wins_over_a_wrong_header(folder, wrong):
     for number, name in enumerate(NAMES):
-        write(folder / f"{name}.fits", number, FILTER="unknown", GAIN=1.0)
-    with pytest.raises(NonRetriableError, match="FILTER 'unknown'; expected one that begins with ugrizy"):
+        write(folder / f"{name}.fits", number, FILTER=wrong, GAIN=1.0)
+    with pytest.raises(NonRetriableError, match=f"FILTER '{wrong}'; expected one that begins with ugrizy"):
         RealSky.read(folder)
     (folder / MANIFEST).write_text(f"keywords: {{FILTER: g, GAIN: {GAIN}}}\n")
     sky = RealSky.read(folder)

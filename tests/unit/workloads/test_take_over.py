@@ -262,6 +262,20 @@ def test_what_was_read_out_meanwhile_is_taken_over_after_recovery(summit: Summit
     assert (summit.committed, summit.holds(2, ONE), summit.left()) == (2, True, [])
 
 
+@pytest.mark.parametrize("group", ["2026-11-22T03:04:05.1#1", "2026-11-22T03:04#2", "a:b:c", ":"])
+def test_colons_in_a_group_cost_no_pixels_and_the_next_readout_is_taken_over(
+    summit: Summit, listed: Any, group: str
+) -> None:
+    for detector in (ONE, TWO):
+        summit.memory.store("MC_O_20261122_000001", Frame(detector, PIXELS, LAYOUT, {"DETNUM": (94, "")}))
+    more = {"additionalKeys": "groupId:sensors", "additionalValues": f"{group}:{ONE},{TWO}"}
+    summit.at.publish("readouts", readout(summit.at, 1, **more))
+    summit.read_out(2, ONE, TWO)
+    summit.run(10.0)
+    assert (summit.committed, summit.left(), listed()) == (2, [], [])
+    assert sorted(summit.events) == [(number, detector, 0) for number in "12" for detector in (ONE, TWO)]
+
+
 def test_a_take_over_says_with_each_detector_that_it_goes_on(summit: Summit) -> None:
     summit.read_out(1, ONE, TWO)
     summit.run(2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,17 @@ def _filled(schema: Any) -> Any:
     return plain.get(kind, 0) if isinstance(kind, str) else _filled(kind)
 
 
-def packet(version: str, visit: int, detector: int) -> bytes:
-    """Return a packet of an alert."""
+def packet(version: str, visit: int, detector: int, history: int = 0, cutout: int = 0) -> bytes:
+    """Return a packet of an alert, with so many former sources of its object and bytes of each cutout."""
     declared = schemas.alerts()[version]
     content = _filled(declared.definition)
     if content["diaSource"] is None:
         raise AssertionError("an alert has a source")
     content["diaSource"] |= {"diaSourceId": 5, "visit": visit, "ccdVisitId": visit, "detector": detector}
+    if history:
+        content["prvDiaSources"] = [content["diaSource"]] * history
+    if cutout:
+        content |= {f"cutout{which}": bytes(cutout) for which in ("Difference", "Science", "Template")}
     body = io.BytesIO()
     fastavro.schemaless_writer(body, fastavro.parse_schema(declared.definition), content)
     return frame(declared.id, body.getvalue())
@@ -155,6 +160,9 @@ def test_whatever_triggered_an_exposure_its_alerts_are_its_own(service: Service,
     service.processed(1, obs_id=obs_id)
     service.run()
     assert service.stamps == [("alerted", obs_id, "R22_S00", "")]
+    assert service.watch.idle
+    assert service.place(ALERTS) == 1, "nothing of it is open"
+    assert service.place(LEDGER) >= 1
 
 
 def test_a_stamp_of_another_camera_is_no_reason_to_stop(service: Service) -> None:
@@ -277,6 +285,19 @@ def test_the_origin_of_a_packet_of_any_version_is_its_sources(version: str) -> N
         for detector in (0, 63, 64, 204):
             message = type("Message", (), {"value": packet(version, visit, detector)})()
             assert vars(reader(message)) == {"visit": visit, "detector": detector}
+
+
+@pytest.mark.parametrize(("history", "cutout"), [(0, 0), (50, 0), (50, 40_000), (2000, 0)])
+def test_however_much_a_packet_holds_its_origin_is_read_at_once(history: int, cutout: int) -> None:
+    whole = packet("11.1", VISIT, 94, history, cutout)
+    assert len(whole) > 100 * history + 3 * cutout
+    reader, messages = OriginReader(Registry()), [type("Message", (), {"value": one})() for one in (whole, whole[:40])]
+    for message in messages:
+        assert vars(reader(message)) == {"visit": VISIT, "detector": 94}, "what is cut off is not missed"
+    begun = time.thread_time()
+    for _ in range(1000):
+        reader(messages[0])
+    assert 1000 / (time.thread_time() - begun) >= 2000
 
 
 def test_a_packet_of_a_newer_schema_is_read_with_it() -> None:
