@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -288,16 +287,12 @@ def test_the_origin_of_a_packet_of_any_version_is_its_sources(version: str) -> N
 
 
 @pytest.mark.parametrize(("history", "cutout"), [(0, 0), (50, 0), (50, 40_000), (2000, 0)])
-def test_however_much_a_packet_holds_its_origin_is_read_at_once(history: int, cutout: int) -> None:
+def test_however_much_a_packet_holds_its_origin_is_read_from_its_first_bytes(history: int, cutout: int) -> None:
     whole = packet("11.1", VISIT, 94, history, cutout)
     assert len(whole) > 100 * history + 3 * cutout
     reader, messages = OriginReader(Registry()), [type("Message", (), {"value": one})() for one in (whole, whole[:40])]
     for message in messages:
         assert vars(reader(message)) == {"visit": VISIT, "detector": 94}, "what is cut off is not missed"
-    begun = time.thread_time()
-    for _ in range(1000):
-        reader(messages[0])
-    assert 1000 / (time.thread_time() - begun) >= 2000
 
 
 def test_a_packet_of_a_newer_schema_is_read_with_it() -> None:
