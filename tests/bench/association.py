@@ -197,7 +197,7 @@ def run(*, quick: bool, threads: int) -> list[Verdict]:
             with associated:
                 rows = made.associate(sources, region, when)
             with stored:
-                made.store(when, rows)
+                made.store(rows)
             matched.append(int((rows.sources["diaObjectId"] != rows.sources["diaSourceId"]).sum()))
         notes = {"objects": sky.objects, "sources": SOURCES, "matched": float(np.median(matched)), "threads": threads}
     return [

@@ -131,7 +131,7 @@ def test_an_alert_database_that_goes_away_has_every_source_once(ways: Ways) -> N
 
         def work() -> None:
             if not database.has(visit, DETECTOR):
-                database.store(time, database.associate(_sources(visit), REGION, time))
+                database.store(database.associate(_sources(visit), REGION, time))
 
         return work
 
@@ -148,21 +148,21 @@ def test_rows_that_the_alert_database_refuses_are_no_reason_to_wait(ways: Ways) 
     time = astropy.time.Time(62000.0, format="mjd", scale="tai")
     rows = database.associate(_sources(2000), REGION, time)
     with pytest.raises(NonRetriableError, match="alert database refused its rows: null value in column"):
-        database.store(time, replace(rows, objects=rows.objects.assign(nDiaSources=None)))
+        database.store(replace(rows, objects=rows.objects.assign(nDiaSources=None)))
 
 
 def test_rows_that_came_first_are_a_reason_to_associate_anew(ways: Ways) -> None:
     database = AlertDatabase(ways.settings("prompt-processing"))
     time = astropy.time.Time(62100.0, format="mjd", scale="tai")
     rows = database.associate(_sources(2100), REGION, time)
-    database.store(time, rows)
+    database.store(rows)
     with pytest.raises(
         RetriableError, match="rows of the same objects came first, to be associated anew: duplicate key"
     ):
-        database.store(time, rows)
+        database.store(rows)
     later = astropy.time.Time(62101.0, format="mjd", scale="tai")
     again = database.associate(_sources(2101), REGION, later)
-    database.store(later, again)
+    database.store(again)
     assert again.objects["nDiaSources"].tolist() == (rows.objects["nDiaSources"] + 1).tolist()
 
 

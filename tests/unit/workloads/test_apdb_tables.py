@@ -112,13 +112,13 @@ def test_a_lane_that_another_came_before_at_its_objects_is_retried_and_loses_not
 ) -> None:
     night = Night(database)
     night.take(places)
-    when, rows = night.associate(places)
+    rows = night.associate(places)
     with ThreadPoolExecutor(1) as other:
         with database._engine.begin() as connection:  # another lane stores the same objects, and is not done yet
             connection.execute(text('CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM "DiaObjectLast"'))
             connection.execute(text('DELETE FROM "DiaObjectLast"'))
             connection.execute(text('INSERT INTO "DiaObjectLast" SELECT * FROM kept'))
-            stored = other.submit(database.store, when, rows)
+            stored = other.submit(database.store, rows)
             until = time.monotonic() + 30.0
             while not (waits(database) or stored.done() or time.monotonic() > until):
                 time.sleep(0.01)
@@ -134,11 +134,11 @@ def test_a_lane_that_another_came_before_at_its_objects_is_retried_and_loses_not
 @pytest.mark.parametrize("twice", [1, 3])
 def test_rows_that_are_stored_are_not_stored_again(database: AlertDatabase, twice: int) -> None:
     night, place = Night(database), [(10.0, -30.0)]
-    when, rows = night.associate(place)
-    database.store(when, rows)
+    rows = night.associate(place)
+    database.store(rows)
     for _ in range(twice):
         with pytest.raises(RetriableError, match="to be associated anew: duplicate key"):
-            database.store(when, rows)
+            database.store(rows)
     assert night.take(place).objects["nDiaSources"].tolist() == [2]
 
 

@@ -402,14 +402,17 @@ def test_a_large_backlog_costs_a_take_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("state", ["waiting", "sent", "proved", "told", "refused"])
-def test_whatever_state_a_large_journal_is_in_nobody_waits_for_it(tmp_path: Path, state: str) -> None:
+@pytest.mark.parametrize("not_before", [0.0, 4e9])
+def test_whatever_state_a_large_journal_is_in_nobody_waits_for_it(
+    tmp_path: Path, state: str, not_before: float
+) -> None:
     journal = TransferJournal(tmp_path / "journal.db", ["ncsa"])
     numbers = (
         "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 151000) "
-        "INSERT INTO transfers (site, key, class, exposure, state) "
-        "SELECT 'ncsa', 'LSSTCam/20261101/' || n, 1, printf('20261101_%06d', n), ? FROM numbers"
+        "INSERT INTO transfers (site, key, class, exposure, state, not_before) "
+        "SELECT 'ncsa', 'LSSTCam/20261101/' || n, 1, printf('20261101_%06d', n), ?, ? FROM numbers"
     )
-    journal._database.execute(numbers, (state,))
+    journal._database.execute(numbers, (state, not_before))
     journal.add([key_of(1)])
     for ask in (lambda: journal.take("ncsa"), lambda: journal.unproved("ncsa"), journal.untold, journal.waiting):
         assert steps_of(journal, ask) < FEW_STEPS

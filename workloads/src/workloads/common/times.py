@@ -20,6 +20,11 @@ _MJD_UNIX_EPOCH = 40587.0
 _DAY = 86400.0
 
 
+def is_of_a_set_clock(utc: float) -> bool:
+    """Say whether Unix seconds can be of a clock that is set: those before 2017 are of one that is not yet."""
+    return utc >= _VALID_FROM
+
+
 def utc_to_tai(utc: float) -> float:
     """Return TAI seconds for Unix (UTC) seconds.
 
@@ -28,7 +33,7 @@ def utc_to_tai(utc: float) -> float:
     ValueError
         Before 2017, where another offset held.
     """
-    if utc < _VALID_FROM:
+    if not is_of_a_set_clock(utc):
         raise ValueError(f"time {utc}: before 2017-01-01, where TAI-UTC was not {TAI_MINUS_UTC:g} s")
     return utc + TAI_MINUS_UTC
 
@@ -44,7 +49,7 @@ def tai_now() -> float:
     A clock of before 2017 is not set yet: it is waited for, and that is said once. Nothing may be stamped until then.
     """
     said = False
-    while (now := time.time()) < _VALID_FROM:
+    while not is_of_a_set_clock(now := time.time()):
         if not said:
             LOG.warning("waiting for this host's clock: it says %s, which cannot be; see its time service", iso(now))
             said = True

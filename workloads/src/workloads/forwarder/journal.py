@@ -21,7 +21,9 @@ CREATE TABLE IF NOT EXISTS transfers (
     PRIMARY KEY (site, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS due ON transfers (site, exposure DESC, class, key) WHERE state = 'waiting' AND not_before = 0;
 CREATE INDEX IF NOT EXISTS pausing ON transfers (site, not_before) WHERE state = 'waiting' AND not_before > 0;
-CREATE INDEX IF NOT EXISTS unproved ON transfers (site, exposure DESC, class, key) WHERE state = 'sent';
+DROP INDEX IF EXISTS unproved;
+CREATE INDEX IF NOT EXISTS provable ON transfers (site, exposure DESC, class, key) WHERE state = 'sent' AND not_before = 0;
+CREATE INDEX IF NOT EXISTS resting ON transfers (site, not_before) WHERE state = 'sent' AND not_before > 0;
 CREATE INDEX IF NOT EXISTS arrived ON transfers (exposure, key) WHERE state = 'proved';
 CREATE INDEX IF NOT EXISTS places ON transfers (key, state);
 """
@@ -32,9 +34,10 @@ _INDEXES = ("waiting", "untold", "due", "pausing", "arrived", "places")
 """Those of older versions, whose names are free before the table is made anew."""
 _COLUMNS = "site, key, class, exposure, state, sha256, size, attempts, not_before, error"
 _DUE, _PAUSING = "state = 'waiting' AND not_before = 0", "state = 'waiting' AND not_before > 0"
+_PROVABLE, _RESTING = "state = 'sent' AND not_before = 0", "state = 'sent' AND not_before > 0"
 _COUNTS = "SELECT site, count(*) FROM transfers WHERE {} GROUP BY site"
 _WOKEN = 20
-"""How many paused transfers one take makes due: more than it takes away, few enough to take no time."""
+"""How many paused transfers one question makes due: more than it takes away, few enough to take no time."""
 _FORGOTTEN = 200
 """How many rows are deleted at once."""
 _WAKE = "UPDATE transfers SET not_before = 0 WHERE site = ? AND key = ? AND not_before <= ?"
@@ -183,7 +186,7 @@ class TransferJournal:
         query = (
             f"SELECT key, attempts FROM transfers WHERE site = ? AND {_DUE} ORDER BY exposure DESC, class, key LIMIT ?"  # noqa: S608 - a constant
         )
-        self._wake(site)
+        self._wake(site, _PAUSING)
         with self._queue:  # until it has its place: what is sent meanwhile is let go of afterwards
             taken = self._taken[site]
             for key, attempts in self._reading.execute(query, (site, len(taken) + 1)):
@@ -192,9 +195,9 @@ class TransferJournal:
                     return Transfer(site, key, attempts)
         return None
 
-    def _wake(self, site: str) -> None:
-        """Let those be due again whose pause is over, some at a time."""
-        over = f"SELECT key FROM transfers WHERE site = ? AND {_PAUSING} AND not_before <= ? LIMIT {_WOKEN}"  # noqa: S608 - constants
+    def _wake(self, site: str, part: str) -> None:
+        """Let those of a part be due again whose pause is over, some at a time."""
+        over = f"SELECT key FROM transfers WHERE site = ? AND {part} AND not_before <= ? LIMIT {_WOKEN}"  # noqa: S608 - constants
         now = time.time()
         with self._queue:
             due = [(site, key, now) for (key,) in self._reading.execute(over, (site, now))]
@@ -219,11 +222,17 @@ class TransferJournal:
         self._let_go(transfer)
 
     def unproved(self, site: str) -> Sent | None:
-        """Return what a site took and was not read back from there, the newest exposure first; None if nothing is due."""
-        query = """SELECT key, attempts, sha256, size FROM transfers WHERE site = ? AND state = 'sent' AND not_before <= ?
-            ORDER BY exposure DESC, class, key LIMIT 1"""
+        """Return what a site took and was not read back from there, the newest exposure first; None if nothing is due.
+
+        What waits for its next attempt costs nothing here either.
+        """
+        query = (
+            f"SELECT key, attempts, sha256, size FROM transfers WHERE site = ? AND {_PROVABLE} "  # noqa: S608 - a constant
+            "ORDER BY exposure DESC, class, key LIMIT 1"
+        )
+        self._wake(site, _RESTING)
         with self._lock:
-            row = self._database.execute(query, (site, time.time())).fetchone()
+            row = self._database.execute(query, (site,)).fetchone()
         return Sent(Transfer(site, row[0], row[1]), row[2], row[3]) if row else None
 
     def proved(self, sent: Sent) -> None:

@@ -21,6 +21,7 @@ _LOCK = 20160401
 _NAME = "alert database"
 _IDLE = "&options=-c%20idle_in_transaction_session_timeout%3D15000"
 """A worker that is lost while it stores its rows holds up the one that takes over no longer than it takes to miss it."""
+_SECOND = 1 / 86400
 _UNIQUE_VIOLATION = "23505"
 """PostgreSQL's code."""
 
@@ -63,16 +64,18 @@ class AlertDatabase:
         with asking(_NAME):
             return associate(self._apdb, sources, region, time, self._versions)
 
-    def _versions(self, ids: list[int]) -> pd.DataFrame:
-        """Return the last versions of objects, which the table that is searched by place has not all columns of."""
-        table = sqlalchemy.table("DiaObject", *map(sqlalchemy.column, (*VERSION_COLUMNS, "validityEndMjdTai")))
-        wanted = sqlalchemy.select(*(table.c[name] for name in VERSION_COLUMNS)).where(
-            table.c.diaObjectId.in_(ids), table.c.validityEndMjdTai.is_(None)
+    def _versions(self, ids: list[int], begin: float) -> pd.DataFrame:
+        """Return versions of objects, which the table that is searched by place has not all columns of."""
+        columns = [*VERSION_COLUMNS, "validityStartMjdTai", "validityEndMjdTai"]
+        table = sqlalchemy.table("DiaObject", *map(sqlalchemy.column, columns))
+        is_last, begins = table.c.validityEndMjdTai.is_(None), table.c.validityStartMjdTai
+        wanted = sqlalchemy.select(*table.c).where(
+            table.c.diaObjectId.in_(ids), is_last | begins.between(begin, begin + _SECOND)
         )
         with self._engine.connect() as connection:
-            return pd.DataFrame(connection.execute(wanted).mappings().all(), columns=list(VERSION_COLUMNS))
+            return pd.DataFrame(connection.execute(wanted).mappings().all(), columns=columns)
 
-    def store(self, time: astropy.time.Time, rows: Associated) -> None:
+    def store(self, rows: Associated) -> None:
         """Store a detector's objects and sources, all or none.
 
         Raises
@@ -86,7 +89,7 @@ class AlertDatabase:
         """
         try:
             with asking(_NAME):
-                self._apdb.store(time, rows.objects, rows.sources)
+                self._apdb.store(rows.begin, rows.objects, rows.sources)
         except AwayError:
             raise
         except Exception as error:

@@ -6,6 +6,7 @@ carried on. Positions are averaged on the sphere, fluxes in each band for itself
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,19 +27,34 @@ VERSION_COLUMNS = (
     *(f"{band}_psfFlux{what}" for band in BANDS for what in ("Mean", "Sigma", "Ndata")),
 )
 """What is carried on of an object's last version."""
-Versions = Callable[[list[int]], pd.DataFrame]
-"""Gives the last versions of objects by their ids: `VERSION_COLUMNS`."""
+Versions = Callable[[list[int], float], pd.DataFrame]
+"""Gives versions of objects by their ids: the last ones, and those that begin at an instant or within a second of it, days of TAI.
+
+Columns are `VERSION_COLUMNS`, ``validityStartMjdTai`` and ``validityEndMjdTai``, which the last ones have not.
+"""
 _Row = Mapping[str, Any]
 _Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Associated:
-    """Rows for the alert database, and what each source's object looked like before."""
+    """Rows for the alert database.
+
+    Parameters
+    ----------
+    objects, sources
+        What is to be stored.
+    history
+        What each source's object looked like before.
+    begin
+        When the objects' versions begin, TAI: the time of the observation, or just after it where an object has a version of
+        that very instant, as of two images of one.
+    """
 
     objects: pd.DataFrame
     sources: pd.DataFrame
     history: dict[int, list[dict[str, Any]]]
+    begin: astropy.time.Time
 
 
 def associate(
@@ -69,12 +85,24 @@ def associate(
     sources = sources.assign(diaObjectId=ids)
     matched = sorted({int(value) for value in ids[number >= 0]})
     history = _by_object(apdb.getDiaSources(region, matched, time) if matched else None)
-    last = {int(row["diaObjectId"]): row for row in versions(matched).to_dict("records")} if matched else {}
+    kept = versions(matched, float(time.tai.mjd)).to_dict("records") if matched else []
+    last = {int(row["diaObjectId"]): row for row in kept if not _is_number(row["validityEndMjdTai"])}
+    begin = _free(time, {float(row["validityStartMjdTai"]) for row in kept})
     rows = [
-        _object(source, history.get(int(source["diaObjectId"]), []), last.get(int(source["diaObjectId"])), time)
+        _object(source, history.get(int(source["diaObjectId"]), []), last.get(int(source["diaObjectId"])), begin)
         for source in sources.to_dict("records")
     ]
-    return Associated(pd.DataFrame(rows), sources, history)
+    return Associated(pd.DataFrame(rows), sources, history, begin)
+
+
+def _free(time: astropy.time.Time, taken: set[float]) -> astropy.time.Time:
+    """Return the first instant from `time` on at which none of some versions begins: an object has one of an instant."""
+    begin = float(time.tai.mjd)
+    if begin not in taken:
+        return time
+    while begin in taken:
+        begin = math.nextafter(begin, math.inf)
+    return astropy.time.Time(begin, format="mjd", scale="tai")
 
 
 def _latest(known: pd.DataFrame) -> pd.DataFrame:

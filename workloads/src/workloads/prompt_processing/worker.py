@@ -213,7 +213,7 @@ class Worker:
         packets = Packets(messages, known, offset, kept.tag if kept else "")
         self._packets.save(exposure, detector.name, packets)
         if messages:
-            self._apdb.store(when, rows)
+            self._apdb.store(rows)
         packets.figures["packets_s"] = time.monotonic() - associated
         return packets
 

@@ -9,7 +9,7 @@ import traceback
 from typing import Any
 
 from workloads.common.errors import RetriableError
-from workloads.common.times import utc_to_tai
+from workloads.common.times import is_of_a_set_clock, utc_to_tai
 from workloads.sal.link import Link
 
 _MOST = 1000
@@ -39,8 +39,8 @@ class LogEvents(logging.Handler):
         self._waiting: queue.Queue[dict[str, Any]] = queue.Queue(_MOST)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a message."""
-        if record.name.startswith(_ITSELF):
+        """Take a message; of one from before this host's clock was set nobody could tell when it was."""
+        if record.name.startswith(_ITSELF) or not is_of_a_set_clock(record.created):
             return
         try:
             self._waiting.put_nowait(_fields(record))
