@@ -20,9 +20,9 @@ from dpp.operations.change.compare import State
 from dpp.operations.change.dossier import html, markdown
 from dpp.operations.change.findings import Dossier, Drift, Live, Plan, Preview, Step, TextDifference
 from dpp.operations.change.forge.received import checked
-from dpp.operations.change.live import LivePreviewer, differing
+from dpp.operations.change.live import LivePreviewer, differing, tasks_by_host
 from dpp.operations.change.plan import digest_of
-from dpp.operations.change.reached import Asked, Reached, Standing, drift_of, tasks_by_host, touched_plan, with_live
+from dpp.operations.change.reached import Asked, Reached, Standing, drift_of, touched_plan, with_live
 from dpp.operations.change.sides import Side, Sides
 from unit.change.states import inputs, state
 from unit.change.test_page import Page

@@ -60,17 +60,15 @@ class Builder:
         tools = list(tools)
         missing = [tool for tool in tools if not tool.built]
         if missing:
-            with (
-                exclusive(self._cache / "tools" / ".lock", tell=self.reporter.note),
-                self.reporter.step("tools", len(missing)) as step,
-            ):
-                for tool in missing:
-                    step.advance(f"{tool.name} {tool.version}", by=0)
-                    if not tool.built:  # the build that was waited for may have made it
-                        self._build(tool)
-                    step.advance(tool.name)
-            if not self.keep_caches and all(tool.built for tool in TOOLS.values()):
-                self.drop_caches()
+            with exclusive(self._cache / "tools" / ".lock", tell=self.reporter.note):
+                with self.reporter.step("tools", len(missing)) as step:
+                    for tool in missing:
+                        step.advance(f"{tool.name} {tool.version}", by=0)
+                        if not tool.built:  # the build that was waited for may have made it
+                            self._build(tool)
+                        step.advance(tool.name)
+                if not self.keep_caches and all(tool.built for tool in TOOLS.values()):
+                    self.drop_caches()  # while nobody else builds, or drops them too
         return {tool.name: tool.folder for tool in tools}
 
     def drop_caches(self) -> None:

@@ -26,6 +26,9 @@ from dpp.operations.change.previews import normalised, resource_of, steps_of
 from dpp.operations.change.sides import Side, own_variables
 
 _AT_ONCE: Final = 2
+_CONVERGENCE: Final = "dpp:hosts:Convergence"
+_DIGESTS: Final = "digests."
+_DRIFTED: Final = "drifted: "
 _SHOWN: Final = 4
 """How many differences of a stack are named to people."""
 Unsound = Literal["", "never applied", "cut short"]
@@ -155,6 +158,24 @@ def differing(result: Result) -> list[Event]:
     return [one for one in result.steps if one.verb in CHANGING and one.urn.count("::") == 3]
 
 
+def tasks_by_host(event: Event) -> dict[str, str]:
+    """Return the hosts on which a convergence found something else, each with the tasks that would change it."""
+    if resource_of(event)[0] != _CONVERGENCE:
+        return {}
+    return {
+        path.removeprefix(_DIGESTS): str(found["old"]).removeprefix(_DRIFTED)
+        for path, found in event.diff.items()
+        if path.startswith(_DIGESTS) and str(found.get("old", "")).startswith(_DRIFTED)
+    }
+
+
+def places_of(event: Event) -> tuple[str, ...]:
+    """Return where a resource differs: values may be secrets, names of hosts and tasks are none."""
+    tasks = tasks_by_host(event)
+    others = (path for path in event.diff if path.removeprefix(_DIGESTS) not in tasks)
+    return (*(f"{host}: {said}" for host, said in tasks.items()), *others)
+
+
 def _said(events: list[Event], errors: list[str]) -> str:
     words = [_in_words(one) for one in events]
     more = [f"and {len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
@@ -163,7 +184,7 @@ def _said(events: list[Event], errors: list[str]) -> str:
 
 def _in_words(event: Event) -> str:
     kind, name = resource_of(event)
-    paths = ", ".join(list(event.diff)[:_SHOWN])
+    paths = ", ".join(places_of(event)[:_SHOWN])
     return f"{event.verb} {kind.rpartition(':')[2]} {name}{f' ({paths})' if paths else ''}"
 
 

@@ -22,16 +22,13 @@ from dpp.model.folders import Folders
 from dpp.operations.change.check_mode import CheckRun, Found, Veil, condensed
 from dpp.operations.change.compare import EMPTY, State, changed_hosts, unified
 from dpp.operations.change.findings import Dossier, Drift, Live, Plan, Preview, Step
-from dpp.operations.change.live import UNSOUND, LivePreviewer, differing, unsound
+from dpp.operations.change.live import UNSOUND, LivePreviewer, differing, places_of, tasks_by_host, unsound
 from dpp.operations.change.places import folders_of
 from dpp.operations.change.previews import in_order, resource_of, steps_of
 from dpp.operations.change.sides import WORKING_TREE, Side, Sides, Workshop, lead_to_this_environment
 
 _AT_ONCE: Final = 2
-_CONVERGENCE: Final = "dpp:hosts:Convergence"
 _ROUTER: Final = "dpp:network:DeviceConfiguration"
-_DIGESTS: Final = "digests."
-_DRIFTED: Final = "drifted: "
 _STANDS_NOT: Final = "it does not stand yet"
 
 
@@ -259,25 +256,7 @@ class Reached:
                     yield "router", "configuration", diff, name
 
 
-def tasks_by_host(event: Event) -> dict[str, str]:
-    """Return the hosts on which a convergence found something else, each with the tasks that would change it."""
-    if resource_of(event)[0] != _CONVERGENCE:
-        return {}
-    return {
-        path.removeprefix(_DIGESTS): str(found["old"]).removeprefix(_DRIFTED)
-        for path, found in event.diff.items()
-        if path.startswith(_DIGESTS) and str(found.get("old", "")).startswith(_DRIFTED)
-    }
-
-
 def drift_of(standing: Standing) -> Drift:
     """Return how a stack stands otherwise than the base declares it."""
-    steps = (Step(verb=one.verb, kind=resource_of(one)[0], name=resource_of(one)[1], changes=_told(one)) for one in standing.events)  # fmt: skip
+    steps = (Step(verb=one.verb, kind=resource_of(one)[0], name=resource_of(one)[1], changes=places_of(one)) for one in standing.events)  # fmt: skip
     return Drift(stack=standing.stack, steps=in_order(steps), found=standing.why)
-
-
-def _told(event: Event) -> tuple[str, ...]:
-    """Return where a resource differs: values may be secrets, names of hosts and tasks are none."""
-    tasks = tasks_by_host(event)
-    others = (path for path in event.diff if path.removeprefix(_DIGESTS) not in tasks)
-    return (*(f"{host}: {said}" for host, said in tasks.items()), *others)
