@@ -239,7 +239,7 @@ def _matrix(tree: Path, present: set[str]) -> set[Row]:
     rows = {row for name in present & contracts.keys() for row in _listed_rights(name, contracts[name], names)}
     ports = yaml.safe_load((tree / _PORTS).read_text())["base_system_open_ports"]
     return {
-        *((who, verb, resource.replace("{instrument}", camera["instrument"])) for who, verb, resource in rows),
+        *((who, verb, resource.format(camera=camera["component"], **camera)) for who, verb, resource in rows),
         *(("everyone", "reach", f"{group} {rule}") for group, rules in ports.items() for rule in rules),
     }
 

@@ -89,7 +89,7 @@ class Trial:
     Parameters
     ----------
     base, head
-        Trees of both sides.
+        Folders with what both sides declare: services and inventories.
     """
 
     edits: tuple[Edit, ...]
@@ -212,9 +212,18 @@ class Stand:
     def _tried(self, edits: list[Edit]) -> Trial:
         head = self.commit(edits)
         dossier = self.dossier(head)
-        trees = self.standing.workshop.folder / "trees"
         plans = [one for one in dossier.plans if one.environment == "lab"] or [Plan(environment="lab", applied=True)]
-        return Trial(tuple(edits), dossier, plans[0], self.done(), trees / self.base[:12], trees / head[:12])
+        return Trial(tuple(edits), dossier, plans[0], self.done(), self._declared(self.base), self._declared(head))
+
+    def _declared(self, commit: str) -> Path:
+        """Return a folder with what a commit declares: the trees of its review go when others are reviewed."""
+        folder = self.standing.top / "declared" / commit
+        if not folder.exists():
+            archive = folder.with_suffix(".tar")
+            folder.mkdir(parents=True)
+            self.reviewed.git("archive", f"--output={archive}", commit, "services", "inventories")
+            shutil.unpack_archive(archive, folder, filter="data")
+        return folder
 
     # -- the engine ----------------------------------------------------------------------------------------------------------
 
