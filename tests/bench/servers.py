@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 import psutil
+import psycopg2
 import yaml
 
 from dpp.build.tools import tool
@@ -64,8 +65,9 @@ def postgresql(folder: Path) -> Iterator[str]:
     }  # fmt: skip
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     command = [str(binaries / "postgres"), "-D", str(home / "data"), *options]
-    with _running(command, home / "log", port, signal.SIGINT, **who):
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    with _running(command, home / "log", lambda: _answers(url), signal.SIGINT, **who):
+        yield url.replace("://", "+psycopg2://")
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def stores(folder: Path, *sites: str) -> Iterator[Settings]:
     command = [str(tool("versitygw").folder / "bin/versitygw"), "--port", f"127.0.0.1:{port}", "--quiet"]
     command += ["--access", "bench", "--secret", _SECRET]
     command += ["posix", "--sidecar", str(folder / "store/meta"), str(folder / "store/data")]
-    with _running(command, folder / "store/log", port, signal.SIGTERM):
+    with _running(command, folder / "store/log", lambda: _listens(port), signal.SIGTERM):
         endpoint = f"http://127.0.0.1:{port}"
         client = boto3.client(
             "s3",
@@ -106,14 +108,14 @@ def settings(folder: Path, endpoint: str, sites: Sequence[str]) -> Settings:
 
 
 @contextmanager
-def _running(command: list[str], log: Path, port: int, end: int, **who: Any) -> Iterator[None]:
+def _running(command: list[str], log: Path, ready: Callable[[], bool], end: int, **who: Any) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, **who)
     try:
         deadline = time.monotonic() + _HUNG_SECONDS
-        while not _listens(port):
+        while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"{command[0]} does not listen: {log.read_text()[-2000:]}")
+                raise AssertionError(f"{command[0]} does not answer: {log.read_text()[-2000:]}")
             time.sleep(0.05)
         yield
     finally:
@@ -122,6 +124,15 @@ def _running(command: list[str], log: Path, port: int, end: int, **who: Any) -> 
             process.wait(_HUNG_SECONDS)
         finally:
             process.kill()
+
+
+def _answers(url: str) -> bool:
+    """Say whether a database takes connections: its port is open while it still starts up."""
+    try:
+        psycopg2.connect(url, connect_timeout=1).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
 
 
 def _listens(port: int) -> bool:
