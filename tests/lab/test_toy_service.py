@@ -87,7 +87,7 @@ def _traces(observatory: Observatory) -> dict[str, Any]:
     assert objects.returncode == 0, objects.stderr
     return {
         "kafka users": on_host(_KAFKA.format("kafka.admin.ConfigCommand") + " --describe --entity-type users"),
-        "kafka rights": on_host(_KAFKA.format("kafka.admin.AclCommand") + " --list"),
+        "kafka rights": on_host(_KAFKA.format("org.apache.kafka.tools.AclCommand") + " --list"),
         "store accounts": on_host("cat /srv/object-store/iam/users.json"),
         "store policies": Vantage.at(SITE, "lab", observatory.folders).run(policies),
         "database roles": on_host(f'psql -qAtU postgres -c "{_ROLES}"'),

@@ -76,7 +76,7 @@ def test_records_pass_in_a_transaction_and_who_may_not_is_refused(host, password
 
 def test_users_and_rights_that_nobody_declares_are_gone(host):
     assert "stranger" not in kafka(host, "kafka.admin.ConfigCommand --describe --entity-type users")
-    rights = kafka(host, "kafka.admin.AclCommand --list")
+    rights = kafka(host, "org.apache.kafka.tools.AclCommand --list")
     assert "principal=User:prompt-processing" in rights
     assert "principal=User:*" not in rights
 

@@ -8,17 +8,19 @@ from dpp.model.folders import Folders
 QUERY = """
 import json, psycopg2, sys
 passwords = json.loads(sys.argv[1])
-def ask(user, database, statement, mode="verify-full", password=None):
+def connect(user, database, mode="verify-full", password=None):
+    return psycopg2.connect(host="svc01.ncsa", dbname=database, user=user, password=password or passwords[user],
+                            sslmode=mode, sslrootcert="/etc/dpp/tls/ca.crt", connect_timeout=5)
+def ask(user, database, statement, **how):
     try:
-        connection = psycopg2.connect(host="svc01.ncsa", dbname=database, user=user, password=password or passwords[user],
-                                      sslmode=mode, sslrootcert="/etc/dpp/tls/ca.crt", connect_timeout=5)
+        connection = connect(user, database, **how)
         with connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return str(cursor.fetchone()[0]) if cursor.description else "done"
     except psycopg2.Error as error:
         return " ".join(str(error).split())
 print(json.dumps({
-    "tls": ask("data-backbone", "butler", "select ssl from pg_stat_ssl where pid = pg_backend_pid()"),
+    "tls": connect("data-backbone", "butler").info.ssl_in_use,
     "made": ask("data-backbone", "butler", "create table if not exists probe (t int4range, exclude using gist (t with &&))"),
     "of another writer": ask("calibration", "butler", "alter table probe add column if not exists n int"),
     "read": ask("prompt-processing", "butler", "select count(*) from probe"),
@@ -41,7 +43,7 @@ def test_everybody_may_do_what_is_declared_and_nothing_else(host):
     users = ("calibration", "data-backbone", "prompt-processing")
     passwords = json.dumps({user: secrets.password(f"postgresql-{user}") for user in users})
     said = json.loads(host.check_output("python3 -c %s %s", QUERY, passwords))
-    assert said["tls"] == "True"
+    assert said["tls"] is True
     assert said["made"] == said["of another writer"] == "done"
     assert said["read"] == "0"
     assert "permission denied for table probe" in said["written by a reader"]
@@ -54,7 +56,7 @@ def test_databases_are_as_declared(host):
     names = host.check_output(
         "psql -qAtU postgres -c 'select datname from pg_database where not datistemplate order by 1'"
     )
-    assert names.split() == ["apdb", "butler", "postgres"]
+    assert names.split() == ["apdb", "butler", "ledger", "postgres"]
 
 
 def test_drift_was_repaired(host):
