@@ -131,7 +131,7 @@ EDITS: dict[str, set[str]] = {
     },
     "src/dpp/adapters/devices/templates/frr.conf.j2": ALL - {"playbooks-profile", "real-exposures"},
     "workloads/src/workloads/archiver/device.py": {
-        "role-kubernetes", "previews-of-production", "real-exposures", *CHANGES, *MINIATURE, *ON_A_LAB,
+        "role-kubernetes", "previews-of-production", "real-exposures", "tools-on-a-bare-path", *CHANGES, *MINIATURE, *ON_A_LAB,
     },
     "k8s/broker/kustomization.yaml": {"role-kubernetes", "previews-of-production", *CHANGES, *ON_A_LAB},
     "stacks/units/wan.py": {"killed-engine", "previews-of-production", *CHANGES, *ON_A_LAB},
