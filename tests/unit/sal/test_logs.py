@@ -31,7 +31,7 @@ def test_messages_of_before_the_clock_was_set_stand_in_the_processs_own_log_alon
     created: float, written: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     link = _Link()
-    events = LogEvents(link)  # type: ignore[arg-type]
+    events = LogEvents(link)  # type: ignore[arg-type]  # of a link it asks for one event only
     record = logging.LogRecord("device", logging.WARNING, "device.py", 7, "looked at %s", ("it",), None)
     record.created = created
     events.emit(record)

@@ -121,7 +121,7 @@ def test_a_lane_that_another_came_before_at_its_objects_is_retried_and_loses_not
             stored = other.submit(database.store, rows)
             until = time.monotonic() + 30.0
             while not (waits(database) or stored.done() or time.monotonic() > until):
-                time.sleep(0.01)
+                time.sleep(0.01)  # PostgreSQL tells nobody that somebody waits: it is asked
         with pytest.raises(RetriableError, match="to be associated anew: duplicate key"):
             stored.result(60.0)
     assert not database.has(night.visit, 90), "all or none"

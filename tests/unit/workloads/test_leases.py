@@ -153,6 +153,7 @@ class Wanted:
 def announcements(at: Site) -> tuple[Wanted, Loop]:
     """Return a worker's lease and its loop over announced visits."""
     worker, wanted = Worker.__new__(Worker), Wanted()
+    # A lease that only takes note of what is wanted of it; an own one would ask for a place in Kafka's group.
     worker._fields, worker._leases = deque(maxlen=FIELDS_KEPT), [wanted]  # type: ignore[assignment]
     source = at.bus.receiver("prompt-processing-preload-a-1-0", NEXT_VISIT)
     return wanted, Loop(source, avro(at.bus, NEXT_VISIT), worker._announced, passed_over, clock=at.broker.clock)
